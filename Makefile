@@ -1,0 +1,59 @@
+# The same words for people and for CI. Every target sets up what it needs in .venv by itself.
+
+PYTHON ?= python3
+# TensorFlow's wheel: `cpu`, or `gpu` for the build with CUDA.
+TENSORFLOW ?= cpu
+PHOTO ?=
+STYLE ?= mosaic
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready-$(TENSORFLOW)
+PROTOC_READY := $(VENV)/protoc/ready
+
+.PHONY: setup demo test serve check protos bench gallery clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY) $(PROTOC_READY) ## install everything, pinned, into .venv
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(TENSORFLOW),dev]'
+	touch $@
+
+$(PROTOC_READY): protos/requirements.txt | $(READY)
+	$(PYTHON) -m venv $(VENV)/protoc
+	$(VENV)/protoc/bin/python -m pip install --quiet --disable-pip-version-check -r protos/requirements.txt
+	touch $@
+
+demo: $(READY) ## paint PHOTO= in STYLE= through a real server; see demo/
+	$(BIN)/python -m benchmarks.demo --style '$(STYLE)' $(if $(PHOTO),--photo '$(PHOTO)')
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+serve: $(READY) ## start the server on 127.0.0.1:50051
+	$(BIN)/styleserve serve $(ARGS)
+
+check: setup ## lint, format, types, contract, fresh stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(VENV)/protoc/bin/python protos/generate.py --image $(VENV)/protoc/contract.binpb
+	$(BIN)/buf lint $(VENV)/protoc/contract.binpb --path styleserve --config protos/buf.yaml
+	$(VENV)/protoc/bin/python protos/generate.py --check
+
+protos: $(PROTOC_READY) ## make the stubs again
+	$(VENV)/protoc/bin/python protos/generate.py
+
+bench: $(READY) ## run the benchmarks; results go to docs/benchmarks
+	$(BIN)/python -m benchmarks.optimizers $(ARGS)
+	$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+clean: ## remove .venv and what the tools cached
+	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache

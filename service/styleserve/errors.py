@@ -1,0 +1,295 @@
+"""Everything that can go wrong, as one tree; the gRPC status of a leaf stands beside it.
+
+    StyleServeError
+    +-- RequestError                     what a caller is told
+    |   +-- InvalidRequestError          INVALID_ARGUMENT     INVALID_REQUEST
+    |   +-- NotFoundError
+    |   |   +-- StyleNotFoundError       NOT_FOUND            STYLE_NOT_FOUND
+    |   |   +-- JobNotFoundError         NOT_FOUND            JOB_NOT_FOUND
+    |   |   +-- ImageNotFoundError       NOT_FOUND            IMAGE_NOT_FOUND
+    |   +-- AlreadyExistsError
+    |   |   +-- RequestIdReusedError     ALREADY_EXISTS       REQUEST_ID_REUSED
+    |   |   +-- JobIdTakenError          ALREADY_EXISTS       JOB_ID_TAKEN
+    |   +-- RetryLaterError
+    |   |   +-- QueueFullError           RESOURCE_EXHAUSTED   QUEUE_FULL
+    |   |   +-- WarmingUpError           UNAVAILABLE          WARMING_UP
+    |   |   +-- DrainingError            UNAVAILABLE          DRAINING
+    |   |   +-- StyleImageUnavailableError UNAVAILABLE        STYLE_IMAGE_UNAVAILABLE
+    |   +-- DeadlineUnattainableError    FAILED_PRECONDITION  DEADLINE_UNATTAINABLE
+    |   +-- RunTimeoutError              DEADLINE_EXCEEDED    RUN_TIMEOUT
+    |   +-- QueueTimeoutError            DEADLINE_EXCEEDED    QUEUE_TIMEOUT
+    |   +-- JobCancelledError            CANCELLED            JOB_CANCELLED
+    |   +-- DivergedError                INTERNAL             DIVERGED
+    |   +-- EngineError                  INTERNAL             ENGINE_ERROR
+    +-- InvalidImageError                an image that cannot be used; becomes a violation of a request
+    +-- ConfigurationError               what an operator is told at the start; never reaches a client
+        +-- CatalogError
+        +-- WeightsError
+
+The statuses live in `rpc/status.py`, whose table a test holds to this tree. A leaf's arguments are its data, so that an
+error can travel between processes; its text is made from them, says what was got and what is allowed, and never
+quotes an unknown exception.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class StyleServeError(Exception):
+    """The root of our own exceptions."""
+
+
+class RequestError(StyleServeError):
+    """An error for the caller; `reason` is its stable, machine-readable name."""
+
+    reason: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with a request or a setting.
+
+    `field` is a path such as `recipe.iterations`; `description` says what was got and what is allowed; `reason` is a
+    stable name such as `OUT_OF_RANGE`.
+    """
+
+    field: str
+    description: str
+    reason: str
+
+
+class InvalidRequestError(RequestError):
+    """The request breaks rules; all of them at once are in `violations`."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        assert violations
+        super().__init__(tuple(violations))
+        self.violations = tuple(violations)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{violation.field}: {violation.description}" for violation in self.violations)
+
+
+class NotFoundError(RequestError):
+    """A resource does not exist; `nearest` holds similar names that do."""
+
+    kind: ClassVar[str] = ""
+
+    def __init__(self, name: str, nearest: Sequence[str] = ()) -> None:
+        super().__init__(name, tuple(nearest))
+        self.name = name
+        self.nearest = tuple(nearest)
+
+    def __str__(self) -> str:
+        hint = f"; the nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        return f"there is no {self.kind} {self.name!r}{hint}"
+
+
+class StyleNotFoundError(NotFoundError):
+    """No such style in the catalogue."""
+
+    kind = "style"
+    reason = "STYLE_NOT_FOUND"
+
+
+class JobNotFoundError(NotFoundError):
+    """No such job, or it has expired."""
+
+    kind = "job"
+    reason = "JOB_NOT_FOUND"
+
+
+class ImageNotFoundError(NotFoundError):
+    """No such image, or it has expired."""
+
+    kind = "image"
+    reason = "IMAGE_NOT_FOUND"
+
+
+class AlreadyExistsError(RequestError):
+    """The name that the caller chose is in use; `name` is that of what has it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class RequestIdReusedError(AlreadyExistsError):
+    """The request ID came before with another request; `name` is the request ID."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __str__(self) -> str:
+        return f"request_id {self.name!r} was used for another request; use a fresh UUID for a new request"
+
+
+class JobIdTakenError(AlreadyExistsError):
+    """The job ID that the caller chose belongs to another job; `name` is the job's."""
+
+    reason = "JOB_ID_TAKEN"
+
+    def __str__(self) -> str:
+        return f"{self.name!r} exists already; choose another job_id or leave it empty"
+
+
+class RetryLaterError(RequestError):
+    """Nothing is wrong with the request; trying again after `retry_after_s` seconds may succeed."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(RetryLaterError):
+    """As many jobs wait as may."""
+
+    reason = "QUEUE_FULL"
+
+    def __init__(self, retry_after_s: float, max_queue: int) -> None:
+        super().__init__(retry_after_s)
+        self.args = (retry_after_s, max_queue)
+        self.max_queue = max_queue
+
+    def __str__(self) -> str:
+        return f"{self.max_queue} jobs wait already, which is the limit; try again in {self.retry_after_s:.0f} s"
+
+
+class WarmingUpError(RetryLaterError):
+    """The engine is not ready yet."""
+
+    reason = "WARMING_UP"
+
+    def __str__(self) -> str:
+        return f"the engine is starting; try again in {self.retry_after_s:.0f} s"
+
+
+class DrainingError(RetryLaterError):
+    """The server takes no new jobs because it is about to stop."""
+
+    reason = "DRAINING"
+
+    def __str__(self) -> str:
+        return f"the server is stopping and takes no new jobs; try again in {self.retry_after_s:.0f} s"
+
+
+class StyleImageUnavailableError(RetryLaterError):
+    """The style's image has to be fetched and cannot be."""
+
+    reason = "STYLE_IMAGE_UNAVAILABLE"
+
+    def __init__(self, retry_after_s: float, style: str) -> None:
+        super().__init__(retry_after_s)
+        self.args = (retry_after_s, style)
+        self.style = style
+
+    def __str__(self) -> str:
+        return (
+            f"the image of style {self.style!r} could not be fetched; choose another style, try again later, or ask the "
+            "operator to put the image into the folder named by --style-images"
+        )
+
+
+class DeadlineUnattainableError(RequestError):
+    """Not even one evaluation fits into the time that there is."""
+
+    reason = "DEADLINE_UNATTAINABLE"
+
+    def __init__(self, available_s: float, needed_s: float) -> None:
+        super().__init__(available_s, needed_s)
+        self.available_s = available_s
+        self.needed_s = needed_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.available_s:.2f} s are left, the first evaluation needs about {self.needed_s:.2f} s; allow more "
+            "time or ask for a smaller picture"
+        )
+
+
+class RunTimeoutError(RequestError):
+    """The job's time was up and its policy was to fail then."""
+
+    reason = "RUN_TIMEOUT"
+
+    def __str__(self) -> str:
+        return "the job's time was up; allow more time, or ask for RETURN_BEST to get the best canvas until then"
+
+
+class QueueTimeoutError(RequestError):
+    """The job waited longer than its queue timeout."""
+
+    reason = "QUEUE_TIMEOUT"
+
+    def __str__(self) -> str:
+        return "the job waited for an engine longer than its queue_timeout; allow more time or try again later"
+
+
+class JobCancelledError(RequestError):
+    """Somebody cancelled the job that the caller waits for; `name` is the job's."""
+
+    reason = "JOB_CANCELLED"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"{self.name!r} was cancelled"
+
+
+class DivergedError(RequestError):
+    """A loss or gradient stopped being finite."""
+
+    reason = "DIVERGED"
+
+    def __init__(self, iteration: int, recipe_json: str) -> None:
+        super().__init__(iteration, recipe_json)
+        self.iteration = iteration
+        self.recipe_json = recipe_json
+
+    def __str__(self) -> str:
+        return f"the loss is not finite any more at iteration {self.iteration}; lower the weights of the losses"
+
+
+class EngineError(RequestError):
+    """A fault of ours; the log knows more, the caller learns only this."""
+
+    reason = "ENGINE_ERROR"
+
+    def __str__(self) -> str:
+        return "the server failed at this job; the fault is ours and is in the server's log under the job's name"
+
+
+class InvalidImageError(StyleServeError):
+    """Bytes that are no image we read, or one beyond a limit; `reason` is a stable name such as `IMAGE_TRUNCATED`."""
+
+    def __init__(self, reason: str, description: str) -> None:
+        super().__init__(reason, description)
+        self.reason = reason
+        self.description = description
+
+    def __str__(self) -> str:
+        return self.description
+
+
+class ConfigurationError(StyleServeError):
+    """A setting, file or folder of the operator's that cannot be used."""
+
+
+class CatalogError(ConfigurationError):
+    """Styles that cannot be loaded; every problem is in `problems`, each naming file, key and what is allowed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        assert problems
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class WeightsError(ConfigurationError):
+    """Network weights that cannot be fetched or are not what they should be."""

@@ -1,0 +1,78 @@
+"""The waist of the hourglass: what an evaluator is asked and what it answers.
+
+Above it are optimizers and the engine, which know nothing of networks; below it is whatever can judge a canvas. A toy
+evaluator of ten lines stands in for the network in tests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from styleserve.recipes import Recipe
+
+#: Float32 RGB in [0, 1], shape [H, W, 3].
+Pixels: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The weighted loss terms of one canvas; `total` is their sum."""
+
+    total: float
+    content: float
+    style: float
+    total_variation: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every term is a number."""
+        return all(np.isfinite((self.total, self.content, self.style, self.total_variation)))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The judgement of one canvas: its losses and the gradient of the total, [H, W, 3]."""
+
+    losses: Losses
+    gradient: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class StyleImage:
+    """One style of a blend.
+
+    `key` is the SHA-256 of `data`, the encoded image. `weight` is its share, all shares of a blend summing to 1;
+    `scale` the size of its texture relative to the canvas.
+    """
+
+    key: str
+    data: bytes
+    weight: float = 1.0
+    scale: float = 1.0
+
+
+class Objective(Protocol):
+    """What one canvas is judged against; opaque to all but the evaluator that made it."""
+
+    @property
+    def network_passes(self) -> int:
+        """Passes of the network that making it cost; 0 when every target was known."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Judges canvases.
+
+    Law: an evaluation never depends on its batch-mates; nothing is averaged over the batch.
+    """
+
+    def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> Objective:
+        """Compute the targets of a canvas of the content's shape; done before the first step, never inside it."""
+        ...
+
+    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
+        """Judge same-shaped canvases, each against its own objective, in one pass of the network a canvas."""
+        ...
