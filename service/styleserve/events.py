@@ -1,0 +1,121 @@
+"""What an engine tells about its jobs: values that travel up from its process, each told once."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from styleserve.errors import RequestError
+from styleserve.evaluation import Losses, Pixels
+
+StopReason: TypeAlias = Literal["completed", "converged", "deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    `losses` are those of the canvas after `iteration` moves, at `width` x `height` pixels; `iteration` counts over all
+    scales. `evaluations` counts losses with their gradient. `elapsed_s` and `eta_s` are seconds spent and left.
+    """
+
+    iteration: int
+    total_iterations: int
+    evaluations: int
+    losses: Losses
+    width: int
+    height: int
+    elapsed_s: float
+    eta_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine runs on, known once it is warm.
+
+    `weights`, `device` and `precision` read as in the contract's Provenance. `seconds_per_megapixel` is what one
+    evaluation costs, measured.
+    """
+
+    weights: str
+    weights_trained: bool
+    device: str
+    precision: str
+    seconds_per_megapixel: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The engine is warm and takes jobs."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The engine is gone, with every job it had; `description` is for the log."""
+
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The targets of the style image with this SHA-256 are on disk."""
+
+    style_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine took the job up."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A canvas was judged; the first is the canvas that the job starts from."""
+
+    job_id: str
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """A small picture of the canvas, uint8 RGB [h, w, 3], as large as the largest that was asked for."""
+
+    job_id: str
+    pixels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The job's result, [H, W, 3] of the specification's content, and what it cost."""
+
+    job_id: str
+    pixels: Pixels
+    stop_reason: StopReason
+    progress: Progress
+    network_passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job ended without a picture."""
+
+    job_id: str
+    error: RequestError
+    network_passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The job was cancelled and computes no more."""
+
+    job_id: str
+    network_passes: int
+
+
+JobEvent: TypeAlias = Started | Progressed | Previewed | Finished | Failed | Cancelled
+EngineEvent: TypeAlias = Ready | Lost | Prepared | JobEvent
