@@ -1,0 +1,1 @@
+"""Clients of a StyleServe server: one for threads, one for asyncio."""
