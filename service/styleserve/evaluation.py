@@ -4,7 +4,7 @@ Above it are optimizers and the engine, which know nothing of networks; below it
 evaluator of ten lines stands in for the network in tests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -45,17 +45,23 @@ class StyleImage:
     """One style of a blend.
 
     `key` is the SHA-256 of `data`, the encoded image. `weight` is its share, all shares of a blend summing to 1;
-    `scale` the size of its texture relative to the canvas.
+    `scale` the size of its texture relative to the canvas. Targets of catalogued images are kept on disk.
     """
 
     key: str
     data: bytes
     weight: float = 1.0
     scale: float = 1.0
+    is_catalogued: bool = False
 
 
 class Objective(Protocol):
     """What one canvas is judged against; opaque to all but the evaluator that made it."""
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Canvases whose objectives have equal keys may be evaluated together; the canvas's shape is part of it."""
+        ...
 
     @property
     def network_passes(self) -> int:
@@ -74,5 +80,9 @@ class Evaluator(Protocol):
         ...
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
-        """Judge same-shaped canvases, each against its own objective, in one pass of the network a canvas."""
+        """Judge canvases of one batch key, each against its own objective, in one pass of the network a canvas."""
+        ...
+
+    def prepare(self, style: StyleImage) -> int:
+        """Make sure that the style's targets for the default preset are kept; returns the network passes it cost."""
         ...

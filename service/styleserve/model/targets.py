@@ -1,0 +1,143 @@
+"""Style targets: Gram matrices of style images, computed once per (image, network, layers, size) and kept on disk."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+logger = logging.getLogger(__name__)
+
+#: Float32 Gram matrices divided by their positions, [C, C], one a layer.
+Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
+
+#: Sides of a style image, in pixels: below the least the deepest layer has no positions; above the most a forward
+#: pass takes gigabytes.
+MIN_STYLE_SIDE = 16
+MAX_STYLE_SIDE = 1536
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True, slots=True)
+class TargetKey:
+    """What determines the Gram matrices of a style image.
+
+    `image` and `network` are digests, `layers` tap names; height and width are those of the resized image.
+    """
+
+    image: str
+    network: str
+    layers: tuple[str, ...]
+    replicate_edges: bool
+    precision: str
+    height: int
+    width: int
+
+    @property
+    def digest(self) -> str:
+        """A name for it in hex."""
+        values = [getattr(self, name) for name in self.__slots__]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+class TargetStore:
+    """A folder of targets, each file its SHA-256 followed by the upper triangles of its matrices.
+
+    A file is written beside its place and moved there, so that readers and other processes see all of it or nothing. A
+    file that does not match its checksum is reported, ignored and written again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, key: TargetKey) -> Grams | None:
+        """The targets, or None when they are not there or are damaged."""
+        path = self._path(key)
+        try:
+            stored = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, payload = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        if hashlib.sha256(payload).digest() != digest:
+            logger.warning("%s is damaged and is computed again", path)
+            return None
+        with np.load(BytesIO(payload), allow_pickle=False) as triangles:
+            return tuple(_unfold(triangles[layer]) for layer in key.layers)
+
+    def write(self, key: TargetKey, grams: Grams) -> None:
+        """Keep the targets."""
+        payload = BytesIO()
+        np.savez(payload, **{layer: _fold(gram) for layer, gram in zip(key.layers, grams, strict=True)})
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            file.write(hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
+        os.replace(file.name, self._path(key))
+
+    def _path(self, key: TargetKey) -> Path:
+        return self._folder / f"{key.digest}.grams"
+
+
+class TargetCache:
+    """The targets used last, in memory: at most `size` of them, each up to 2.4 MB."""
+
+    def __init__(self, size: int = 32) -> None:
+        self._size = size
+        self._targets: OrderedDict[TargetKey, Grams] = OrderedDict()
+
+    def read(self, key: TargetKey) -> Grams | None:
+        """The targets, which become the newest; None when they are not there."""
+        if key in self._targets:
+            self._targets.move_to_end(key)
+        return self._targets.get(key)
+
+    def write(self, key: TargetKey, grams: Grams) -> None:
+        """Keep the targets and forget the oldest beyond the size."""
+        self._targets[key] = grams
+        self._targets.move_to_end(key)
+        while len(self._targets) > self._size:
+            self._targets.popitem(last=False)
+
+
+def style_size(height: int, width: int, longest_side: float) -> tuple[int, int]:
+    """Height and width of a style image whose longest side is to be `longest_side`, within the allowed sides."""
+    wanted = min(longest_side, MAX_STYLE_SIDE) / max(height, width)
+    factor = max(wanted, MIN_STYLE_SIDE / min(height, width))
+    return max(MIN_STYLE_SIDE, round(height * factor)), max(MIN_STYLE_SIDE, round(width * factor))
+
+
+def blend(grams: Sequence[Grams], weights: Sequence[float]) -> Grams:
+    """The target of a blend: the weighted mean of each layer's Gram matrices; the weights sum to 1.
+
+    For a squared distance this has the gradient of the weighted sum of the distances: sum_s w_s (G - A_s) = G - A.
+    """
+    assert math.isclose(sum(weights), 1.0, rel_tol=1e-6)
+    return tuple(
+        np.asarray(sum(weight * gram for weight, gram in zip(weights, layer, strict=True)), np.float32)
+        for layer in zip(*grams, strict=True)
+    )
+
+
+def _fold(gram: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The upper triangle of a symmetric matrix, [C (C + 1) / 2]."""
+    return gram[np.triu_indices(len(gram))]
+
+
+def _unfold(triangle: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The symmetric matrix of an upper triangle."""
+    side = (math.isqrt(8 * len(triangle) + 1) - 1) // 2
+    gram = np.empty((side, side), np.float32)
+    rows, columns = np.triu_indices(side)
+    gram[rows, columns] = triangle
+    gram[columns, rows] = triangle
+    return gram

@@ -1,0 +1,181 @@
+"""L-BFGS-B: SciPy's optimizer, turned inside out so that the engine can batch and cancel its evaluations.
+
+SciPy calls its objective; the engine wants to be asked. So each run keeps SciPy on a private thread, which waits while
+the engine evaluates. The points are those that SciPy alone would visit, bit for bit.
+
+Departs from Gatys et al. 2016: the pixels are bounded to [0, 1], so that the picture judged is the picture delivered.
+"""
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from queue import SimpleQueue
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+
+from styleserve import images
+from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
+from styleserve.events import StopReason
+from styleserve.recipes import Recipe
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+
+#: Stops when an iteration gains less than this share of the loss.
+RELATIVE_GAIN = 1e-9
+#: Pairs of steps and gradient changes kept; Byrd et al. 1995, section 3: "m".
+HISTORY = 10
+
+
+class PointEvaluator:
+    """Answers SciPy's separate questions for the loss and the gradient of a point with one judgement a point.
+
+    The answer is cached by the point itself, not by the order of the calls: passes of the network = distinct points.
+    """
+
+    def __init__(self, judge: Callable[[Pixels], Evaluation], shape: tuple[int, ...]) -> None:
+        self._judge = judge
+        self._shape = shape
+        self._point: Vector | None = None
+        self._evaluation: Evaluation | None = None
+
+    def loss(self, point: Vector) -> float:
+        """The total loss of a canvas given as a flat vector of H * W * 3 values."""
+        return self.at(point).losses.total
+
+    def gradient(self, point: Vector) -> Vector:
+        """The gradient of the total loss at the same vector."""
+        return self.at(point).gradient.ravel().astype(np.float64)
+
+    def at(self, point: Vector) -> Evaluation:
+        """The whole judgement of the point."""
+        if self._evaluation is None or not np.array_equal(point, self._point):
+            self._evaluation = self._judge(point.reshape(self._shape).astype(np.float32))
+            self._point = point.copy()
+        return self._evaluation
+
+
+class LbfgsbRun:
+    """One call of SciPy's minimizer, held between two evaluations."""
+
+    def __init__(self, canvas: Pixels, objective: Objective, iterations: int) -> None:
+        self.iteration = 0
+        self.evaluations = 0
+        self.losses: Losses | None = None
+        self.ended: StopReason | None = None
+        self.objective = objective
+        self._canvas = canvas
+        self._iterations = iterations
+        self._points = PointEvaluator(self._ask, canvas.shape)
+        self._questions: SimpleQueue[Pixels | None] = SimpleQueue()
+        self._answers: SimpleQueue[Evaluation | None] = SimpleQueue()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._minimize, name="l-bfgs-b", daemon=True)
+        self._thread.start()
+        self.question = self._questions.get()
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Runs whose objectives may be evaluated together."""
+        return self.objective.batch_key
+
+    def answer(self, evaluation: Evaluation) -> None:
+        """Give SciPy the judgement of `question` and wait for its next question, or for its end."""
+        self.evaluations += 1
+        if self.losses is None or not evaluation.losses.is_finite:
+            self.losses = evaluation.losses
+        self._answers.put(evaluation)
+        self.question = self._questions.get()
+        if self._failure is not None:
+            raise self._failure
+
+    def result(self) -> Pixels:
+        """The last point that SciPy accepted."""
+        return self._canvas
+
+    def preview(self, max_side: int) -> npt.NDArray[np.uint8]:
+        """The last accepted point, small."""
+        return images.to_uint8(images.fit(self._canvas, max_side))
+
+    def close(self) -> None:
+        """End SciPy's thread; no evaluation follows."""
+        if self._thread.is_alive():
+            self._answers.put(None)
+            self._thread.join()
+
+    def _ask(self, canvas: Pixels) -> Evaluation:
+        self._questions.put(canvas)
+        evaluation = self._answers.get()
+        if evaluation is None:
+            raise _ClosedError
+        return evaluation
+
+    def _minimize(self) -> None:
+        try:
+            self.ended = self._search()
+        except _ClosedError:
+            pass
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._questions.put(None)
+
+    def _search(self) -> StopReason:
+        start = self._canvas.ravel().astype(np.float64)
+        if self._iterations == 0:
+            self._points.at(start)
+            return "completed"
+        found = scipy.optimize.minimize(
+            self._points.loss,
+            start,
+            jac=self._points.gradient,
+            method="L-BFGS-B",
+            bounds=scipy.optimize.Bounds(0.0, 1.0),
+            callback=self._accept,
+            options={
+                "maxiter": self._iterations,
+                "maxfun": np.iinfo(np.int32).max,
+                "maxcor": HISTORY,
+                "ftol": RELATIVE_GAIN,
+                "gtol": 0.0,
+            },
+        )
+        return "completed" if found.nit >= self._iterations else "converged"
+
+    def _accept(self, point: Vector) -> None:
+        """Take note of the point that ends an iteration; SciPy judged it last, so this costs nothing."""
+        self.iteration += 1
+        self.losses = self._points.at(point).losses
+        self._canvas = point.reshape(self._canvas.shape).astype(np.float32)
+
+
+class Lbfgsb:
+    """The optimizer `lbfgsb`."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsbRun:  # noqa: ARG002
+        """Begin at `canvas`; the recipe's Adam settings do not apply."""
+        return LbfgsbRun(canvas, objective, iterations)
+
+    def grow(
+        self, run: LbfgsbRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
+    ) -> LbfgsbRun:
+        """Begin the next scale at the result, enlarged; the curvature of another scale is of no use and is dropped."""
+        run.close()
+        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
+
+    def step(self, runs: Sequence[LbfgsbRun]) -> None:
+        """Evaluate what each run asks and hand each its answer."""
+        canvases = [run.question for run in runs]
+        evaluations = self._evaluator.evaluate(
+            [canvas for canvas in canvases if canvas is not None], [run.objective for run in runs]
+        )
+        for run, evaluation in zip(runs, evaluations, strict=True):
+            run.answer(evaluation)
+
+
+class _ClosedError(Exception):
+    """The run was closed while SciPy waited for an answer."""

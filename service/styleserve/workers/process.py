@@ -1,0 +1,128 @@
+"""An engine in a spawned process: what it computes never stalls the front, and what kills it kills nothing else.
+
+The parent has two threads for it: one writes commands, so that `send` never blocks on a full pipe, one reads events. The
+child has one that reads commands while the engine computes.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+
+from styleserve.engine.specification import Command
+from styleserve.events import EngineEvent, Lost, Ready
+from styleserve.workers import Listener
+from styleserve.workers.loop import EngineFactory, Inbox, drive
+
+logger = logging.getLogger(__name__)
+
+#: How long a stopping engine may take for its last evaluation before it is killed.
+STOP_TIMEOUT_S = 10.0
+
+
+class ProcessWorker:
+    """A worker whose engine is built and driven by a process of its own, spawned: never forked from one with threads."""
+
+    def __init__(self, factory: EngineFactory) -> None:
+        self._factory = factory
+        self._outbox: Inbox = SimpleQueue()
+        self._process: BaseProcess | None = None
+        self._threads: list[threading.Thread] = []
+        self._is_stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process's ID, while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self, listener: Listener) -> None:
+        """Spawn the process; the listener hears `Ready`, or `Lost` when it ends for whatever reason."""
+        self._is_stopping = False
+        self._outbox = SimpleQueue()
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        level = logging.getLogger().level
+        self._process = context.Process(target=_live, args=(theirs, self._factory, level), name="engine", daemon=True)
+        self._process.start()
+        theirs.close()
+        self._threads = [
+            threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
+            threading.Thread(
+                target=self._read, args=(ours, self._process, self._outbox, listener), name="engine-events", daemon=True
+            ),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, command: Command) -> None:
+        """Hand the engine a command."""
+        self._outbox.put(command)
+
+    def stop(self) -> None:
+        """Ask the engine to end after its current evaluation; kill it when that takes too long."""
+        self._is_stopping = True
+        self._outbox.put(None)
+        if self._process is None:
+            return
+        self._process.join(STOP_TIMEOUT_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        for thread in self._threads:
+            thread.join()
+        self._process = None
+
+    def _read(self, connection: Connection, process: BaseProcess, outbox: Inbox, listener: Listener) -> None:
+        """Pass the events on until the process's end of the pipe closes."""
+        try:
+            while True:
+                event: EngineEvent = connection.recv()
+                if not self._is_stopping:
+                    listener(event)
+        except (EOFError, OSError):
+            pass
+        process.join()
+        outbox.put(None)
+        connection.close()
+        if not self._is_stopping:
+            listener(Lost(f"the engine's process ended with exit code {process.exitcode}"))
+
+
+def _write(connection: Connection, outbox: Inbox) -> None:
+    """Send what is in the outbox until None, which is sent too."""
+    try:
+        while True:
+            command = outbox.get()
+            connection.send(command)
+            if command is None:
+                return
+    except OSError:
+        return
+
+
+def _live(connection: Connection, factory: EngineFactory, log_level: int) -> None:
+    """The child's life. Signals for the group are the parent's business: it drains first, then says stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    inbox: Inbox = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, inbox), name="commands", daemon=True).start()
+    engine, info = factory(connection.send)
+    connection.send(Ready(info))
+    drive(engine, inbox)
+
+
+def _receive(connection: Connection, inbox: Inbox) -> None:
+    """Pass commands on; when the parent is gone, go too, since nobody can want what is computed."""
+    try:
+        while True:
+            command: Command | None = connection.recv()
+            inbox.put(command)
+            if command is None:
+                return
+    except (EOFError, OSError):
+        os._exit(1)

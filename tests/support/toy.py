@@ -1,0 +1,111 @@
+"""A toy evaluator, with arithmetic that fits on a napkin, to drive optimizers, engine and server by.
+
+    style loss(x) = 1/2 sum (x - t)^2,     gradient = x - t,     t = the blend of the styles' mean colours
+
+Content and total variation are 0. From x = 0.2 towards t = 0.6 on 4 x 4 x 3 values: loss 1/2 * 48 * 0.16 = 3.84.
+Adam's first move is its learning rate in the gradient's direction, whatever the gradient's size: with 0.02 it comes to
+0.22, and the loss to 1/2 * 48 * 0.38^2 = 3.4656. L-BFGS-B finds t itself within a few evaluations.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from styleserve import images
+from styleserve.engine.engine import Engine
+from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
+from styleserve.events import EngineInfo
+from styleserve.recipes import Recipe
+from styleserve.workers.loop import Report
+
+TOY_INFO = EngineInfo("toy@sha256:000000000000", True, "cpu", "float32", seconds_per_megapixel=0.01)
+
+
+@dataclass(frozen=True)
+class ToyObjective:
+    """The target canvas, all one colour."""
+
+    target: Pixels
+    network_passes: int = 1
+    form: Hashable = "toy"
+
+    @property
+    def batch_key(self) -> Hashable:
+        return self.target.shape
+
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        import tensorflow as tf
+
+        return (tf.constant(self.target[np.newaxis]),)
+
+
+@dataclass
+class ToyEvaluator:
+    """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it."""
+
+    before_step: Callable[[], None] = lambda: None
+    batches: list[int] = field(default_factory=list)
+
+    def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> ToyObjective:
+        colours = [images.decode(style.data, images.ImageLimits()).pixels.mean(axis=(0, 1)) for style in styles]
+        blend = sum(style.weight * colour for style, colour in zip(styles, colours, strict=True))
+        return ToyObjective(np.broadcast_to(np.float32(blend), content.shape).copy())
+
+    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
+        self.before_step()
+        self.batches.append(len(canvases))
+        return [self._evaluate(*pair) for pair in zip(canvases, objectives, strict=True)]
+
+    def _evaluate(self, canvas: Pixels, objective: Objective) -> Evaluation:
+        assert isinstance(objective, ToyObjective)
+        difference = canvas - objective.target
+        loss = 0.5 * float(np.sum(np.square(difference, dtype=np.float64)))
+        return Evaluation(Losses(total=loss, content=0.0, style=loss, total_variation=0.0), difference)
+
+    def prepare(self, style: StyleImage) -> int:
+        return 0
+
+    def signature(self, form: Hashable) -> tuple[Any, ...]:
+        import tensorflow as tf
+
+        return (tf.TensorSpec([None, None, None, 3], tf.float32),)
+
+    def judge(self, form: Hashable, canvases: Any, targets: Sequence[Any]) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        tf.py_function(self._note_batch, [tf.shape(canvases)[0]], [])
+        difference = canvases - targets[0]
+        loss = 0.5 * tf.reduce_sum(tf.cast(difference, tf.float64) ** 2, axis=[1, 2, 3])
+        zero = tf.zeros_like(loss)
+        return tf.stack([loss, zero, loss, zero], axis=1), difference
+
+    def _note_batch(self, size: Any) -> None:
+        self.before_step()
+        self.batches.append(int(size))
+
+
+@dataclass(frozen=True)
+class ToyEngineFactory:
+    """Builds an engine with the toy evaluator and both optimizers; picklable, so a process can build it too."""
+
+    before_step: Callable[[], None] = lambda: None
+
+    def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
+        from styleserve.optimizers.adam import Adam
+        from styleserve.optimizers.lbfgsb import Lbfgsb
+
+        evaluator = ToyEvaluator(self.before_step)
+        return Engine(evaluator, {"adam": Adam(evaluator), "lbfgsb": Lbfgsb(evaluator)}, report), TOY_INFO
+
+
+def plain_image(colour: float | tuple[float, float, float], height: int = 4, width: int = 4) -> Pixels:
+    """An image of one colour."""
+    return np.broadcast_to(np.float32(colour), (height, width, 3)).copy()
+
+
+def plain_style(colour: float | tuple[float, float, float], weight: float = 1.0) -> StyleImage:
+    """A style image of one colour; the key says which."""
+    return StyleImage(key=f"plain-{colour}", data=images.encode(images.Picture(plain_image(colour), None), "png").data, weight=weight)
