@@ -28,6 +28,8 @@ DEFAULT_PRESET = "standard"
 MAX_ITERATIONS = 10_000
 MAX_WEIGHT = 1e9
 MAX_SEED = 2**63 - 1
+#: Sides below this many pixels have no positions left at the network's deepest layer.
+MIN_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +255,18 @@ def plan_scales(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
     """The stages from the smallest canvas to `height` x `width`; their iterations sum to the recipe's.
 
     Without a pyramid, or when there is nothing to iterate, the end is the only stage. Scales whose share would be no
-    iteration at all are left out.
+    iteration at all, or whose shorter side would be below `MIN_SIDE`, are left out.
     """
     if recipe.pyramid is None or recipe.iterations == 0:
         return (Scale(height, width, recipe.iterations),)
-    sides = _pyramid_sides(recipe.pyramid, max(height, width))[-recipe.iterations :]
+    longest, shortest = max(height, width), min(height, width)
+    sides = [side for side in _pyramid_sides(recipe.pyramid, longest) if side * shortest >= MIN_SIDE * longest]
+    sides = (sides or [longest])[-recipe.iterations :]
     first = max(1, round(recipe.iterations * recipe.pyramid.first_share)) if len(sides) > 1 else recipe.iterations
     first = min(first, recipe.iterations - (len(sides) - 1))
     rest = _split(recipe.iterations - first, len(sides) - 1)
-    longest = max(height, width)
     return tuple(
-        Scale(max(1, round(height * side / longest)), max(1, round(width * side / longest)), iterations)
+        Scale(round(height * side / longest), round(width * side / longest), iterations)
         for side, iterations in zip(sides, [first, *rest], strict=True)
     )
 

@@ -23,7 +23,7 @@ from styleserve.events import (
     Started,
     StopReason,
 )
-from styleserve.optimizers import Optimizer, Run
+from styleserve.optimizers import AnyOptimizer
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Engine:
     def __init__(
         self,
         evaluator: Evaluator,
-        optimizers: Mapping[str, Optimizer[Run]],
+        optimizers: Mapping[str, AnyOptimizer],
         report: Callable[[EngineEvent], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

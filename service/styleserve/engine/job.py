@@ -7,7 +7,7 @@ from styleserve import images
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Evaluator, Losses, Pixels
 from styleserve.events import Progress
-from styleserve.optimizers import Optimizer, Run
+from styleserve.optimizers import AnyOptimizer, Run
 from styleserve.recipes import Scale, plan_scales
 
 
@@ -28,7 +28,7 @@ class Job:
     """
 
     specification: JobSpecification
-    optimizer: Optimizer[Run]
+    optimizer: AnyOptimizer
     scales: tuple[Scale, ...]
     run: Run
     started: float
@@ -111,7 +111,7 @@ class Job:
         return sum(scale.height * scale.width * (scale.iterations + 1) for scale in self.scales[:num_scales])
 
 
-def begin(specification: JobSpecification, optimizer: Optimizer[Run], evaluator: Evaluator, now: float) -> Job:
+def begin(specification: JobSpecification, optimizer: AnyOptimizer, evaluator: Evaluator, now: float) -> Job:
     """Take a job up: plan its scales, compute the first one's targets, and lay its first canvas."""
     recipe = specification.recipe
     height, width = specification.content.shape[:2]

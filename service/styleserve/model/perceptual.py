@@ -180,7 +180,8 @@ class PerceptualEvaluator:
     def _style_grams(self, style: StyleImage, form: Form, longest_side: float) -> tuple[Grams, int]:
         """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known."""
         picture = images.decode(style.data, images.ImageLimits())
-        height, width = style_size(*picture.pixels.shape[:2], longest_side)
+        original_height, original_width = picture.pixels.shape[:2]
+        height, width = style_size(original_height, original_width, longest_side)
         key = TargetKey(
             image=style.key,
             network=self._digest,

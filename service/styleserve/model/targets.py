@@ -73,12 +73,12 @@ class TargetStore:
             logger.warning("%s is damaged and is computed again", path)
             return None
         with np.load(BytesIO(payload), allow_pickle=False) as triangles:
-            return tuple(_unfold(triangles[layer]) for layer in key.layers)
+            return tuple(_unfold(triangles[f"arr_{index}"]) for index in range(len(key.layers)))
 
     def write(self, key: TargetKey, grams: Grams) -> None:
         """Keep the targets."""
         payload = BytesIO()
-        np.savez(payload, **{layer: _fold(gram) for layer, gram in zip(key.layers, grams, strict=True)})
+        np.savez(payload, *(_fold(gram) for gram in grams))
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())

@@ -64,7 +64,9 @@ class Vgg19:
                 flow = tf.nn.max_pool2d(flow, 2, 2, "VALID")
                 block += 1
             padded = replicate_edges and name == "block1_conv1"
-            flow = self._convolve(_continue_edges(flow), name, "VALID") if padded else self._convolve(flow, name, "SAME")
+            flow = (
+                self._convolve(_continue_edges(flow), name, "VALID") if padded else self._convolve(flow, name, "SAME")
+            )
             if name in names:
                 features[name] = flow
             if len(features) == len(set(names)):

@@ -5,7 +5,7 @@ canvases and moments stay on the device, and line searches share their evaluatio
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -62,3 +62,7 @@ class Optimizer(Protocol, Generic[RunT]):
     def step(self, runs: Sequence[RunT]) -> None:
         """Judge each run's canvas, all in one batch, and let each make its move."""
         ...
+
+
+#: An optimizer whose kind of run is not known; its owner gives it back only the runs that it began.
+AnyOptimizer: TypeAlias = Optimizer[Any]

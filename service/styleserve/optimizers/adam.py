@@ -181,7 +181,6 @@ class Adam:
         pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
         rates = tf.TensorSpec([None, len(_RATES)], tf.float32)
 
-        @tf.function(input_signature=[pixels, pixels, pixels, pixels, rates, *self._evaluator.signature(form)])
         def train_step(
             canvas: Tensor, first: Tensor, second: Tensor, average: Tensor, rates: Tensor, *targets: Tensor
         ) -> tuple[Tensor, ...]:
@@ -193,7 +192,9 @@ class Adam:
             average = decay * average + (1 - decay) * canvas
             return canvas, first, second, average, losses
 
-        return train_step  # type: ignore[no-any-return]
+        types = [pixels, pixels, pixels, pixels, rates, *self._evaluator.signature(form)]
+        traced: Callable[..., tuple[Tensor, ...]] = tf.function(train_step, input_signature=types)
+        return traced
 
 
 _RATES = ("step_size", "beta_1", "beta_2", "epsilon", "average_decay")

@@ -20,7 +20,8 @@ from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixe
 from styleserve.events import StopReason
 from styleserve.recipes import Recipe
 
-Vector: TypeAlias = npt.NDArray[np.float64]
+#: A canvas as SciPy wants it, float64 [H * W * 3].
+Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 #: Stops when an iteration gains less than this share of the loss.
 RELATIVE_GAIN = 1e-9
@@ -37,8 +38,7 @@ class PointEvaluator:
     def __init__(self, judge: Callable[[Pixels], Evaluation], shape: tuple[int, ...]) -> None:
         self._judge = judge
         self._shape = shape
-        self._point: Vector | None = None
-        self._evaluation: Evaluation | None = None
+        self._known: tuple[Vector, Evaluation] | None = None
 
     def loss(self, point: Vector) -> float:
         """The total loss of a canvas given as a flat vector of H * W * 3 values."""
@@ -50,10 +50,9 @@ class PointEvaluator:
 
     def at(self, point: Vector) -> Evaluation:
         """The whole judgement of the point."""
-        if self._evaluation is None or not np.array_equal(point, self._point):
-            self._evaluation = self._judge(point.reshape(self._shape).astype(np.float32))
-            self._point = point.copy()
-        return self._evaluation
+        if self._known is None or not np.array_equal(point, self._known[0]):
+            self._known = point.copy(), self._judge(point.reshape(self._shape).astype(np.float32))
+        return self._known[1]
 
 
 class LbfgsbRun:
@@ -143,11 +142,11 @@ class LbfgsbRun:
         )
         return "completed" if found.nit >= self._iterations else "converged"
 
-    def _accept(self, point: Vector) -> None:
-        """Take note of the point that ends an iteration; SciPy judged it last, so this costs nothing."""
+    def _accept(self, xk: Vector) -> None:
+        """Take note of the point that ends an iteration, which SciPy judged last; the name `xk` is SciPy's."""
         self.iteration += 1
-        self.losses = self._points.at(point).losses
-        self._canvas = point.reshape(self._canvas.shape).astype(np.float32)
+        self.losses = self._points.at(xk).losses
+        self._canvas = xk.reshape(self._canvas.shape).astype(np.float32)
 
 
 class Lbfgsb:

@@ -14,7 +14,7 @@ from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.evaluation import Evaluator, Pixels, StyleImage
 from styleserve.events import EngineInfo
-from styleserve.optimizers import Optimizer, Run
+from styleserve.optimizers import AnyOptimizer
 from styleserve.recipes import DEFAULT_PRESET, PRESETS
 from styleserve.workers.loop import Report
 
@@ -51,7 +51,7 @@ class VggEngineFactory:
         weights = acquire(self.weights, self.cache_dir)
         hardware = device.configure(self.precision)
         evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(self.data_dir / "targets"))
-        optimizers: dict[str, Optimizer[Run]] = {"adam": Adam(evaluator), "lbfgsb": Lbfgsb(evaluator)}
+        optimizers: dict[str, AnyOptimizer] = {"adam": Adam(evaluator), "lbfgsb": Lbfgsb(evaluator)}
         info = EngineInfo(
             weights.label,
             weights.is_trained,
@@ -63,9 +63,7 @@ class VggEngineFactory:
         return Engine(evaluator, optimizers, report), info
 
 
-def _warm_up(
-    evaluator: Evaluator, optimizers: dict[str, Optimizer[Run]], paint: Callable[[int], Pixels]
-) -> float:
+def _warm_up(evaluator: Evaluator, optimizers: dict[str, AnyOptimizer], paint: Callable[[int], Pixels]) -> float:
     """Trace what every preset needs, so that no job waits for it; returns seconds per evaluated megapixel."""
     for recipe in PRESETS.values():
         _time_steps(evaluator, optimizers, recipe.preset, paint(_TRACED_SIDE), num_steps=1)
@@ -75,7 +73,7 @@ def _warm_up(
 
 
 def _time_steps(
-    evaluator: Evaluator, optimizers: dict[str, Optimizer[Run]], preset: str, canvas: Pixels, num_steps: int
+    evaluator: Evaluator, optimizers: dict[str, AnyOptimizer], preset: str, canvas: Pixels, num_steps: int
 ) -> float:
     recipe = PRESETS[preset]
     optimizer = optimizers[recipe.optimizer]

@@ -1,0 +1,294 @@
+"""The engine with the toy evaluator, driven step by step; the toy's arithmetic is worked in tests/support/toy.py."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from styleserve.engine.engine import Engine
+from styleserve.engine.specification import Cancel, JobSpecification, Prepare, Preview
+from styleserve.errors import DivergedError, EngineError, RunTimeoutError
+from styleserve.evaluation import Losses
+from styleserve.events import (
+    Cancelled,
+    EngineEvent,
+    Failed,
+    Finished,
+    JobEvent,
+    Prepared,
+    Previewed,
+    Progressed,
+    Started,
+)
+from styleserve.optimizers.adam import Adam
+from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.recipes import PRESETS, Recipe, RecipeChanges, resolve
+from support.toy import ToyEvaluator, plain_image, plain_style
+
+
+class Clock:
+    """Seconds that pass only when a test or an evaluation says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """An engine on a bench: its evaluator, its clock, and what it reported."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.events: list[EngineEvent] = []
+        self.evaluator = ToyEvaluator(before_step=self._evaluate)
+        self.seconds_per_step = 1.0
+        self.failure: Exception | None = None
+        optimizers = {"adam": Adam(self.evaluator), "lbfgsb": Lbfgsb(self.evaluator)}
+        self.engine = Engine(self.evaluator, optimizers, self.events.append, self.clock)
+
+    def _evaluate(self) -> None:
+        self.clock.now += self.seconds_per_step
+        if self.failure is not None:
+            raise self.failure
+
+    def run(self) -> None:
+        while self.engine.step():
+            pass
+
+    def of(self, job_id: str) -> list[JobEvent]:
+        return [event for event in self.events if getattr(event, "job_id", None) == job_id]
+
+    def last(self, job_id: str) -> JobEvent:
+        return self.of(job_id)[-1]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def classic(**changes: object) -> Recipe:
+    return resolve(RecipeChanges(), RecipeChanges(preset="classic", **changes))
+
+
+def small_steps(iterations: int) -> Recipe:
+    """Adam whose first move is its learning rate, 0.02: epsilon is small and the moments are corrected."""
+    settings = dataclasses.replace(PRESETS["standard"].adam, average_decay=0.0)
+    return dataclasses.replace(classic(iterations=iterations), adam=settings)
+
+
+def job(job_id: str, recipe: Recipe, size: int = 4, **changes: object) -> JobSpecification:
+    return JobSpecification(job_id, plain_image(0.2, size, size), (plain_style(0.6),), recipe, **changes)
+
+
+def test_adam_takes_the_moves_of_the_worked_arithmetic(bench):
+    bench.engine.accept(job("a", small_steps(1)))
+    bench.run()
+    started, first, second, finished = bench.of("a")
+    assert isinstance(started, Started)
+    assert first.progress.losses.total == pytest.approx(3.84)
+    assert second.progress.losses.total == pytest.approx(3.4656, rel=1e-4)
+    np.testing.assert_allclose(finished.pixels, 0.22, atol=1e-4)
+    assert (finished.stop_reason, finished.progress.iteration, finished.progress.evaluations) == ("completed", 1, 2)
+    assert finished.network_passes == 3
+
+
+def test_lbfgsb_finds_the_target(bench):
+    bench.engine.accept(job("a", classic(optimizer="lbfgsb", iterations=50)))
+    bench.run()
+    finished = bench.last("a")
+    np.testing.assert_allclose(finished.pixels, 0.6, atol=1e-3)
+    assert finished.stop_reason == "converged"
+    assert finished.progress.iteration < 50
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgsb"])
+def test_no_iterations_judge_the_start_and_return_it(bench, optimizer):
+    bench.engine.accept(job("a", classic(optimizer=optimizer, iterations=0)))
+    bench.run()
+    finished = bench.last("a")
+    np.testing.assert_allclose(finished.pixels, 0.2, atol=1e-6)
+    assert (finished.progress.evaluations, finished.progress.losses.total) == (1, pytest.approx(3.84))
+
+
+def test_jobs_of_one_shape_share_a_batch_and_join_and_leave_between_steps(bench):
+    bench.engine.accept(job("long", small_steps(6)))
+    bench.engine.step()
+    bench.engine.accept(job("short", small_steps(1)))
+    bench.run()
+    assert bench.evaluator.batches == [1, 2, 2, 1, 1, 1, 1]
+
+
+def test_jobs_of_other_shapes_and_optimizers_take_turns(bench):
+    bench.engine.accept(job("adam", small_steps(3)))
+    bench.engine.accept(job("larger", small_steps(3), size=5))
+    bench.engine.accept(job("lbfgsb", classic(optimizer="lbfgsb", iterations=3)))
+    bench.run()
+    assert set(bench.evaluator.batches) == {1}
+    order = [event.job_id for event in bench.events if isinstance(event, Progressed)]
+    assert order[:6] == ["adam", "larger", "lbfgsb", "adam", "larger", "lbfgsb"]
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(bench):
+    alone = Bench()
+    alone.engine.accept(job("a", small_steps(5)))
+    alone.run()
+    bench.engine.accept(job("b", small_steps(3)))
+    bench.engine.accept(job("a", small_steps(5)))
+    bench.run()
+    np.testing.assert_array_equal(bench.last("a").pixels, alone.last("a").pixels)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgsb"])
+def test_a_pyramid_climbs_to_the_contents_size_and_counts_on(bench, optimizer):
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=8, optimizer=optimizer))
+    bench.engine.accept(job("a", recipe, size=256))
+    bench.run()
+    progress = [event.progress for event in bench.of("a") if isinstance(event, Progressed)]
+    assert [p.width for p in progress] == sorted(p.width for p in progress)
+    assert {p.width for p in progress} >= {128, 256}
+    assert [p.iteration for p in progress] == sorted(p.iteration for p in progress)
+    finished = bench.last("a")
+    assert finished.pixels.shape == (256, 256, 3)
+    assert finished.progress.evaluations == len(progress)
+
+
+def test_the_time_left_is_that_of_the_evaluations_left(bench):
+    bench.engine.accept(job("a", small_steps(9)))
+    bench.run()
+    progress = [event.progress for event in bench.of("a") if isinstance(event, Progressed)]
+    assert [(p.elapsed_s, p.eta_s) for p in progress] == [(k, pytest.approx(10 - k)) for k in range(1, 11)]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgsb"])
+def test_cancelling_stops_the_computing_before_the_next_evaluation(bench, optimizer):
+    bench.engine.accept(job("a", classic(optimizer=optimizer, iterations=1000)))
+    bench.engine.step()
+    done = len(bench.evaluator.batches)
+    bench.engine.accept(Cancel("a"))
+    bench.run()
+    assert len(bench.evaluator.batches) == done == 1
+    assert bench.last("a") == Cancelled("a", network_passes=2)
+
+
+def test_a_job_that_waits_is_cancelled_without_computing(bench):
+    bench.engine.accept(job("a", small_steps(3)))
+    bench.engine.accept(Cancel("a"))
+    bench.engine.accept(Cancel("unknown"))
+    bench.run()
+    assert bench.events == [Cancelled("a", network_passes=0)]
+
+
+def test_a_deadline_returns_the_best_canvas_before_it(bench):
+    bench.engine.accept(job("a", small_steps(100), deadline=bench.clock.now + 5.5))
+    bench.run()
+    finished = bench.last("a")
+    assert isinstance(finished, Finished)
+    assert finished.stop_reason == "deadline"
+    assert bench.clock.now <= 105.5
+    assert finished.progress.evaluations == 5
+    assert finished.pixels.mean() > 0.27
+
+
+def test_a_deadline_on_a_small_scale_still_returns_the_full_size(bench):
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=100))
+    bench.engine.accept(job("a", recipe, size=256, deadline=bench.clock.now + 3.5))
+    bench.run()
+    assert bench.last("a").progress.width == 128
+    assert bench.last("a").pixels.shape == (256, 256, 3)
+
+
+def test_a_deadline_fails_the_job_where_that_was_asked(bench):
+    bench.engine.accept(job("a", small_steps(100), deadline=bench.clock.now + 5.5, fails_at_deadline=True))
+    bench.run()
+    assert isinstance(bench.last("a").error, RunTimeoutError)
+
+
+def test_a_loss_that_is_not_finite_ends_the_job_as_diverged_and_no_other(bench):
+    bad = dataclasses.replace(job("bad", small_steps(5)), content=plain_image(float("nan")))
+    bench.engine.accept(bad)
+    bench.engine.accept(job("good", small_steps(5)))
+    bench.run()
+    assert isinstance(bench.last("bad").error, DivergedError)
+    assert isinstance(bench.last("good"), Finished)
+
+
+def test_a_loss_that_is_not_finite_ends_a_line_search_too(bench):
+    bench.engine.accept(dataclasses.replace(job("bad", classic(optimizer="lbfgsb")), content=plain_image(float("nan"))))
+    bench.run()
+    assert isinstance(bench.last("bad").error, DivergedError)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgsb"])
+def test_a_fault_in_a_step_fails_its_jobs_and_the_engine_lives_on(bench, optimizer):
+    bench.failure = MemoryError("secret")
+    bench.engine.accept(job("bad", classic(optimizer=optimizer)))
+    bench.run()
+    assert isinstance(bench.last("bad"), Failed)
+    assert isinstance(bench.last("bad").error, EngineError)
+    assert "secret" not in str(bench.last("bad").error)
+    bench.failure = None
+    bench.engine.accept(job("good", classic(optimizer=optimizer, iterations=2)))
+    bench.run()
+    assert isinstance(bench.last("good"), Finished)
+
+
+def test_a_job_that_cannot_be_begun_fails_alone(bench):
+    broken = dataclasses.replace(plain_style(0.6), data=b"no image")
+    bench.engine.accept(dataclasses.replace(job("bad", small_steps(1)), styles=(broken,)))
+    bench.engine.accept(job("good", small_steps(1)))
+    bench.run()
+    assert isinstance(bench.last("bad").error, EngineError)
+    assert isinstance(bench.last("good"), Finished)
+
+
+def test_previews_come_at_their_interval_and_at_their_size(bench):
+    bench.engine.accept(job("a", small_steps(9), size=64))
+    bench.engine.accept(Preview("a", max_side=32, interval_s=3.0))
+    bench.run()
+    previews = [event for event in bench.of("a") if isinstance(event, Previewed)]
+    assert 3 <= len(previews) <= 5
+    assert {preview.pixels.shape for preview in previews} == {(32, 32, 3)}
+    assert previews[0].pixels.dtype == np.uint8
+    assert abs(int(previews[0].pixels.mean()) - 0.22 * 255) < 2
+
+
+def test_previews_stop_when_nobody_wants_them_any_more(bench):
+    bench.engine.accept(job("a", small_steps(9)))
+    bench.engine.accept(Preview("a", max_side=32, interval_s=0.5))
+    bench.engine.step()
+    bench.engine.accept(Preview("a", max_side=0, interval_s=0.5))
+    bench.run()
+    assert len([event for event in bench.of("a") if isinstance(event, Previewed)]) == 1
+
+
+def test_targets_are_prepared_only_while_nobody_waits(bench):
+    bench.engine.accept(Prepare(plain_style(0.1)))
+    bench.engine.accept(job("a", small_steps(2)))
+    bench.run()
+    assert isinstance(bench.events[-1], Prepared)
+    assert isinstance(bench.events[-2], Finished)
+
+
+def test_a_blend_is_judged_against_the_weighted_mean(bench):
+    styles = (plain_style(0.2, weight=0.25), plain_style(0.6, weight=0.75))
+    blend = dataclasses.replace(job("a", classic(optimizer="lbfgsb", iterations=50)), styles=styles)
+    bench.engine.accept(blend)
+    bench.run()
+    np.testing.assert_allclose(bench.last("a").pixels, 0.5, atol=5e-3)
+
+
+def test_noise_starts_from_its_seed(bench):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        bench.engine.accept(job(name, classic(init="noise", iterations=0, seed=seed)))
+    bench.run()
+    a, b, c = (bench.last(name).pixels for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_losses_are_finite_only_if_every_term_is():
+    assert Losses(1.0, 0.5, 0.5, 0.0).is_finite
+    assert not Losses(1.0, float("inf"), 0.5, 0.0).is_finite

@@ -1,0 +1,101 @@
+"""Each loss against the same equation written again in NumPy float64, and each gradient against finite differences."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from styleserve.model import losses
+
+RANDOM = np.random.default_rng(7)
+# No two values are nearer than 0.01, so that no finite difference below steps over the kink of an absolute value.
+FEATURES = RANDOM.permutation(2 * 5 * 7 * 6).reshape(2, 5, 7, 6) / 100
+TARGET_FEATURES = RANDOM.random((2, 5, 7, 6))
+TARGET_GRAMS = np.array([(f @ f.T) / 35 for f in RANDOM.random((2, 6, 35))])
+CANVASES = RANDOM.random((2, 5, 7, 3))
+
+
+def numpy_gram(features: np.ndarray) -> np.ndarray:
+    """G_ij = sum_k F_ik F_jk, as the paper's sum over positions, not divided."""
+    flat = features.reshape(-1, features.shape[-1])
+    return np.einsum("ki,kj->ij", flat, flat)
+
+
+def test_the_gram_matrix_is_the_mean_product_of_filters_over_positions():
+    expected = [numpy_gram(features) / 35 for features in FEATURES]
+    np.testing.assert_allclose(losses.gram(tf.constant(FEATURES, tf.float32)), expected, rtol=1e-5)
+
+
+def test_the_content_losses_are_their_equations():
+    expected = {
+        "sum_square": [0.5 * np.sum((f - p) ** 2) for f, p in zip(FEATURES, TARGET_FEATURES, strict=True)],
+        "mean_square": [np.mean((f - p) ** 2) for f, p in zip(FEATURES, TARGET_FEATURES, strict=True)],
+        "normalized": [
+            np.sum((f - p) ** 2) / (np.sum(np.abs(f - p)) + 1e-8)
+            for f, p in zip(FEATURES, TARGET_FEATURES, strict=True)
+        ],
+    }
+    for distance, values in expected.items():
+        computed = losses.content(tf.constant(FEATURES, tf.float32), tf.constant(TARGET_FEATURES, tf.float32), distance)
+        assert computed.dtype == tf.float64
+        np.testing.assert_allclose(computed, values, rtol=1e-5, err_msg=distance)
+
+
+def test_the_style_losses_are_their_equations():
+    filters, positions = 6, 35
+    pairs = [(numpy_gram(features), gram * positions) for features, gram in zip(FEATURES, TARGET_GRAMS, strict=True)]
+    expected = {
+        "sum_square": [np.sum((g - a) ** 2) / (4 * filters**2 * positions**2) for g, a in pairs],
+        "mean_square": [np.mean((g / positions - a / positions) ** 2) for g, a in pairs],
+        "normalized": [
+            np.sum((g - a) ** 2 / positions**2) / (np.sum(np.abs(g - a) / positions) + 1e-8) for g, a in pairs
+        ],
+    }
+    for distance, values in expected.items():
+        computed = losses.style(tf.constant(FEATURES, tf.float32), tf.constant(TARGET_GRAMS, tf.float32), distance)
+        np.testing.assert_allclose(computed, values, rtol=1e-4, err_msg=distance)
+
+
+def test_the_total_variations_are_their_equations():
+    expected_sum = [np.abs(np.diff(x, axis=0)).sum() + np.abs(np.diff(x, axis=1)).sum() for x in CANVASES]
+    expected_mean = [(np.diff(x, axis=0) ** 2).mean() + (np.diff(x, axis=1) ** 2).mean() for x in CANVASES]
+    canvases = tf.constant(CANVASES, tf.float32)
+    np.testing.assert_allclose(losses.total_variation_sum(canvases), expected_sum, rtol=1e-5)
+    np.testing.assert_allclose(losses.total_variation_sum(canvases), tf.image.total_variation(canvases), rtol=1e-5)
+    np.testing.assert_allclose(losses.total_variation_mean(canvases), expected_mean, rtol=1e-5)
+
+
+LOSSES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    **{
+        f"content {distance}": lambda x, distance=distance: losses.content(
+            x, tf.constant(TARGET_FEATURES, tf.float32), distance
+        )
+        for distance in ("sum_square", "mean_square", "normalized")
+    },
+    **{
+        f"style {distance}": lambda x, distance=distance: losses.style(
+            x, tf.constant(TARGET_GRAMS, tf.float32), distance
+        )
+        for distance in ("sum_square", "mean_square", "normalized")
+    },
+    "total variation sum": losses.total_variation_sum,
+    "total variation mean": losses.total_variation_mean,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_of_each_loss_is_the_slope_of_finite_differences(name):
+    loss = LOSSES[name]
+    values = tf.constant(FEATURES, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        total = tf.reduce_sum(loss(values))
+    gradient = tape.gradient(total, values).numpy().astype(np.float64)
+    for seed in range(3):
+        direction = np.random.default_rng(seed).standard_normal(FEATURES.shape)
+        step = 1e-3
+        above, below = (
+            float(tf.reduce_sum(loss(tf.constant(FEATURES + sign * step * direction, tf.float32)))) for sign in (1, -1)
+        )
+        assert (above - below) / (2 * step) == pytest.approx(np.sum(gradient * direction), rel=2e-3, abs=1e-5)

@@ -1,0 +1,89 @@
+"""Style targets on disk: written whole or not at all, verified when read."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from styleserve.model.targets import (
+    MAX_STYLE_SIDE,
+    MIN_STYLE_SIDE,
+    TargetCache,
+    TargetKey,
+    TargetStore,
+    blend,
+    style_size,
+)
+
+KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12, 34)
+
+
+def symmetric(side: int, seed: int = 0) -> np.ndarray:
+    half = np.random.default_rng(seed).random((side, side)).astype(np.float32)
+    return half + half.T
+
+
+GRAMS = (symmetric(3), symmetric(8, seed=1))
+
+
+def test_what_was_written_is_read_by_another_store_of_the_same_folder(tmp_path):
+    TargetStore(tmp_path / "targets").write(KEY, GRAMS)
+    for read, written in zip(TargetStore(tmp_path / "targets").read(KEY), GRAMS, strict=True):
+        np.testing.assert_array_equal(read, written)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TargetKey)])
+def test_targets_of_another_image_network_layers_or_size_are_not_these(tmp_path, field):
+    store = TargetStore(tmp_path)
+    store.write(KEY, GRAMS)
+    value = getattr(KEY, field)
+    other = {str: "other", int: 99, bool: False, tuple: ("two", "one")}[type(value)]
+    assert store.read(dataclasses.replace(KEY, **{field: other})) is None
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:50] + bytes([b[50] ^ 1]) + b[51:]])
+def test_a_damaged_file_is_reported_and_ignored(tmp_path, caplog, damage):
+    store = TargetStore(tmp_path)
+    store.write(KEY, GRAMS)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        assert store.read(KEY) is None
+    assert file.name in caplog.text
+    store.write(KEY, GRAMS)
+    assert store.read(KEY) is not None
+
+
+def test_nothing_but_the_targets_is_left_in_the_folder(tmp_path):
+    TargetStore(tmp_path).write(KEY, GRAMS)
+    TargetStore(tmp_path).write(KEY, GRAMS)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_cache_forgets_the_one_not_used_for_longest():
+    cache = TargetCache(size=2)
+    keys = [dataclasses.replace(KEY, height=height) for height in (1, 2, 3)]
+    cache.write(keys[0], GRAMS)
+    cache.write(keys[1], GRAMS)
+    cache.read(keys[0])
+    cache.write(keys[2], GRAMS)
+    assert [cache.read(key) is not None for key in keys] == [True, False, True]
+
+
+def test_a_blend_is_the_weighted_mean_of_each_layer():
+    (mixed,) = blend([(np.full((2, 2), 1, np.float32),), (np.full((2, 2), 5, np.float32),)], [0.25, 0.75])
+    np.testing.assert_allclose(mixed, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [
+        ((100, 200), 50, (25, 50)),
+        ((100, 200), 400, (200, 400)),
+        ((1000, 1000), 99999, (MAX_STYLE_SIDE, MAX_STYLE_SIDE)),
+        ((10, 1000), 100, (MIN_STYLE_SIDE, 1600)),
+    ],
+)
+def test_a_style_image_is_sized_within_what_the_network_can_take(size, side, expected):
+    assert style_size(*size, side) == expected

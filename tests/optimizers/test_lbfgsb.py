@@ -1,0 +1,127 @@
+"""L-BFGS-B inside out: the same points as SciPy alone, one pass a point, and no thread left behind."""
+
+import threading
+
+import numpy as np
+import scipy.optimize
+
+from styleserve.evaluation import Evaluation, Losses
+from styleserve.optimizers.lbfgsb import HISTORY, RELATIVE_GAIN, Lbfgsb, PointEvaluator
+from styleserve.recipes import PRESETS
+
+SHAPE = (3, 4, 3)
+TARGET = np.random.default_rng(3).random(SHAPE)
+
+
+class Bowl:
+    """1/4 sum w (x - t)^4 + 1/2 sum (x - t)^2 with steep and flat directions; notes every point it is asked."""
+
+    def __init__(self) -> None:
+        self.points: list[np.ndarray] = []
+        self.slopes = np.linspace(1, 200, TARGET.size).reshape(SHAPE)
+
+    def judge(self, canvas):
+        self.points.append(canvas.copy())
+        difference = canvas.astype(np.float64) - TARGET
+        loss = float(np.sum(self.slopes * difference**4 / 4 + difference**2 / 2))
+        gradient = (self.slopes * difference**3 + difference).astype(np.float32)
+        return Evaluation(Losses(loss, 0.0, loss, 0.0), gradient)
+
+    def evaluate(self, canvases, objectives):
+        return [self.judge(canvas) for canvas in canvases]
+
+
+class Point:
+    batch_key = "bowl"
+    network_passes = 0
+
+
+def run_alone(iterations: int) -> tuple[list[np.ndarray], scipy.optimize.OptimizeResult]:
+    bowl = Bowl()
+
+    def loss_and_gradient(x):
+        evaluation = bowl.judge(x.reshape(SHAPE).astype(np.float32))
+        return evaluation.losses.total, evaluation.gradient.ravel().astype(np.float64)
+
+    options = {"maxiter": iterations, "maxfun": 10**6, "maxcor": HISTORY, "ftol": RELATIVE_GAIN, "gtol": 0.0}
+    found = scipy.optimize.minimize(
+        loss_and_gradient,
+        np.full(TARGET.size, 0.5),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, 1)] * TARGET.size,
+        options=options,
+    )
+    return bowl.points, found
+
+
+def test_the_engine_walks_the_points_that_scipy_alone_walks():
+    bowl = Bowl()
+    optimizer = Lbfgsb(bowl)
+    run = optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=40)
+    while run.ended is None:
+        optimizer.step([run])
+    points, found = run_alone(40)
+    assert len(points) == len(bowl.points) > 10
+    for ours, alone in zip(bowl.points, points, strict=True):
+        np.testing.assert_array_equal(ours, alone)
+    np.testing.assert_array_equal(run.result(), found.x.reshape(SHAPE).astype(np.float32))
+    assert (run.iteration, run.evaluations) == (found.nit, found.nfev)
+    assert run.losses.total == found.fun
+
+
+def test_the_loss_falls_with_every_iteration_and_counts_line_searches_as_evaluations():
+    optimizer = Lbfgsb(Bowl())
+    run = optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=15)
+    losses = {}
+    while run.ended is None:
+        optimizer.step([run])
+        losses[run.iteration] = run.losses.total
+    assert run.iteration == 15
+    assert run.evaluations >= 16
+    assert list(losses.values()) == sorted(losses.values(), reverse=True)
+
+
+def test_separate_questions_for_loss_and_gradient_cost_one_judgement_a_point():
+    bowl = Bowl()
+    points = PointEvaluator(bowl.judge, SHAPE)
+    x, y = np.full(TARGET.size, 0.25), np.full(TARGET.size, 0.75)
+    assert points.loss(x) == points.loss(x)
+    points.gradient(x)
+    points.gradient(y)
+    points.loss(y)
+    x[:] = 0.3
+    points.loss(x)
+    points.gradient(x)
+    assert len(bowl.points) == 3
+
+
+def test_a_vector_changed_in_place_is_another_point():
+    bowl = Bowl()
+    points = PointEvaluator(bowl.judge, SHAPE)
+    x = np.full(TARGET.size, 0.25)
+    before = points.loss(x)
+    x += 0.1
+    assert points.loss(x) != before
+
+
+def test_closing_a_run_ends_its_thread_and_asks_nothing_more():
+    before = threading.active_count()
+    bowl = Bowl()
+    optimizer = Lbfgsb(bowl)
+    run = optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=1000)
+    optimizer.step([run])
+    run.close()
+    run.close()
+    assert len(bowl.points) == 1
+    assert threading.active_count() == before
+
+
+def test_the_canvas_stays_within_its_bounds():
+    bowl = Bowl()
+    optimizer = Lbfgsb(bowl)
+    run = optimizer.start(np.full(SHAPE, 0.99, np.float32), Point(), PRESETS["paper"], iterations=30)
+    while run.ended is None:
+        optimizer.step([run])
+    assert min(point.min() for point in bowl.points) >= 0
+    assert max(point.max() for point in bowl.points) <= 1

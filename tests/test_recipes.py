@@ -1,0 +1,86 @@
+"""Presets, their combination with styles and requests, and the plan of scales."""
+
+import json
+
+import pytest
+
+from styleserve.recipes import PRESETS, RecipeChanges, check, plan_scales, resolve
+
+
+def test_a_request_overrides_a_style_which_overrides_the_preset():
+    style = RecipeChanges(preset="classic", iterations=40, content_weight=7.0, seed=5)
+    recipe = resolve(style, RecipeChanges(iterations=10))
+    assert (recipe.preset, recipe.iterations, recipe.content_weight, recipe.seed) == ("classic", 10, 7.0, 5)
+    assert recipe.style_weight == PRESETS["classic"].style_weight
+
+
+def test_an_empty_request_gets_the_standard_preset():
+    assert resolve(RecipeChanges(), RecipeChanges()) == PRESETS["standard"]
+
+
+def test_zero_is_a_value_and_not_unset():
+    recipe = resolve(RecipeChanges(iterations=40, seed=5), RecipeChanges(iterations=0, seed=0))
+    assert (recipe.iterations, recipe.seed) == (0, 0)
+
+
+def test_a_strength_of_one_half_is_the_presets_own_balance_and_more_of_it_means_less_content():
+    weights = [resolve(RecipeChanges(), RecipeChanges(strength=s)).content_weight for s in (0.25, 0.5, 0.75, 1.0)]
+    assert weights[1] == pytest.approx(PRESETS["standard"].content_weight)
+    assert weights == sorted(weights, reverse=True)
+    assert weights[-1] == 0
+
+
+def test_no_strength_at_all_is_the_content_itself():
+    recipe = resolve(RecipeChanges(init="noise"), RecipeChanges(strength=0.0))
+    assert (recipe.iterations, recipe.init) == (0, "content")
+    assert len(plan_scales(recipe, 300, 300)) == 1
+
+
+def test_the_requests_kind_of_balance_replaces_the_styles():
+    by_strength = resolve(RecipeChanges(content_weight=9.0), RecipeChanges(strength=0.5))
+    assert by_strength.content_weight == pytest.approx(PRESETS["standard"].content_weight)
+    by_weight = resolve(RecipeChanges(strength=0.9), RecipeChanges(content_weight=9.0))
+    assert (by_weight.content_weight, by_weight.strength) == (9.0, None)
+
+
+def test_all_violations_come_at_once_and_say_what_is_allowed():
+    nan = float("nan")
+    changes = RecipeChanges(preset="clasic", iterations=10_000_000, style_weight=-1.0, content_weight=nan, strength=2.0)
+    violations = check(changes)
+    assert {violation.field for violation in violations} == {
+        "recipe.preset",
+        "recipe.iterations",
+        "recipe.weights.style",
+        "recipe.weights.content",
+        "recipe.strength",
+    }
+    by_field = {violation.field: violation.description for violation in violations}
+    assert "did you mean 'classic'" in by_field["recipe.preset"]
+    assert "0 to 10000" in by_field["recipe.iterations"]
+
+
+def test_a_recipe_as_json_has_sorted_keys_and_every_choice():
+    recipe = json.loads(PRESETS["standard"].to_json())
+    assert list(recipe) == sorted(recipe)
+    assert recipe["loss"]["distance"] == "normalized"
+
+
+@pytest.mark.parametrize("size", [(256, 256), (170, 256), (512, 300), (100, 100), (1000, 17), (129, 129)])
+@pytest.mark.parametrize("iterations", [1, 2, 7, 300])
+def test_scales_grow_to_the_canvas_and_share_out_every_iteration(size, iterations):
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=iterations))
+    scales = plan_scales(recipe, *size)
+    assert (scales[-1].height, scales[-1].width) == size
+    assert sum(scale.iterations for scale in scales) == iterations
+    assert all(scale.iterations > 0 for scale in scales)
+    sides = [max(scale.height, scale.width) for scale in scales]
+    assert sides == sorted(sides)
+    assert all(min(scale.height, scale.width) >= 16 for scale in scales)
+
+
+def test_the_pyramid_of_a_square_of_256_is_the_published_one():
+    assert [scale.width for scale in plan_scales(PRESETS["standard"], 256, 256)] == [128, 181, 256]
+
+
+def test_presets_without_a_pyramid_have_one_scale():
+    assert len(plan_scales(PRESETS["classic"], 512, 512)) == 1

@@ -1,0 +1,119 @@
+"""Workers: an engine in a thread and in a spawned process behave alike, and a lost process is told."""
+
+import dataclasses
+import functools
+import os
+import signal
+import sys
+import time
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from styleserve.engine.specification import Cancel, JobSpecification
+from styleserve.events import Cancelled, EngineEvent, Finished, Lost, Progressed, Ready, Started
+from styleserve.recipes import RecipeChanges, resolve
+from styleserve.workers import Worker
+from styleserve.workers.process import ProcessWorker
+from styleserve.workers.thread import ThreadWorker
+from support.toy import TOY_INFO, ToyEngineFactory, plain_image, plain_style
+
+SLOWLY = functools.partial(time.sleep, 0.02)
+
+
+def fail_to_build(report):
+    raise RuntimeError("no engine today")
+
+
+def job(iterations: int, job_id: str = "a", optimizer: str = "lbfgsb") -> JobSpecification:
+    recipe = resolve(RecipeChanges(), RecipeChanges(preset="classic", optimizer=optimizer, iterations=iterations))
+    canvas = np.random.default_rng(0).random((24, 24, 3)).astype(np.float32)
+    return JobSpecification(job_id, canvas, (plain_style(0.6),), recipe)
+
+
+class Listening:
+    """A worker that was started, and the events it told."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.events: SimpleQueue[EngineEvent] = SimpleQueue()
+        worker.start(self.events.put)
+
+    def until(self, kind: type[EngineEvent]) -> EngineEvent:
+        while not isinstance(event := self.events.get(timeout=60), kind):
+            pass
+        return event
+
+
+@pytest.fixture(params=[ThreadWorker, ProcessWorker])
+def worker(request):
+    worker = request.param(ToyEngineFactory(SLOWLY))
+    yield worker
+    worker.stop()
+
+
+def test_a_worker_says_what_it_runs_on_and_makes_pictures(worker):
+    listening = Listening(worker)
+    assert listening.until(Ready) == Ready(TOY_INFO)
+    worker.send(job(iterations=30))
+    assert listening.until(Started) == Started("a")
+    finished = listening.until(Finished)
+    np.testing.assert_allclose(finished.pixels, 0.6, atol=1e-2)
+
+
+def test_a_cancelled_job_is_not_computed_any_further(worker):
+    listening = Listening(worker)
+    worker.send(job(iterations=5000, optimizer="adam"))
+    listening.until(Progressed)
+    worker.send(Cancel("a"))
+    cancelled = listening.until(Cancelled)
+    assert cancelled.network_passes < 50
+
+
+def test_a_stopped_worker_can_be_started_again(worker):
+    Listening(worker).until(Ready)
+    worker.stop()
+    listening = Listening(worker)
+    worker.send(job(iterations=1))
+    listening.until(Finished)
+
+
+@pytest.mark.parametrize("kind", [ThreadWorker, ProcessWorker])
+def test_an_engine_that_cannot_be_built_is_lost(kind, capfd):
+    worker = kind(fail_to_build)
+    assert isinstance(Listening(worker).until(Lost), Lost)
+    worker.stop()
+
+
+def test_a_killed_engine_is_lost_and_can_be_replaced():
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    listening = Listening(worker)
+    worker.send(job(iterations=5000, optimizer="adam"))
+    listening.until(Started)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert "-9" in listening.until(Lost).description
+    again = Listening(worker)
+    worker.send(job(iterations=1))
+    again.until(Finished)
+    worker.stop()
+
+
+def test_a_large_command_does_not_block_the_sender_while_the_engine_is_busy():
+    worker = ProcessWorker(ToyEngineFactory(functools.partial(time.sleep, 0.5)))
+    listening = Listening(worker)
+    listening.until(Ready)
+    worker.send(job(iterations=5000, optimizer="adam"))
+    begun = time.monotonic()
+    worker.send(dataclasses.replace(job(iterations=1, job_id="b"), content=plain_image(0.1, 1024, 1024)))
+    assert time.monotonic() - begun < 0.2
+    worker.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_process_is_left_behind():
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    Listening(worker).until(Ready)
+    pid = worker.pid
+    worker.stop()
+    assert not os.path.exists(f"/proc/{pid}")
