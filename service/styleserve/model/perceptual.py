@@ -240,4 +240,4 @@ class PerceptualEvaluator:
 
         function = {"judge": judge, "content": content, "grams": grams}[purpose]
         targets = self.signature(form) if purpose == "judge" else ()
-        return tf.function(function, input_signature=[pixels, *targets])  # type: ignore[no-any-return]
+        return tf.function(function, input_signature=[pixels, *targets], autograph=False)  # type: ignore[no-any-return]

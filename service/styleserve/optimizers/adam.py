@@ -193,7 +193,7 @@ class Adam:
             return canvas, first, second, average, losses
 
         types = [pixels, pixels, pixels, pixels, rates, *self._evaluator.signature(form)]
-        traced: Callable[..., tuple[Tensor, ...]] = tf.function(train_step, input_signature=types)
+        traced: Callable[..., tuple[Tensor, ...]] = tf.function(train_step, input_signature=types, autograph=False)
         return traced
 
 

@@ -1,0 +1,205 @@
+"""Where the network's weights come from: a file in Keras' HDF5 layout, the cache, a download, or seeded random filters."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from styleserve.errors import WeightsError
+from styleserve.model import download
+from styleserve.model.calibration import natural_image
+
+logger = logging.getLogger(__name__)
+
+Array: TypeAlias = npt.NDArray[np.float32]
+
+#: Blocks of VGG19: convolutions and filters of each.
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+
+#: Keras' own file for VGG19 without its top.
+IMAGENET = download.Source(
+    url="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+    "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    md5="253f8cb515780f3b799900260a226db6",
+    num_bytes=80_134_624,
+)
+
+_DIGEST_DIGITS = 12
+_UNTRAINED_SIDE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The convolutions of a network by layer name: kernels [3, 3, C_in, C_out] and biases [C_out], float32.
+
+    `label` is `imagenet`, `untrained` or a file's name, then `@sha256:` and 12 hex digits of `digest`.
+    """
+
+    label: str
+    digest: str
+    is_trained: bool
+    kernels: Mapping[str, Array]
+    biases: Mapping[str, Array]
+
+
+def kernel_shapes(blocks: tuple[tuple[int, int], ...] = BLOCKS) -> dict[str, tuple[int, int, int, int]]:
+    """Shape of every kernel by layer name, in the network's order."""
+    shapes: dict[str, tuple[int, int, int, int]] = {}
+    channels = 3
+    for block, (depth, filters) in enumerate(blocks, start=1):
+        for number in range(1, depth + 1):
+            shapes[f"block{block}_conv{number}"] = (3, 3, channels, filters)
+            channels = filters
+    return shapes
+
+
+def acquire(choice: str, cache_dir: Path, source: download.Source = IMAGENET) -> Weights:
+    """The weights of `choice`: `imagenet`, `untrained`, `auto` or a path.
+
+    `auto` is the download in the cache, else the download, else `untrained` with a warning. Raises WeightsError when
+    what was asked for by name is not to be had.
+    """
+    match choice:
+        case "untrained":
+            weights = untrained()
+        case "imagenet":
+            weights = _relabel(load_file(download.fetch(source, cache_dir)))
+        case "auto":
+            weights = _first_to_be_had(cache_dir, source)
+        case _:
+            weights = load_file(Path(choice).expanduser())
+    if not weights.is_trained:
+        logger.warning(
+            "UNTRAINED WEIGHTS: pictures will show texture, not art. Give --weights PATH, or let the server fetch %s",
+            source.url,
+        )
+    return weights
+
+
+def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weights:
+    """Read a file in Keras' HDF5 layout; raises WeightsError that says what was expected when it is not one."""
+    shapes = kernel_shapes(blocks)
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = dict(_convolutions(file))
+    except FileNotFoundError:
+        raise WeightsError(f"weights file {path}: there is none; give the path of an HDF5 file of VGG19") from None
+    except Exception as error:
+        logger.debug("h5py cannot read %s", path, exc_info=error)
+        raise WeightsError(
+            f"weights file {path}: not an HDF5 file, or truncated; expected VGG19's {len(shapes)} convolutions in Keras' "
+            f"layout ({IMAGENET.num_bytes} bytes when complete, got {path.stat().st_size})"
+        ) from None
+    problems = list(_problems(arrays, shapes))
+    if problems:
+        raise WeightsError(f"weights file {path}: {'; '.join(problems[:4])}")
+    digest = _sha256(path)
+    return Weights(
+        label=f"{path.name}@sha256:{digest[:_DIGEST_DIGITS]}",
+        digest=digest,
+        is_trained=True,
+        kernels=MappingProxyType({name: arrays[name][0] for name in shapes}),
+        biases=MappingProxyType({name: arrays[name][1] for name in shapes}),
+    )
+
+
+def untrained(seed: int = 0, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weights:
+    """Seeded random filters, each layer calibrated so that activations keep their scale.
+
+    Filters are drawn from a normal distribution without their mean, which would see brightness only, and scaled by the
+    activations' root mean square over an image with natural statistics, so that it is 1 after every layer's ReLU. The
+    digest names the seed and the layers, since the last bits of the floats are the machine's.
+    """
+    random = np.random.default_rng(seed)
+    kernels: dict[str, Array] = {}
+    biases: dict[str, Array] = {}
+    flow = natural_image(_UNTRAINED_SIDE) * 255.0 - 128.0
+    block = 1
+    for name, shape in kernel_shapes(blocks).items():
+        if not name.startswith(f"block{block}_"):
+            flow = _pool(flow)
+            block += 1
+        kernel = random.standard_normal(shape).astype(np.float32)
+        kernel -= kernel.mean(axis=(0, 1, 2), keepdims=True)
+        flow = np.maximum(_convolve(flow, kernel), 0.0)
+        scale = np.float32(1.0 / np.sqrt(np.mean(np.square(flow))))
+        flow *= scale
+        kernels[name] = kernel * scale
+        biases[name] = np.zeros(shape[3], np.float32)
+    digest = hashlib.sha256(f"untrained 1 {seed} {blocks}".encode()).hexdigest()
+    label = f"untrained@sha256:{digest[:_DIGEST_DIGITS]}"
+    return Weights(label, digest, False, MappingProxyType(kernels), MappingProxyType(biases))
+
+
+def _first_to_be_had(cache_dir: Path, source: download.Source) -> Weights:
+    try:
+        return _relabel(load_file(download.fetch(source, cache_dir)))
+    except WeightsError as error:
+        logger.warning("%s", error)
+        return untrained()
+
+
+def _relabel(weights: Weights) -> Weights:
+    """Keras' file is known by what it holds, not by its name."""
+    return Weights(
+        f"imagenet@sha256:{weights.digest[:_DIGEST_DIGITS]}",
+        weights.digest,
+        weights.is_trained,
+        weights.kernels,
+        weights.biases,
+    )
+
+
+def _convolutions(group: h5py.Group) -> Iterator[tuple[str, tuple[Array, Array]]]:
+    """Kernel and bias of every layer: of each group that holds one dataset of four dimensions and one of one."""
+    found: dict[str, dict[int, Array]] = {}
+
+    def visit(path: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim in (1, 4):
+            layer = next((part for part in path.split("/") if part.startswith("block")), path)
+            found.setdefault(layer, {})[item.ndim] = np.asarray(item, np.float32)
+
+    group.visititems(visit)
+    for layer, arrays in found.items():
+        if arrays.keys() == {1, 4}:
+            yield layer, (arrays[4], arrays[1])
+
+
+def _problems(
+    arrays: Mapping[str, tuple[Array, Array]], shapes: Mapping[str, tuple[int, int, int, int]]
+) -> Iterator[str]:
+    for name, shape in shapes.items():
+        if name not in arrays:
+            yield f"expected layer {name} with a kernel of shape {shape}, found none"
+            continue
+        kernel, bias = arrays[name]
+        if kernel.shape != shape or bias.shape != shape[3:]:
+            yield f"expected {name} with kernel {shape} and bias {shape[3:]}, got {kernel.shape} and {bias.shape}"
+        elif not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            yield f"{name} holds values that are not finite"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _convolve(flow: Array, kernel: Array) -> Array:
+    """A convolution with zero padding in NumPy: [H, W, C_in] and [3, 3, C_in, C_out] to [H, W, C_out]."""
+    padded = np.pad(flow, ((1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    return np.tensordot(windows, kernel, axes=((3, 4, 2), (0, 1, 2)))
+
+
+def _pool(flow: Array) -> Array:
+    """Maximum over 2 x 2 positions."""
+    height, width = flow.shape[0] // 2 * 2, flow.shape[1] // 2 * 2
+    cells = flow[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)
+    return np.asarray(cells.max(axis=(1, 3)))

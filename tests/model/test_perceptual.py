@@ -1,0 +1,167 @@
+"""The evaluator on a network of untrained weights, and with the real ones where they are at hand."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from support.network import REAL_WEIGHTS, make_evaluator, needs_weights
+
+from styleserve import images
+from styleserve.evaluation import StyleImage
+from styleserve.model.targets import TargetStore
+from styleserve.model.vgg import TAPS
+from styleserve.recipes import PRESETS, RecipeChanges, resolve
+
+SIDE = 48
+RANDOM = np.random.default_rng(11)
+
+
+def smooth(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """An image with shapes of several sizes."""
+    random = np.random.default_rng(seed)
+    layers = [images.resize(random.random((n, n, 3)).astype(np.float32), height, width) for n in (3, 9, 27)]
+    return (0.5 * layers[0] + 0.3 * layers[1] + 0.2 * layers[2]).astype(np.float32)
+
+
+def style(seed: int, weight: float = 1.0, is_catalogued: bool = False) -> StyleImage:
+    data = images.encode(images.Picture(smooth(seed, 64, 64), None), "png").data
+    return StyleImage(hashlib.sha256(data).hexdigest(), data, weight=weight, is_catalogued=is_catalogued)
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory):
+    return make_evaluator(TargetStore(tmp_path_factory.mktemp("targets")))
+
+
+@pytest.mark.parametrize("preset", ["classic", "paper", "standard"])
+def test_the_gradient_is_the_slope_of_finite_differences(evaluator, preset):
+    recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
+    objective = evaluator.objective(smooth(1), [style(2)], recipe)
+    canvas = smooth(3)
+    (evaluation,) = evaluator.evaluate([canvas], [objective])
+    direction = smooth(4) - 0.5
+    slopes = []
+    for step in (1e-2, 5e-3):
+        above, below = evaluator.evaluate([canvas + step * direction, canvas - step * direction], [objective] * 2)
+        slopes.append((above.losses.total - below.losses.total) / (2 * step))
+    slope = slopes[1] + (slopes[1] - slopes[0]) / 3
+    assert slope == pytest.approx(np.sum(evaluation.gradient.astype(np.float64) * direction), rel=0.02)
+
+
+@pytest.mark.parametrize("preset", ["classic", "paper", "standard"])
+def test_an_evaluation_is_the_same_alone_and_in_a_batch(evaluator, preset):
+    recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
+    canvases = [smooth(seed) for seed in (1, 2, 3)]
+    objectives = [evaluator.objective(smooth(seed), [style(seed + 10)], recipe) for seed in (4, 5, 6)]
+    together = evaluator.evaluate(canvases, objectives)
+    for canvas, objective, batched in zip(canvases, objectives, together, strict=True):
+        (alone,) = evaluator.evaluate([canvas], [objective])
+        assert batched.losses.total == pytest.approx(alone.losses.total, rel=1e-5)
+        scale = np.abs(alone.gradient).max()
+        np.testing.assert_allclose(batched.gradient / scale, alone.gradient / scale, atol=1e-4)
+
+
+def test_the_terms_are_weighted_and_add_up(evaluator):
+    recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
+    doubled = dataclasses.replace(recipe, content_weight=2 * recipe.content_weight)
+    canvas, content = smooth(1), smooth(2)
+    (plain,) = evaluator.evaluate([canvas], [evaluator.objective(content, [style(3)], recipe)])
+    (heavy,) = evaluator.evaluate([canvas], [evaluator.objective(content, [style(3)], doubled)])
+    losses = plain.losses
+    assert losses.total == pytest.approx(losses.content + losses.style + losses.total_variation)
+    assert heavy.losses.content == pytest.approx(2 * losses.content)
+    assert heavy.losses.style == pytest.approx(losses.style)
+
+
+def test_a_canvas_that_is_the_content_has_no_content_loss(evaluator):
+    for preset in ("classic", "paper", "standard"):
+        recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
+        objective = evaluator.objective(smooth(1), [style(2)], recipe)
+        (evaluation,) = evaluator.evaluate([smooth(1)], [objective])
+        assert evaluation.losses.content == pytest.approx(0, abs=1e-9 * evaluation.losses.total)
+        assert evaluation.losses.style > 0
+
+
+def test_a_canvas_that_is_the_style_has_no_style_loss(evaluator):
+    recipe = dataclasses.replace(PRESETS["paper"], total_variation_weight=0.0)
+    start = evaluator.objective(smooth(2, 64, 64), [style(2)], recipe)
+    own, other = evaluator.evaluate([images.decode(style(2).data, images.ImageLimits()).pixels, smooth(5, 64, 64)], [start] * 2)
+    assert own.losses.style < 1e-6 * other.losses.style
+
+
+def test_targets_of_a_blend_lie_between_those_of_its_styles(evaluator):
+    recipe = PRESETS["paper"]
+    first, second = (evaluator.objective(smooth(1), [style(seed)], recipe) for seed in (2, 3))
+    mixed = evaluator.objective(smooth(1), [style(2, weight=0.25), style(3, weight=0.75)], recipe)
+    for a, b, between in zip(first.tensors[2:], second.tensors[2:], mixed.tensors[2:], strict=True):
+        np.testing.assert_allclose(between, 0.25 * a + 0.75 * b, rtol=1e-4, atol=1e-5)
+
+
+def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
+    recipe = PRESETS["standard"]
+    catalogued = style(2, is_catalogued=True)
+    first = make_evaluator(TargetStore(tmp_path))
+    assert first.prepare(catalogued) == 5
+    assert first.prepare(catalogued) == 0
+    second = make_evaluator(TargetStore(tmp_path))
+    assert second.prepare(catalogued) == 0
+    content = smooth(1, 128, 100)
+    objective = second.objective(content, [catalogued], recipe)
+    assert objective.network_passes == 1
+    for stored, computed in zip(objective.tensors, first.objective(content, [catalogued], recipe).tensors, strict=True):
+        np.testing.assert_array_equal(stored, computed)
+
+
+def test_a_strangers_style_image_leaves_nothing_on_disk(tmp_path):
+    make_evaluator(TargetStore(tmp_path)).objective(smooth(1), [style(2)], PRESETS["standard"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_size_is_served_by_one_trace(evaluator):
+    recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
+    for size in ((16, 16), (17, 40), (33, 20)):
+        content = smooth(1, *size)
+        evaluator.evaluate([content], [evaluator.objective(content, [style(2)], recipe)])
+    counts = {function.experimental_get_tracing_count() for function in evaluator._functions.values()}
+    assert counts == {1}
+
+
+def test_taps_say_the_shape_of_what_they_give(evaluator):
+    import tensorflow as tf
+
+    features = evaluator._networks["float32"].features(tf.constant(smooth(1)[np.newaxis]), list(TAPS), True)
+    for name, tap in TAPS.items():
+        assert features[name].shape == (1, SIDE // tap.stride, SIDE // tap.stride, tap.channels)
+        assert float(tf.reduce_min(features[name])) >= 0
+
+
+@needs_weights
+def test_the_network_is_keras_own(tmp_path):
+    """Our VGG19 on the same weights against keras.applications, layer by layer."""
+    import keras
+    import tensorflow as tf
+
+    reference = keras.applications.VGG19(include_top=False, weights=str(REAL_WEIGHTS))
+    names = ["block1_conv1", "block3_conv4", "block5_conv4"]
+    model = keras.Model(reference.input, [reference.get_layer(name).output for name in names])
+    image = smooth(1, 64, 80)
+    expected = model(keras.applications.vgg19.preprocess_input(image[np.newaxis] * 255))
+    evaluator = make_evaluator(TargetStore(tmp_path), REAL_WEIGHTS)
+    ours = evaluator._networks["float32"].features(tf.constant(image[np.newaxis]), names, False)
+    for name, features in zip(names, expected, strict=True):
+        scale = float(tf.reduce_max(features))
+        np.testing.assert_allclose(ours[name] / scale, features / scale, atol=1e-5)
+
+
+def test_bfloat16_is_near_float32_and_stays_off_for_line_searches(tmp_path):
+    half = make_evaluator(TargetStore(tmp_path), precision="bfloat16")
+    canvas = smooth(1)
+    recipe = resolve(RecipeChanges(), RecipeChanges())
+    fast = half.objective(smooth(2), [style(3)], recipe)
+    exact = half.objective(smooth(2), [style(3)], dataclasses.replace(recipe, optimizer="lbfgsb"))
+    assert (fast.form.precision, exact.form.precision) == ("bfloat16", "float32")
+    (rough,), (fine,) = half.evaluate([canvas], [fast]), half.evaluate([canvas], [exact])
+    assert rough.losses.total == pytest.approx(fine.losses.total, rel=0.02)
+    cosine = np.sum(rough.gradient * fine.gradient) / (np.linalg.norm(rough.gradient) * np.linalg.norm(fine.gradient))
+    assert cosine > 0.98
