@@ -4,8 +4,8 @@
 
 Part one, from the same start: loss against evaluations and against seconds of Adam, of L-BFGS-B behind its
 PointEvaluator (bounded to [0, 1] as the service runs it, and unbounded), and of L-BFGS-B fed naively, one pass for the
-loss and another for the gradient. Part two: seconds per evaluation of the engine and of the shortest loop that TensorFlow
-allows, in turn, at 256 and 512 pixels. All in float32.
+loss and another for the gradient. Part two: seconds per evaluation of the engine and of the shortest loop that
+TensorFlow allows, in turn, at 256 and 512 pixels. All in float32.
 """
 
 import argparse
@@ -69,9 +69,7 @@ def run_adam(subject: subjects.Subject, content: Pixels, iterations: int) -> Cur
     return curve
 
 
-def run_lbfgsb(
-    subject: subjects.Subject, content: Pixels, iterations: int, is_bounded: bool, is_naive: bool
-) -> Curve:
+def run_lbfgsb(subject: subjects.Subject, content: Pixels, iterations: int, is_bounded: bool, is_naive: bool) -> Curve:
     """SciPy's L-BFGS-B; `is_naive` asks the network twice a point, as an interface without a cache does."""
     recipe = dataclasses.replace(CLASSIC, optimizer="lbfgsb")
     objective = subject.evaluator.objective(content, [subject.style], recipe)
@@ -131,7 +129,7 @@ def _timed(loop: Callable[[int], None], steps: int) -> float:
 
 def _engine_loop(subject: subjects.Subject, content: Pixels) -> Callable[[int], None]:
     """Steps of the whole engine with one job; the job and its targets are made outside the time."""
-    engine = Engine(subject.evaluator, {"adam": Adam(subject.evaluator)}, lambda event: None)
+    engine = Engine(subject.evaluator, {"adam": Adam(subject.evaluator)}, lambda _: None)
     engine.accept(JobSpecification("bench", content, (subject.style,), CLASSIC))
     engine.step()
 
@@ -142,15 +140,13 @@ def _engine_loop(subject: subjects.Subject, content: Pixels) -> Callable[[int], 
     return loop
 
 
-def _bare_loop(
-    subject: subjects.Subject, content: Pixels, objective: PerceptualObjective
-) -> Callable[[int], None]:
+def _bare_loop(subject: subjects.Subject, content: Pixels, objective: PerceptualObjective) -> Callable[[int], None]:
     """The shortest loop: one traced function of loss, gradient and Adam's update, on a variable of fixed shape."""
     canvas = tf.Variable(content[np.newaxis])
     first, second = tf.Variable(tf.zeros_like(canvas)), tf.Variable(tf.zeros_like(canvas))
     settings = CLASSIC.adam
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def step() -> tf.Tensor:
         losses, gradient = subject.evaluator.judge(objective.form, canvas.read_value(), objective.tensors)
         first.assign(settings.beta_1 * first + (1 - settings.beta_1) * gradient)
@@ -196,7 +192,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data_dir:
         subject = subjects.subject("float32", Path(data_dir))
         curves = _compare_optimizers(subject, arguments.side, arguments.adam, arguments.lbfgsb)
-        overheads = {side: seconds_per_evaluation(subject, side, 2560 // side, arguments.repeats) for side in (256, 512)}
+        overheads = {
+            side: seconds_per_evaluation(subject, side, 2560 // side, arguments.repeats) for side in (256, 512)
+        }
     _print_and_write(subject, curves, overheads)
 
 
@@ -217,7 +215,14 @@ def _print_and_write(
 ) -> None:
     goal = curves["Adam"].losses[-1]
     rows = [
-        [name, len(curve.evaluations), curve.passes, curve.seconds[-1], curve.losses[-1], *(curve.first_at(goal) or "--")]
+        [
+            name,
+            len(curve.evaluations),
+            curve.passes,
+            curve.seconds[-1],
+            curve.losses[-1],
+            *(curve.first_at(goal) or "--"),
+        ]
         for name, curve in curves.items()
     ]
     header = ["method", "evaluations", "passes", "seconds", "last loss", "evaluations to Adam's last", "seconds to it"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-Value: TypeAlias = str | int | float | None | Sequence["Value"] | Mapping[str, "Value"]
+Value: TypeAlias = str | int | float | Sequence["Value"] | Mapping[str, "Value"] | None
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 _PACKAGES = ("styleserve", "tensorflow-cpu", "tensorflow", "scipy", "numpy", "grpcio")

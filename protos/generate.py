@@ -74,7 +74,8 @@ def _run(*options: str) -> None:
 def _google_protos() -> Path:
     """Where googleapis-common-protos keeps `google/api/*.proto`."""
     spec = importlib.util.find_spec("google.api")
-    assert spec and spec.submodule_search_locations
+    assert spec
+    assert spec.submodule_search_locations
     return Path(next(iter(spec.submodule_search_locations))).parents[1]
 
 

@@ -22,7 +22,7 @@ ROWS = (
     ("events",),
     ("evaluation",),
     ("recipes",),
-    ("images", "config"),
+    ("images", "config", "download"),
     ("errors",),
     ("v1",),
 )
@@ -33,6 +33,8 @@ DOORS = {
     "h5py": {"model"},
     "scipy": {"optimizers"},
     "PIL": {"images"},
+    "pooch": {"download"},
+    "requests": {"download"},
     "yaml": {"catalog", "config"},
     "grpc": {"rpc", "cli"},
     "google": {"rpc", "cli"},

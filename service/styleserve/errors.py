@@ -21,6 +21,7 @@
     |   +-- JobCancelledError            CANCELLED            JOB_CANCELLED
     |   +-- DivergedError                INTERNAL             DIVERGED
     |   +-- EngineError                  INTERNAL             ENGINE_ERROR
+    +-- DownloadError                    a file that cannot be fetched; becomes one of the others
     +-- InvalidImageError                an image that cannot be used; becomes a violation of a request
     +-- ConfigurationError               what an operator is told at the start; never reaches a client
         +-- CatalogError
@@ -33,6 +34,7 @@ quotes an unknown exception.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -187,8 +189,8 @@ class StyleImageUnavailableError(RetryLaterError):
 
     def __str__(self) -> str:
         return (
-            f"the image of style {self.style!r} could not be fetched; choose another style, try again later, or ask the "
-            "operator to put the image into the folder named by --style-images"
+            f"the image of style {self.style!r} could not be fetched; choose another style, try again later, or ask "
+            "the operator to put the image into the folder named by --style-images"
         )
 
 
@@ -273,6 +275,19 @@ class InvalidImageError(StyleServeError):
 
     def __str__(self) -> str:
         return self.description
+
+
+class DownloadError(StyleServeError):
+    """A file that cannot be fetched from `url`; it may be put at `place` by hand."""
+
+    def __init__(self, url: str, place: Path, explanation: str) -> None:
+        super().__init__(url, place, explanation)
+        self.url = url
+        self.place = place
+        self.explanation = explanation
+
+    def __str__(self) -> str:
+        return f"{self.url} could not be fetched: {self.explanation}"
 
 
 class ConfigurationError(StyleServeError):

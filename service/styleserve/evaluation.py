@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from styleserve import images
 from styleserve.recipes import Recipe
 
-#: Float32 RGB in [0, 1], shape [H, W, 3].
-Pixels: TypeAlias = npt.NDArray[np.float32]
+Pixels: TypeAlias = images.Pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class AdamSettings:
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """Scales growing by `growth` from `smallest_side` to the end; `first_share` of the iterations go to the smallest."""
+    """Scales growing by `growth` from `smallest_side` to the end; the smallest gets `first_share` of the iterations."""
 
     smallest_side: int
     growth: float

@@ -1,1 +1,1 @@
-"""The model: VGG19's features, the losses on them, and the evaluator that judges canvases by both. TensorFlow's door."""
+"""The model: VGG19's features, the losses on them, and the evaluator that judges canvases by both."""

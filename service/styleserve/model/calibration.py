@@ -1,7 +1,7 @@
 """An image with the statistics of natural ones, made from a seed: by it the strength of a layer's activations is known.
 
-Dead leaves (Lee, Mumford and Huang 2001): opaque discs of random colour fall on each other, their radii r distributed as
-r^-3, which gives the edges, occlusions and scale invariance of photographs.
+Dead leaves (Lee, Mumford and Huang 2001): opaque discs of random colour fall on each other, their radii r distributed
+as r^-3, which gives the edges, occlusions and scale invariance of photographs.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The device that TensorFlow computes on, and the arithmetic that it is fast in; settled once, before anything is made."""
+"""The device that TensorFlow computes on, and the arithmetic that it is fast in; settled once, at the start."""
 
 import logging
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from styleserve import images
 from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
 from styleserve.model import losses
 from styleserve.model.calibration import natural_image
-from styleserve.model.targets import Grams, TargetCache, TargetKey, TargetStore, blend, style_size
+from styleserve.model.targets import MAX_STYLE_SIDE, Grams, TargetCache, TargetKey, TargetStore, blend, style_size
 from styleserve.model.vgg import TAPS, Tap, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.recipes import DEFAULT_PRESET, PRESETS, LossDesign, Recipe, plan_scales
@@ -47,8 +47,8 @@ class Form:
 class PerceptualObjective:
     """The targets of one canvas of `height` x `width` pixels.
 
-    `tensors` are the weights of content, style and total variation, [1, 3]; the content's features, [1, H_l, W_l, C_l] a
-    layer; and the style's Gram matrices, [1, C_l, C_l] a layer.
+    `tensors` are the weights of content, style and total variation, [1, 3]; the content's features, [1, H_l, W_l, C_l]
+    a layer; and the style's Gram matrices, [1, C_l, C_l] a layer.
     """
 
     form: Form
@@ -179,7 +179,7 @@ class PerceptualEvaluator:
 
     def _style_grams(self, style: StyleImage, form: Form, longest_side: float) -> tuple[Grams, int]:
         """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known."""
-        picture = images.decode(style.data, images.ImageLimits())
+        picture = images.decode(style.data, images.ImageLimits(), fit_side=MAX_STYLE_SIDE)
         original_height, original_width = picture.pixels.shape[:2]
         height, width = style_size(original_height, original_width, longest_side)
         key = TargetKey(

@@ -1,6 +1,6 @@
-"""VGG19's features (Simonyan and Zisserman 2015, configuration E): the network, its layer names, its input's form.
+"""VGG19's features (Simonyan and Zisserman 2015, configuration E): the network, its layers' names, its input.
 
-Nobody else knows BGR, ImageNet's means or kernels: the evaluator sees taps by name, so that another network can stand in.
+Nobody else knows BGR, ImageNet's means or kernels: the evaluator sees taps by name; another network can stand in.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,10 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from styleserve.model.weights import Weights
+from styleserve.model.weights import BLOCKS, Weights
 
 Tensor: TypeAlias = tf.Tensor
 
-#: Convolutions in each block and their filters; a 2 x 2 max pooling stands between blocks.
-BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 #: ImageNet's mean colour in BGR, 0 to 255, which the network was trained to see subtracted.
 _MEAN_BGR = (103.939, 116.779, 123.68)
 

@@ -1,5 +1,6 @@
-"""Where the network's weights come from: a file in Keras' HDF5 layout, the cache, a download, or seeded random filters."""
+"""Where the network's weights come from: a file in Keras' HDF5 layout, a download, or seeded random filters."""
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
@@ -12,24 +13,25 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from styleserve.errors import WeightsError
-from styleserve.model import download
+from styleserve.download import Source, fetch
+from styleserve.errors import DownloadError, WeightsError
 from styleserve.model.calibration import natural_image
 
 logger = logging.getLogger(__name__)
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
-#: Blocks of VGG19: convolutions and filters of each.
+#: Convolutions in each block of VGG19 and their filters; a 2 x 2 max pooling stands between blocks.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 #: Keras' own file for VGG19 without its top.
-IMAGENET = download.Source(
+IMAGENET = Source(
     url="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
     "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    md5="253f8cb515780f3b799900260a226db6",
-    num_bytes=80_134_624,
+    checksum="md5:253f8cb515780f3b799900260a226db6",
+    file_name="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
 )
+_IMAGENET_BYTES = 80_134_624
 
 _DIGEST_DIGITS = 12
 _UNTRAINED_SIDE = 64
@@ -60,7 +62,7 @@ def kernel_shapes(blocks: tuple[tuple[int, int], ...] = BLOCKS) -> dict[str, tup
     return shapes
 
 
-def acquire(choice: str, cache_dir: Path, source: download.Source = IMAGENET) -> Weights:
+def acquire(choice: str, cache_dir: Path, source: Source = IMAGENET) -> Weights:
     """The weights of `choice`: `imagenet`, `untrained`, `auto` or a path.
 
     `auto` is the download in the cache, else the download, else `untrained` with a warning. Raises WeightsError when
@@ -70,16 +72,13 @@ def acquire(choice: str, cache_dir: Path, source: download.Source = IMAGENET) ->
         case "untrained":
             weights = untrained()
         case "imagenet":
-            weights = _relabel(load_file(download.fetch(source, cache_dir)))
+            weights = _load_fetched(source, cache_dir)
         case "auto":
             weights = _first_to_be_had(cache_dir, source)
         case _:
             weights = load_file(Path(choice).expanduser())
     if not weights.is_trained:
-        logger.warning(
-            "UNTRAINED WEIGHTS: pictures will show texture, not art. Give --weights PATH, or let the server fetch %s",
-            source.url,
-        )
+        logger.warning("UNTRAINED WEIGHTS: pictures will show texture, not art; give --weights imagenet or PATH")
     return weights
 
 
@@ -94,8 +93,8 @@ def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weigh
     except Exception as error:
         logger.debug("h5py cannot read %s", path, exc_info=error)
         raise WeightsError(
-            f"weights file {path}: not an HDF5 file, or truncated; expected VGG19's {len(shapes)} convolutions in Keras' "
-            f"layout ({IMAGENET.num_bytes} bytes when complete, got {path.stat().st_size})"
+            f"weights file {path}: not an HDF5 file, or truncated; expected VGG19's {len(shapes)} convolutions "
+            f"in Keras' layout ({_IMAGENET_BYTES} bytes when complete, got {path.stat().st_size})"
         ) from None
     problems = list(_problems(arrays, shapes))
     if problems:
@@ -138,23 +137,22 @@ def untrained(seed: int = 0, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> We
     return Weights(label, digest, False, MappingProxyType(kernels), MappingProxyType(biases))
 
 
-def _first_to_be_had(cache_dir: Path, source: download.Source) -> Weights:
+def _first_to_be_had(cache_dir: Path, source: Source) -> Weights:
     try:
-        return _relabel(load_file(download.fetch(source, cache_dir)))
+        return _load_fetched(source, cache_dir)
     except WeightsError as error:
         logger.warning("%s", error)
         return untrained()
 
 
-def _relabel(weights: Weights) -> Weights:
-    """Keras' file is known by what it holds, not by its name."""
-    return Weights(
-        f"imagenet@sha256:{weights.digest[:_DIGEST_DIGITS]}",
-        weights.digest,
-        weights.is_trained,
-        weights.kernels,
-        weights.biases,
-    )
+def _load_fetched(source: Source, cache_dir: Path) -> Weights:
+    """Keras' file, known by what it holds and not by its name."""
+    try:
+        path = fetch(source, cache_dir)
+    except DownloadError as error:
+        raise WeightsError(f"{error}; put the file at {error.place}, or give another with --weights PATH") from None
+    weights = load_file(path)
+    return dataclasses.replace(weights, label=f"imagenet@sha256:{weights.digest[:_DIGEST_DIGITS]}")
 
 
 def _convolutions(group: h5py.Group) -> Iterator[tuple[str, tuple[Array, Array]]]:

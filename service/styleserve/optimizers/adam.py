@@ -136,7 +136,7 @@ class Adam:
     def grow(
         self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
     ) -> AdamRun:
-        """Begin the next scale at the average, with the moments carried up: the first bicubically, the second bilinearly.
+        """Begin the next scale at the average, with the moments carried up, the first bicubic, the second bilinear.
 
         A second moment is never negative, which bicubic interpolation could make it.
         """

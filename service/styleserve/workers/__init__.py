@@ -13,8 +13,8 @@ Listener: TypeAlias = Callable[[EngineEvent], None]
 class Worker(Protocol):
     """An engine that runs beside its owner.
 
-    After `start` the listener hears `Ready` once the engine is warm, or `Lost`. After `Lost` the worker is as before its
-    start: the owner may start it again and give it its jobs again.
+    After `start` the listener hears `Ready` once the engine is warm, or `Lost`. After `Lost` the worker is as before
+    its start: the owner may start it again and give it its jobs again.
     """
 
     def start(self, listener: Listener) -> None:

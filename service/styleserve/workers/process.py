@@ -1,7 +1,7 @@
 """An engine in a spawned process: what it computes never stalls the front, and what kills it kills nothing else.
 
-The parent has two threads for it: one writes commands, so that `send` never blocks on a full pipe, one reads events. The
-child has one that reads commands while the engine computes.
+The parent has two threads for it: one writes commands, so that `send` never blocks on a full pipe, one reads events.
+The child has one that reads commands while the engine computes.
 """
 
 import logging
@@ -25,7 +25,7 @@ STOP_TIMEOUT_S = 10.0
 
 
 class ProcessWorker:
-    """A worker whose engine is built and driven by a process of its own, spawned: never forked from one with threads."""
+    """A worker whose engine is built and driven by a process of its own, spawned and never forked."""
 
     def __init__(self, factory: EngineFactory) -> None:
         self._factory = factory

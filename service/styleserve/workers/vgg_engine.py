@@ -30,7 +30,7 @@ _MEASURED_STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class VggEngineFactory:
-    """What to build: `weights` and `precision` as in `Config`; downloads are kept in `cache_dir`, targets in `data_dir`."""
+    """What to build: `weights` and `precision` as in `Config`; `cache_dir` keeps downloads, `data_dir` targets."""
 
     weights: str
     precision: PrecisionChoice

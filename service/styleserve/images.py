@@ -1,0 +1,307 @@
+"""Images: encoded bytes to float32 RGB [H, W, 3] in [0, 1] and back; it hides codecs, orientation, profiles and alpha.
+
+Reading trusts nothing: the codec is sniffed from the first bytes, the size is judged by the header before a pixel is
+decoded, and whatever a decoder stumbles over becomes an InvalidImageError.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+
+from styleserve.errors import InvalidImageError
+
+logger = logging.getLogger(__name__)
+
+#: Float32 RGB in [0, 1], shape [H, W, 3].
+Pixels: TypeAlias = npt.NDArray[np.float32]
+ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
+
+FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+DEFAULT_QUALITY = 92
+PREVIEW_QUALITY = 80
+
+#: The name under which a result carries how it was made: a PNG text; other formats have EXIF's UserComment.
+_METADATA_KEY = "styleserve"
+_COMMENT_PREFIX = b"ASCII\0\0\0"
+_WHITE = 1.0
+
+#: RGB to Y, the luminance, and I and Q, the colour, of NTSC 1953; rows are Y, I, Q.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an image may be: bytes, decoded pixels, pixels of its short side, and its long side over the short."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 40_000_000
+    min_side: int = 16
+    max_aspect: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Decoded pixels: RGB in [0, 1], [H, W, 3], and alpha in [0, 1], [H, W], or None when all is opaque."""
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An encoded image, its media type and its size in pixels."""
+
+    data: bytes
+    mime_type: str
+    width: int
+    height: int
+
+
+def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Picture:
+    """Decode PNG, JPEG or WebP (the first frame) to upright sRGB, shrunk so that no side exceeds `fit_side` pixels.
+
+    Raises InvalidImageError with reason IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_UNKNOWN_FORMAT, IMAGE_TRUNCATED,
+    IMAGE_TOO_SMALL or IMAGE_TOO_NARROW.
+    """
+    image = _open(data, limits)
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        colours, alpha = _split_alpha(upright)
+        if fit_side is not None:
+            height, width = fitted_size(colours.height, colours.width, fit_side)
+            colours, alpha = _shrink(colours, height, width), None if alpha is None else _shrink(alpha, height, width)
+    except Exception as error:
+        raise _truncated(error) from None
+    opacity = None if alpha is None else _to_float(alpha)
+    return Picture(_to_float(colours), None if opacity is None or bool((opacity == 1).all()) else opacity)
+
+
+def encode(
+    picture: Picture,
+    image_format: ImageFormat,
+    quality: int = DEFAULT_QUALITY,
+    metadata: Mapping[str, object] | None = None,
+) -> Encoded:
+    """Encode a picture; `metadata` goes along as JSON. JPEG has no alpha: it is flattened on white."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if alpha is not None and image_format == "jpeg":
+        pixels, alpha = pixels * alpha[..., np.newaxis] + _WHITE * (1 - alpha[..., np.newaxis]), None
+    image = Image.fromarray(to_uint8(pixels))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(to_uint8(alpha)))
+    comment = None if metadata is None else json.dumps(metadata, sort_keys=True)
+    buffer = io.BytesIO()
+    match image_format:
+        case "png":
+            text = PngImagePlugin.PngInfo()
+            if comment is not None:
+                text.add_itxt(_METADATA_KEY, comment)
+            image.save(buffer, "PNG", pnginfo=text)
+        case "jpeg":
+            image.save(buffer, "JPEG", quality=quality, subsampling=0, exif=_comment_exif(comment))
+        case "webp":
+            image.save(buffer, "WEBP", quality=quality, exif=_comment_exif(comment))
+    return Encoded(buffer.getvalue(), f"image/{image_format}", image.width, image.height)
+
+
+def read_metadata(data: bytes) -> Mapping[str, object] | None:
+    """How a result was made, as `encode` wrote it; None when it does not say."""
+    image = _open(data, ImageLimits())
+    text = image.info.get(_METADATA_KEY)
+    if text is None:
+        comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
+        text = comment.removeprefix(_COMMENT_PREFIX).decode("ascii", "replace") if isinstance(comment, bytes) else None
+    metadata = json.loads(text) if text else None
+    return metadata if isinstance(metadata, dict) else None
+
+
+def encode_preview(pixels: npt.NDArray[np.uint8], max_side: int) -> Encoded:
+    """A JPEG of uint8 RGB pixels, at most `max_side` pixels a side."""
+    height, width = fitted_size(pixels.shape[0], pixels.shape[1], max_side)
+    image = _shrink(Image.fromarray(pixels), height, width)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return Encoded(buffer.getvalue(), "image/jpeg", width, height)
+
+
+def to_uint8(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Values of [0, 1], those outside clipped, as the nearest of 0 to 255."""
+    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def fitted_size(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """Height and width in the same proportion with no side above `max_side`; what fits stays as it is."""
+    factor = min(1.0, max_side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Resize RGB to [height, width, 3] in float: Lanczos when it shrinks, bicubic when it grows, clipped to [0, 1]."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resample = Image.Resampling.LANCZOS if height < pixels.shape[0] else Image.Resampling.BICUBIC
+    channels = [
+        np.asarray(Image.fromarray(pixels[..., channel]).resize((width, height), resample), np.float32)
+        for channel in range(3)
+    ]
+    return np.asarray(np.clip(np.stack(channels, axis=-1), 0, 1), np.float32)
+
+
+def fit(pixels: Pixels, max_side: int) -> Pixels:
+    """Resize RGB so that no side exceeds `max_side`; what fits stays as it is."""
+    height, width = fitted_size(pixels.shape[0], pixels.shape[1], max_side)
+    return resize(pixels, height, width)
+
+
+def noise(height: int, width: int, seed: int) -> Pixels:
+    """Uniform noise in [0, 1), [height, width, 3], from a seed of at least 0."""
+    return np.random.default_rng(seed).random((height, width, 3), dtype=np.float32)
+
+
+def match_colors(pixels: Pixels, reference: Pixels) -> Pixels:
+    """Give `pixels` the colour mean and covariance of `reference`, clipped to [0, 1].
+
+    x' = A (x - mu_x) + mu_r with A = S_r^(1/2) S_x^(-1/2), S the covariances of RGB (Gatys et al. 2016, "Preserving
+    color in neural artistic style transfer", eq. 4 and 7, the symmetric roots).
+    """
+    mean, root = _mean_and_root(pixels)
+    reference_mean, reference_root = _mean_and_root(reference)
+    transform = reference_root @ np.linalg.inv(root)
+    matched = (pixels.reshape(-1, 3) - mean) @ transform.T + reference_mean
+    return np.asarray(np.clip(matched, 0, 1), np.float32).reshape(pixels.shape)
+
+
+def transfer_luminance(pixels: Pixels, colours: Pixels) -> Pixels:
+    """The luminance Y of `pixels` with the I and Q of `colours`, both [H, W, 3], clipped to [0, 1].
+
+    Gatys et al. 2016, "Preserving color in neural artistic style transfer", section 3. Departs from the paper: there
+    the transfer itself runs on luminance; here the picture is made in colour and its luminance is taken.
+    """
+    luminance = (pixels @ _YIQ.T)[..., :1]
+    chrominance = (colours @ _YIQ.T)[..., 1:]
+    merged = np.concatenate([luminance, chrominance], axis=-1) @ np.linalg.inv(_YIQ).T
+    return np.asarray(np.clip(merged, 0, 1), np.float32)
+
+
+def sniff(data: bytes) -> ImageFormat | None:
+    """The codec by the first bytes; None when it is none that we read."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return None
+
+
+def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Read the header only, and judge by it."""
+    if not data:
+        raise InvalidImageError("IMAGE_EMPTY", f"got 0 bytes; send an image as {_allowed_formats()}")
+    if len(data) > limits.max_bytes:
+        raise InvalidImageError("IMAGE_TOO_LARGE", f"got {len(data)} bytes; allowed: up to {limits.max_bytes}")
+    image_format = sniff(data)
+    if image_format is None:
+        raise InvalidImageError(
+            "IMAGE_UNKNOWN_FORMAT", f"the first bytes are those of no image we read; allowed: {_allowed_formats()}"
+        )
+    try:
+        image = Image.open(io.BytesIO(data), formats=[image_format.upper()])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InvalidImageError("IMAGE_TOO_LARGE", f"allowed: up to {limits.max_pixels} pixels, got more") from None
+    except Exception as error:
+        raise _truncated(error) from None
+    _judge_size(image.height, image.width, limits)
+    return image
+
+
+def _judge_size(height: int, width: int, limits: ImageLimits) -> None:
+    if height * width > limits.max_pixels:
+        raise InvalidImageError(
+            "IMAGE_TOO_LARGE", f"got {width} x {height} pixels; allowed: up to {limits.max_pixels} in all"
+        )
+    if min(height, width) < limits.min_side:
+        raise InvalidImageError(
+            "IMAGE_TOO_SMALL", f"got {width} x {height} pixels; allowed: sides of at least {limits.min_side}"
+        )
+    if max(height, width) > limits.max_aspect * min(height, width):
+        raise InvalidImageError(
+            "IMAGE_TOO_NARROW",
+            f"got {width} x {height} pixels; allowed: a long side of up to {limits.max_aspect} times the short one",
+        )
+
+
+def _truncated(error: Exception) -> InvalidImageError:
+    """Decoders raise OSError, SyntaxError, ValueError and their libraries' own for broken files: all mean this."""
+    logger.debug("an image cannot be decoded", exc_info=error)
+    return InvalidImageError("IMAGE_TRUNCATED", "the image is truncated or damaged; send the whole file")
+
+
+def _allowed_formats() -> str:
+    return ", ".join(name.upper() for name in FORMATS)
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours as RGB (or 16-bit grey, which `_to_float` understands) and alpha as L."""
+    has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    alpha = image.convert("RGBA").getchannel("A") if has_alpha else None
+    if image.mode.startswith("I"):
+        return image, alpha
+    return _to_srgb(image), alpha
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """RGB in sRGB; a profile that cannot be used is ignored, as viewers do."""
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("L" if image.mode in ("LA", "1") else "RGB")
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            logger.debug("an ICC profile is ignored", exc_info=error)
+        else:
+            if converted is not None:
+                return converted
+    return image.convert("RGB")
+
+
+def _shrink(image: Image.Image, height: int, width: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    if image.mode.startswith("I"):
+        image = image.convert("F")
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _to_float(image: Image.Image) -> Pixels:
+    """Values in [0, 1]; 16-bit grey becomes three equal channels."""
+    values = np.asarray(image, np.float32)
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = np.clip(values / 65535, 0, 1)
+        return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+    return values / np.float32(255)
+
+
+def _comment_exif(comment: str | None) -> Image.Exif:
+    exif = Image.Exif()
+    if comment is not None:
+        exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: _COMMENT_PREFIX + comment.encode("ascii")}
+    return exif
+
+
+def _mean_and_root(pixels: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean colour and the symmetric square root of the covariance, which is kept off zero for plain images."""
+    colours = pixels.reshape(-1, 3).astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(colours, rowvar=False) + 1e-6 * np.eye(3))
+    return colours.mean(axis=0), vectors @ np.diag(np.sqrt(values)) @ vectors.T

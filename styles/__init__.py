@@ -1,0 +1,1 @@
+"""The built-in style pack: each `<style>.yaml` with its image beside it."""

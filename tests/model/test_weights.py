@@ -1,0 +1,133 @@
+"""Weights: Keras' layout is read, wrong files are refused by name, and random filters keep the scale."""
+
+import logging
+
+import h5py
+import numpy as np
+import pytest
+
+from styleserve.download import Source
+from styleserve.errors import WeightsError
+from styleserve.model.calibration import natural_image
+from styleserve.model.weights import BLOCKS, acquire, kernel_shapes, load_file, untrained
+from support.network import REAL_WEIGHTS, needs_weights
+
+SMALL = ((1, 4), (2, 8))
+NOWHERE = Source("http://127.0.0.1:9/vgg19.h5", f"md5:{'0' * 32}", "vgg19.h5")
+
+
+def write(path, shapes, change=None):
+    """A file as Keras writes it: a group a layer, within it a group of the same name with kernel:0 and bias:0."""
+    arrays = {name: (np.ones(shape, np.float32), np.zeros(shape[3], np.float32)) for name, shape in shapes.items()}
+    if change is not None:
+        change(arrays)
+    with h5py.File(path, "w") as file:
+        file.create_group("block1_pool")
+        for name, (kernel, bias) in arrays.items():
+            file.create_dataset(f"{name}/{name}/kernel:0", data=kernel)
+            file.create_dataset(f"{name}/{name}/bias:0", data=bias)
+    return path
+
+
+def test_the_network_is_vgg19():
+    shapes = kernel_shapes()
+    assert len(shapes) == 16
+    assert shapes["block1_conv1"] == (3, 3, 3, 64)
+    assert shapes["block3_conv1"] == (3, 3, 128, 256)
+    assert shapes["block5_conv4"] == (3, 3, 512, 512)
+
+
+def test_keras_layout_is_read(tmp_path):
+    weights = load_file(write(tmp_path / "mine.h5", kernel_shapes(SMALL)), SMALL)
+    assert list(weights.kernels) == ["block1_conv1", "block2_conv1", "block2_conv2"]
+    assert weights.kernels["block2_conv2"].shape == (3, 3, 8, 8)
+    assert weights.label.startswith("mine.h5@sha256:")
+    assert len(weights.label) == len("mine.h5@sha256:") + 12
+    assert weights.is_trained
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda arrays: arrays.pop("block2_conv1"),
+            r"expected layer block2_conv1 with a kernel of shape \(3, 3, 4, 8\)",
+        ),
+        (
+            lambda arrays: arrays.update(block2_conv2=(np.ones((3, 3, 8, 9)), np.ones(9))),
+            r"expected block2_conv2 with kernel \(3, 3, 8, 8\).*got \(3, 3, 8, 9\)",
+        ),
+        (
+            lambda arrays: arrays.update(block1_conv1=(np.full((3, 3, 3, 4), np.nan), np.ones(4))),
+            "block1_conv1 holds values that are not finite",
+        ),
+    ],
+)
+def test_a_file_of_another_network_is_refused_with_what_was_expected(tmp_path, change, message):
+    with pytest.raises(WeightsError, match=message):
+        load_file(write(tmp_path / "other.h5", kernel_shapes(SMALL), change), SMALL)
+
+
+def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
+    whole = write(tmp_path / "whole.h5", kernel_shapes(SMALL)).read_bytes()
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.h5").write_text("no weights")
+    for name in ("half.h5", "text.h5"):
+        with pytest.raises(WeightsError, match="expected VGG19's 16 convolutions"):
+            load_file(tmp_path / name)
+    with pytest.raises(WeightsError, match="there is none"):
+        load_file(tmp_path / "absent.h5")
+    with pytest.raises(WeightsError, match="absent"):
+        acquire(str(tmp_path / "absent.h5"), tmp_path)
+
+
+def test_untrained_filters_keep_activations_in_scale_and_follow_their_seed():
+    first, again, other = untrained(0, SMALL), untrained(0, SMALL), untrained(1, SMALL)
+    np.testing.assert_array_equal(first.kernels["block2_conv2"], again.kernels["block2_conv2"])
+    assert first.label == again.label != other.label
+    assert not first.is_trained
+    assert first.label.startswith("untrained@sha256:")
+
+
+def test_untrained_activations_are_of_size_one_at_every_layer():
+    import tensorflow as tf
+
+    from styleserve.model.vgg import TAPS, Vgg19
+
+    network = Vgg19(untrained(), tf.float32)
+    features = network.features(natural_image(64, seed=5)[np.newaxis], list(TAPS), replicate_edges=False)
+    sizes = [float(tf.sqrt(tf.reduce_mean(feature**2))) for feature in features.values()]
+    assert 0.3 < min(sizes) < max(sizes) < 3
+
+
+def test_offline_imagenet_says_what_to_do_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(WeightsError) as caught:
+        acquire("imagenet", tmp_path, NOWHERE)
+    message = str(caught.value)
+    assert NOWHERE.url in message
+    assert str(tmp_path / "vgg19.h5") in message
+    assert "--weights PATH" in message
+    assert "\n" not in message
+
+
+def test_offline_auto_goes_on_untrained_with_a_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with caplog.at_level(logging.WARNING):
+        weights = acquire("auto", tmp_path, NOWHERE)
+    assert not weights.is_trained
+    assert "UNTRAINED WEIGHTS" in caplog.text
+
+
+def test_a_file_put_into_the_cache_is_not_what_it_claims_and_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (tmp_path / "vgg19.h5").write_bytes(b"half a download")
+    with pytest.raises(WeightsError, match="could not be fetched"):
+        acquire("imagenet", tmp_path, NOWHERE)
+
+
+@needs_weights
+def test_the_real_file_is_read():
+    weights = load_file(REAL_WEIGHTS)
+    assert weights.is_trained
+    assert {name: kernel.shape for name, kernel in weights.kernels.items()} == kernel_shapes(BLOCKS)

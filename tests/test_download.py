@@ -1,0 +1,82 @@
+"""Downloads: once, verified, whole; and a clear word when there is no network."""
+
+import hashlib
+import multiprocessing
+import socket
+import threading
+import time
+
+import pytest
+
+from styleserve import download
+from styleserve.download import Source, fetch
+from styleserve.errors import DownloadError
+from support import web
+
+CONTENT = b"painting" * 10_000
+CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+@pytest.fixture
+def site(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with web.serve({"/a.bin": CONTENT, "/wrong.bin": b"something else"}) as site:
+        yield site
+
+
+def test_a_file_is_fetched_once(site, tmp_path):
+    source = Source(f"{site.address}/a.bin", CHECKSUM, "a.bin")
+    for _ in range(3):
+        assert fetch(source, tmp_path / "cache").read_bytes() == CONTENT
+    assert site.asked == ["/a.bin"]
+
+
+def test_a_damaged_file_is_fetched_again(site, tmp_path):
+    (tmp_path / "a.bin").write_bytes(CONTENT[:100])
+    assert fetch(Source(f"{site.address}/a.bin", CHECKSUM, "a.bin"), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_what_it_should_be_is_refused_and_not_kept(site, tmp_path):
+    with pytest.raises(DownloadError, match="does not match sha256"):
+        fetch(Source(f"{site.address}/wrong.bin", CHECKSUM, "a.bin"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_other_than_the_file_is_told(site, tmp_path):
+    with pytest.raises(DownloadError, match="404") as caught:
+        fetch(Source(f"{site.address}/none.bin", CHECKSUM, "a.bin"), tmp_path)
+    assert caught.value.place == tmp_path / "a.bin"
+
+
+def test_two_processes_at_once_both_get_the_whole_file(site, tmp_path):
+    source = Source(f"{site.address}/a.bin", CHECKSUM, "a.bin")
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        paths = pool.starmap(fetch, [(source, tmp_path)] * 2)
+    assert [path.read_bytes() == CONTENT for path in paths] == [True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_refused_connection_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/a.bin"
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        fetch(Source(address, CHECKSUM, "a.bin"), tmp_path)
+
+
+def test_a_name_server_that_hangs_does_not_hold_us_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setenv("NO_PROXY", "*")
+    released = threading.Event()
+
+    def hang(*args: object, **kwargs: object) -> None:
+        released.wait(10)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    begun = time.monotonic()
+    with pytest.raises(DownloadError, match="did not answer in time"):
+        fetch(Source("http://styles.invalid/a.bin", CHECKSUM, "a.bin"), tmp_path)
+    assert time.monotonic() - begun < 2
+    released.set()

@@ -1,0 +1,248 @@
+"""Images: every kind of file becomes upright sRGB, or an error that says what is wrong with it."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms
+
+from styleserve import images
+from styleserve.errors import InvalidImageError
+from styleserve.images import ImageLimits, Picture
+
+LIMITS = ImageLimits()
+RED, BLUE = (200, 30, 30), (20, 40, 180)
+
+
+def encoded(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def two_halves(height: int = 20, width: int = 30) -> Image.Image:
+    """Red above blue."""
+    image = Image.new("RGB", (width, height), RED)
+    image.paste(BLUE, (0, height // 2, width, height))
+    return image
+
+
+def photograph(height: int = 64, width: int = 96) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds almost nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def assert_colour(pixels: np.ndarray, colour: tuple[int, int, int], tolerance: float = 0.03) -> None:
+    np.testing.assert_allclose(pixels.mean(axis=(0, 1)), np.array(colour) / 255, atol=tolerance)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+def test_the_codec_is_sniffed_and_values_are_in_the_unit_interval(image_format):
+    picture = images.decode(encoded(two_halves(), image_format), LIMITS)
+    assert picture.pixels.shape == (20, 30, 3)
+    assert picture.pixels.dtype == np.float32
+    assert picture.alpha is None
+    assert_colour(picture.pixels[:8], RED)
+    assert_colour(picture.pixels[12:], BLUE)
+
+
+def test_an_exif_rotation_is_applied():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the camera was turned: rotate 90 degrees clockwise to see it upright
+    picture = images.decode(encoded(two_halves(), "JPEG", exif=exif), LIMITS)
+    assert picture.pixels.shape == (30, 20, 3)
+    assert_colour(picture.pixels[:, 13:], RED)
+    assert_colour(picture.pixels[:, :7], BLUE)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA"])
+def test_every_mode_becomes_rgb(mode):
+    picture = images.decode(encoded(two_halves().convert(mode)), LIMITS)
+    assert picture.pixels.shape == (20, 30, 3)
+    assert picture.pixels[:8].mean() != picture.pixels[12:].mean()
+
+
+def test_cmyk_becomes_rgb():
+    picture = images.decode(encoded(two_halves().convert("CMYK"), "JPEG"), LIMITS)
+    assert_colour(picture.pixels[:8], RED, tolerance=0.06)
+
+
+def test_sixteen_bit_grey_keeps_its_range():
+    grey = np.full((20, 20), 65535 // 4, np.uint16)
+    grey[10:] = 65535
+    picture = images.decode(encoded(Image.fromarray(grey)), LIMITS)
+    np.testing.assert_allclose(picture.pixels[:10], 0.25, atol=1e-3)
+    np.testing.assert_allclose(picture.pixels[10:], 1.0)
+    assert images.decode(encoded(Image.fromarray(grey)), LIMITS, fit_side=16).pixels.shape == (16, 16, 3)
+
+
+def test_alpha_is_kept_and_does_not_darken_the_colours():
+    image = two_halves().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((30, 20)))
+    picture = images.decode(encoded(image), LIMITS, fit_side=24)
+    assert picture.alpha.shape == picture.pixels.shape[:2] == (16, 24)
+    assert picture.alpha[0].max() < 0.1 < 0.9 < picture.alpha[-1].min()
+    assert_colour(picture.pixels[:6], RED)
+
+
+def test_a_wholly_opaque_alpha_is_none():
+    assert images.decode(encoded(two_halves().convert("RGBA")), LIMITS).alpha is None
+
+
+def test_the_first_frame_of_an_animation_is_taken():
+    frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE)]
+    animation = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100)
+    assert_colour(images.decode(animation, LIMITS).pixels, RED)
+
+
+def test_an_icc_profile_is_converted_to_srgb():
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"TEMP").replace(b"bXYZ", b"rXYZ").replace(b"TEMP", b"bXYZ")
+    assert_colour(images.decode(encoded(two_halves(), icc_profile=srgb), LIMITS).pixels[:8], RED)
+    assert_colour(images.decode(encoded(two_halves(), icc_profile=swapped), LIMITS).pixels[:8], RED[::-1])
+
+
+def test_a_broken_profile_is_ignored():
+    assert_colour(images.decode(encoded(two_halves(), icc_profile=b"nonsense"), LIMITS).pixels[:8], RED)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "IMAGE_EMPTY"),
+        (b"this is a text file, whatever its name", "IMAGE_UNKNOWN_FORMAT"),
+        (encoded(two_halves(), "GIF"), "IMAGE_UNKNOWN_FORMAT"),
+        (encoded(two_halves(), "BMP"), "IMAGE_UNKNOWN_FORMAT"),
+        (encoded(photograph(), "JPEG")[:-900], "IMAGE_TRUNCATED"),
+        (encoded(photograph())[:-900], "IMAGE_TRUNCATED"),
+        (encoded(photograph(), "WEBP")[:-900], "IMAGE_TRUNCATED"),
+        (b"\xff\xd8\xff\xe0", "IMAGE_TRUNCATED"),
+        (png_header(50_000, 50_000), "IMAGE_TOO_LARGE"),
+        (png_header(10_000, 5_000), "IMAGE_TOO_LARGE"),
+        (png_header(1, 1), "IMAGE_TOO_SMALL"),
+        (png_header(1000, 20), "IMAGE_TOO_NARROW"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_reason(data, reason):
+    with pytest.raises(InvalidImageError) as caught:
+        images.decode(data, LIMITS)
+    assert caught.value.reason == reason
+
+
+def test_too_many_bytes_are_refused_before_anything_is_read():
+    with pytest.raises(InvalidImageError, match="allowed: up to 10"):
+        images.decode(encoded(two_halves()), ImageLimits(max_bytes=10))
+
+
+@given(st.integers(0, 255), st.integers(0, 6000), st.sampled_from(["PNG", "JPEG", "WEBP"]))
+@settings(max_examples=60, deadline=None)
+def test_no_damage_does_worse_than_a_refusal(byte, position, image_format):
+    data = bytearray(encoded(photograph(), image_format))
+    data[position % len(data)] = byte
+    try:
+        images.decode(bytes(data), LIMITS)
+    except InvalidImageError:
+        pass
+
+
+@pytest.mark.parametrize("image_format", images.FORMATS)
+def test_a_picture_comes_back_from_its_encoding_with_what_it_says_about_itself(image_format):
+    pixels = images.decode(encoded(two_halves()), LIMITS).pixels
+    made = {"weights": "imagenet@sha256:0", "styles": ["styles/mosaic@1"], "title": "Nuit étoilée"}
+    result = images.encode(Picture(pixels), image_format, metadata=made)
+    assert (result.width, result.height, result.mime_type) == (30, 20, f"image/{image_format}")
+    assert images.sniff(result.data) == image_format
+    assert np.abs(images.decode(result.data, LIMITS).pixels - pixels).mean() < 0.02
+    assert images.read_metadata(result.data) == made
+    assert images.read_metadata(images.encode(Picture(pixels), image_format).data) is None
+
+
+def test_png_is_lossless_to_the_byte():
+    pixels = images.noise(20, 20, seed=1)
+    decoded = images.decode(images.encode(Picture(pixels), "png").data, LIMITS).pixels
+    np.testing.assert_array_equal(images.to_uint8(decoded), images.to_uint8(pixels))
+
+
+def test_alpha_goes_into_png_and_webp_and_is_flattened_on_white_in_jpeg():
+    alpha = np.zeros((20, 20), np.float32)
+    alpha[:, 10:] = 1
+    picture = Picture(np.zeros((20, 20, 3), np.float32), alpha)
+    for image_format in ("png", "webp"):
+        decoded = images.decode(images.encode(picture, image_format).data, LIMITS)
+        np.testing.assert_allclose(decoded.alpha, alpha, atol=0.01)
+    jpeg = images.decode(images.encode(picture, "jpeg").data, LIMITS)
+    assert jpeg.alpha is None
+    assert jpeg.pixels[:, :9].min() > 0.95
+    assert jpeg.pixels[:, 11:].max() < 0.05
+
+
+def test_quality_makes_files_larger():
+    picture = images.decode(encoded(photograph()), LIMITS)
+    assert len(images.encode(picture, "jpeg", 95).data) > len(images.encode(picture, "jpeg", 40).data)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "fitted"), [((100, 200), 50, (25, 50)), ((100, 200), 200, (100, 200)), ((1000, 3), 100, (100, 1))]
+)
+def test_fitting_keeps_the_proportion_and_never_enlarges(size, side, fitted):
+    assert images.fitted_size(*size, side) == fitted
+
+
+def test_resizing_keeps_means_and_range():
+    pixels = images.noise(40, 60, seed=0)
+    for size in ((20, 30), (80, 120)):
+        resized = images.resize(pixels, *size)
+        assert resized.shape == (*size, 3)
+        assert resized.dtype == np.float32
+        assert 0 <= resized.min() <= resized.max() <= 1
+        np.testing.assert_allclose(resized.mean(), pixels.mean(), atol=0.01)
+
+
+def test_noise_follows_its_seed():
+    np.testing.assert_array_equal(images.noise(8, 9, 1), images.noise(8, 9, 1))
+    assert not np.array_equal(images.noise(8, 9, 1), images.noise(8, 9, 2))
+
+
+def test_matched_colours_have_the_references_mean_and_covariance():
+    random = np.random.default_rng(0)
+    pixels = (0.5 + 0.1 * random.standard_normal((50, 50, 3))).astype(np.float32)
+    mixed = random.standard_normal((60, 40, 3)) @ (0.05 * random.random((3, 3)))
+    reference = (np.array([0.3, 0.5, 0.6]) + mixed).astype(np.float32)
+    matched = images.match_colors(pixels, reference)
+    np.testing.assert_allclose(matched.mean(axis=(0, 1)), reference.mean(axis=(0, 1)), atol=1e-3)
+    covariances = [np.cov(image.reshape(-1, 3), rowvar=False) for image in (matched, reference)]
+    np.testing.assert_allclose(*covariances, atol=2e-4)
+
+
+def test_matching_to_a_plain_image_is_finite():
+    plain = np.full((20, 20, 3), 0.5, np.float32)
+    assert np.isfinite(images.match_colors(plain, images.noise(20, 20, 0))).all()
+    assert np.isfinite(images.match_colors(images.noise(20, 20, 0), plain)).all()
+
+
+def test_transferred_luminance_keeps_the_colours():
+    made, content = 0.5 + 0.2 * images.noise(20, 20, 0), 0.4 + 0.2 * images.noise(20, 20, 1)
+    merged = images.transfer_luminance(made, content)
+    weights = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(merged @ weights, made @ weights, atol=1e-3)
+    differences = [(image[..., 0] - image @ weights) for image in (merged, content)]
+    np.testing.assert_allclose(*differences, atol=1e-3)
+
+
+def test_a_preview_is_a_small_jpeg():
+    preview = images.encode_preview(np.zeros((100, 200, 3), np.uint8), max_side=64)
+    assert (preview.width, preview.height, preview.mime_type) == (64, 32, "image/jpeg")
+    assert images.sniff(preview.data) == "jpeg"
