@@ -89,6 +89,7 @@ def _require_reachable(url: str) -> None:
 
 def _explain(error: requests.RequestException) -> str:
     if error.response is not None:
+        error.response.close()
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout):
         return "the server did not answer in time"

@@ -1,0 +1,65 @@
+"""Packs: where styles come from. Installed packages announce theirs by an entry point; folders are named by hand.
+
+The built-in pack takes the same door as everybody's: an entry point of the group `styleserve.styles` whose value is a
+package with `<style>.yaml` files beside its `__init__.py`.
+"""
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from styleserve.catalog.reader import Reading, read_folder
+from styleserve.catalog.style import Catalog, Style
+from styleserve.errors import CatalogError
+
+ENTRY_POINT_GROUP = "styleserve.styles"
+
+
+def load_catalog(folders: Sequence[Path]) -> Catalog:
+    """All styles of the installed packs and of `folders`; raises CatalogError with every problem of all of them."""
+    readings = [_read_pack(entry) for entry in _installed_packs()]
+    readings += [read_folder(folder, origin=folder.name) for folder in folders]
+    styles = [style for reading in readings for style in reading.styles]
+    problems = [problem for reading in readings for problem in reading.problems] + _duplicates(styles)
+    if problems:
+        raise CatalogError(problems)
+    return Catalog(styles)
+
+
+def check_folder(folder: Path) -> Reading:
+    """What the folder would add to the installed packs, names that are taken among its problems."""
+    reading = read_folder(folder, origin=folder.name)
+    installed = [style for entry in _installed_packs() for style in _read_pack(entry).styles]
+    others = [style for style in installed if style.file.parent.resolve() != folder.resolve()]
+    return Reading(reading.styles, (*reading.problems, *_duplicates([*others, *reading.styles])))
+
+
+def _installed_packs() -> list[importlib.metadata.EntryPoint]:
+    return sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+
+
+def _read_pack(entry: importlib.metadata.EntryPoint) -> Reading:
+    """Read a package's folder; its code is not run, since a style is data."""
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        problem = (
+            f"style pack {entry.name!r}: got {entry.module!r}; allowed: an importable package of <style>.yaml files"
+        )
+        return Reading((), (problem,))
+    return read_folder(Path(next(iter(spec.submodule_search_locations))), origin=entry.name)
+
+
+def _duplicates(styles: Sequence[Style]) -> list[str]:
+    first: dict[str, Style] = {}
+    problems = []
+    for style in styles:
+        other = first.setdefault(style.style_id, style)
+        if other is not style:
+            problems.append(
+                f"{style.file}: the style {style.style_id!r} is also in {other.file}; allowed: one file for each name"
+            )
+    return problems

@@ -1,0 +1,182 @@
+"""Reads styles: every YAML file of a folder becomes a Style, or a list of all that is wrong with it.
+
+title: The Starry Night            # required; artist, date, source, license: text
+tags: [night, swirls]
+image: starry-night.jpg            # a file beside this one; or a mapping of url and sha256
+recipe:                            # what the style sets; everything is optional
+  preset: standard
+  weights: {content: 0.02}
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from styleserve import images
+from styleserve.catalog.style import ImageReference, Style
+from styleserve.documents import read_mapping, unknown_keys
+from styleserve.errors import ConfigurationError, InvalidImageError
+from styleserve.recipes import RecipeChanges, check
+
+ID_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
+_SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+_TEXTS = ("title", "artist", "date", "source", "license")
+_KEYS = (*_TEXTS, "tags", "image", "recipe")
+_WEIGHTS = ("content", "style", "total_variation")
+_RECIPE_KEYS = ("preset", "optimizer", "iterations", "strength", "weights", "init", "color", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a folder holds: its styles, and the problems of the files that hold none."""
+
+    styles: tuple[Style, ...]
+    problems: tuple[str, ...]
+
+
+def read_folder(folder: Path, origin: str) -> Reading:
+    """Read every `<style>.yaml` of the folder; a folder that cannot be read is a problem too."""
+    if not folder.is_dir():
+        return Reading((), (f"{folder}: no such folder; allowed: a folder of <style>.yaml files with their images",))
+    styles: list[Style] = []
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml")):
+        reader = _StyleReader(path)
+        style = reader.read(origin)
+        problems.extend(reader.problems)
+        if style is not None:
+            styles.append(style)
+    return Reading(tuple(styles), tuple(problems))
+
+
+@dataclass(slots=True)
+class _StyleReader:
+    """Reads one file; `problems` gathers everything wrong, so that an author mends all of it at once."""
+
+    path: Path
+    problems: list[str] = field(default_factory=list)
+
+    def read(self, origin: str) -> Style | None:
+        try:
+            entries = read_mapping(self.path)
+        except ConfigurationError as error:
+            self.problems.append(str(error))
+            return None
+        if not ID_PATTERN.fullmatch(self.path.stem):
+            self._complain("file name", self.path.stem, "2 to 63 of a-z, 0-9 and '-', which is the style's ID")
+        self.problems += unknown_keys(str(self.path), entries, _KEYS)
+        texts = {key: self._text(entries, key) for key in _TEXTS}
+        if not entries.get("title"):
+            self._complain("title", entries.get("title"), "a title; it is required")
+        tags = self._tags(entries.get("tags", []))
+        image = self._image(entries.get("image"))
+        recipe = self._recipe(entries.get("recipe", {}))
+        if self.problems or image is None:
+            return None
+        return Style(
+            style_id=self.path.stem, **texts, tags=tags, image=image, recipe=recipe, origin=origin, file=self.path
+        )
+
+    def _complain(self, key: str, got: object, allowed: str) -> None:
+        self.problems.append(f"{self.path}: {key}: got {got!r}; allowed: {allowed}")
+
+    def _text(self, entries: Mapping[str, object], key: str) -> str:
+        """Text, or a bare year, which YAML reads as a number."""
+        value = entries.get(key, "")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            self._complain(key, value, "text; quote it")
+            return ""
+        return str(value)
+
+    def _tags(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+            return tuple(value)
+        self._complain("tags", value, "a list of words")
+        return ()
+
+    def _image(self, value: object) -> ImageReference | None:
+        match value:
+            case str():
+                return self._local_image(value)
+            case dict():
+                return self._remote_image(value)
+            case _:
+                self._complain("image", value, "a file's name, or a mapping of url and sha256; it is required")
+                return None
+
+    def _local_image(self, file_name: str) -> ImageReference | None:
+        path = (self.path.parent / file_name).resolve()
+        if not path.is_relative_to(self.path.parent.resolve()):
+            self._complain("image", file_name, "a file in the style's own folder")
+            return None
+        try:
+            data = path.read_bytes()
+            images.decode(data, images.ImageLimits(), fit_side=images.ImageLimits().min_side)
+        except OSError:
+            self._complain("image", file_name, f"a file that is there; none is at {path}")
+            return None
+        except InvalidImageError as error:
+            self._complain("image", file_name, f"an image: {error}")
+            return None
+        return ImageReference(hashlib.sha256(data).hexdigest(), path=path)
+
+    def _remote_image(self, entries: Mapping[str, object]) -> ImageReference | None:
+        strange = unknown_keys(f"{self.path}: image", entries, ("url", "sha256"))
+        self.problems += strange
+        url, sha256 = entries.get("url"), entries.get("sha256")
+        if not isinstance(url, str) or urlsplit(url).scheme not in ("https", "http"):
+            self._complain("image.url", url, "an https address")
+            return None
+        if not isinstance(sha256, str) or not _SHA256_PATTERN.fullmatch(sha256):
+            self._complain("image.sha256", sha256, "64 lower-case hex digits, the SHA-256 of the file")
+            return None
+        return ImageReference(sha256, url=url)
+
+    def _recipe(self, value: object) -> RecipeChanges:
+        if not isinstance(value, dict):
+            self._complain("recipe", value, f"a mapping of {', '.join(_RECIPE_KEYS)}")
+            return RecipeChanges()
+        self.problems += unknown_keys(f"{self.path}: recipe", value, _RECIPE_KEYS)
+        weights = value.get("weights", {})
+        if not isinstance(weights, dict):
+            self._complain("recipe.weights", weights, f"a mapping of {', '.join(_WEIGHTS)}")
+            weights = {}
+        self.problems += unknown_keys(f"{self.path}: recipe.weights", weights, _WEIGHTS)
+        changes = RecipeChanges(
+            preset=self._word(value, "preset"),
+            optimizer=self._word(value, "optimizer"),
+            iterations=self._integer(value, "iterations"),
+            strength=self._number(value, "strength", "recipe"),
+            content_weight=self._number(weights, "content", "recipe.weights"),
+            style_weight=self._number(weights, "style", "recipe.weights"),
+            total_variation_weight=self._number(weights, "total_variation", "recipe.weights"),
+            init=self._word(value, "init"),
+            color=self._word(value, "color"),
+            seed=self._integer(value, "seed"),
+        )
+        self.problems += [f"{self.path}: {problem.field}: {problem.description}" for problem in check(changes)]
+        return changes
+
+    def _word(self, entries: Mapping[str, object], key: str) -> str | None:
+        value = entries.get(key)
+        if value is None or isinstance(value, str):
+            return value
+        self._complain(f"recipe.{key}", value, "a word")
+        return None
+
+    def _integer(self, entries: Mapping[str, object], key: str) -> int | None:
+        value = entries.get(key)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        self._complain(f"recipe.{key}", value, "a whole number")
+        return None
+
+    def _number(self, entries: Mapping[str, object], key: str, where: str) -> float | None:
+        value = entries.get(key)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        self._complain(f"{where}.{key}", value, "a number")
+        return None
