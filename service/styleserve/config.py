@@ -1,34 +1,107 @@
-"""Config: every setting of the server, in one table, read once; no other module reads the environment.
+"""Config: every setting of the server, in one table, checked once.
 
 A value comes from the command line, else from `STYLESERVE_<NAME>` in the environment, else from the YAML file named by
-`--config`, else from the default below.
+`--config`, else from the default below. The command line's reader looks all of them up by this table.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from platformdirs import user_cache_path, user_data_path
+
+from styleserve.documents import read_mapping, unknown_keys
+from styleserve.errors import ConfigurationError
+from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+LOG_FORMATS = ("text", "json")
+_LISTEN_PATTERN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):(\d{1,5})")
+_LARGEST_SIDE = 2048
+
+
+def _setting(help_text: str, metavar: str) -> dict[str, str]:
+    return {"help": help_text, "metavar": metavar}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings of a server.
+    """The settings of a server; each field's metadata says what it is for. Sizes are in pixels, times in seconds."""
 
-    `listen` is `HOST:PORT`, port 0 for any free one. `styles` are folders of styles beside the installed packs,
-    `style_images` a folder where style images are found by their SHA-256. `weights` is `auto`, `imagenet`, `untrained`
-    or a path; `precision` is `auto`, `float32` or `bfloat16`. `max_queue` jobs may wait, `max_running` run at a time.
-    `max_side` is the longest side of a result in pixels, `max_iterations` the most that a job may ask for. Ended jobs
-    and their images are kept for `retention_s` seconds; a stopping server gives running jobs `drain_s` seconds.
-    """
+    listen: str = field(
+        default="127.0.0.1:50051", metadata=_setting("address to listen on; port 0 takes any free one", "HOST:PORT")
+    )
+    data_dir: Path = field(
+        default_factory=lambda: user_data_path("styleserve"),
+        metadata=_setting("folder for images of jobs and for Gram targets", "DIR"),
+    )
+    cache_dir: Path = field(
+        default_factory=lambda: user_cache_path("styleserve"), metadata=_setting("folder for downloads", "DIR")
+    )
+    styles: tuple[Path, ...] = field(
+        default=(), metadata=_setting("folder of styles beside the installed packs; may be repeated", "DIR")
+    )
+    style_images: Path | None = field(
+        default=None, metadata=_setting("folder where style images are found by their content", "DIR")
+    )
+    weights: str = field(
+        default="auto", metadata=_setting("auto, imagenet, untrained, or a file in Keras' layout", "WEIGHTS")
+    )
+    precision: str = field(
+        default="auto", metadata=_setting("arithmetic of the network: auto, float32 or bfloat16", "NAME")
+    )
+    max_queue: int = field(default=64, metadata=_setting("jobs that may wait", "N"))
+    max_running: int = field(default=4, metadata=_setting("jobs that run side by side", "N"))
+    max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
+    max_iterations: int = field(default=MAX_ITERATIONS, metadata=_setting("most iterations of a job", "N"))
+    retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))
+    drain_s: float = field(default=30.0, metadata=_setting("how long a stopping server lets jobs run on", "S"))
+    log_format: str = field(default="text", metadata=_setting("form of the log: text or json", "NAME"))
 
-    listen: str = "127.0.0.1:50051"
-    data_dir: Path = Path("~/.local/share/styleserve")
-    styles: tuple[Path, ...] = ()
-    style_images: Path | None = None
-    weights: str = "auto"
-    precision: str = "auto"
-    max_queue: int = 64
-    max_running: int = 4
-    max_side: int = 1024
-    max_iterations: int = 10_000
-    retention_s: float = 86_400.0
-    drain_s: float = 30.0
-    log_format: str = "text"
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError with everything that is wrong."""
+        problems = list(self._problems())
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        match = _LISTEN_PATTERN.fullmatch(self.listen)
+        if match is None or int(match[2]) > 65535:
+            yield f"listen: got {self.listen!r}; allowed: HOST:PORT with a port of 0 to 65535"
+        for name in ("styles", "style_images"):
+            value = getattr(self, name)
+            for folder in value if isinstance(value, tuple) else (value,):
+                if folder is not None and not folder.is_dir():
+                    yield f"{name}: got {str(folder)!r}; allowed: a folder that is there"
+        yield from _outside("precision", self.precision, PRECISIONS)
+        yield from _outside("log_format", self.log_format, LOG_FORMATS)
+        for name, low, high in (
+            ("max_queue", 1, 100_000),
+            ("max_running", 1, 64),
+            ("max_side", MIN_SIDE, _LARGEST_SIDE),
+            ("max_iterations", 0, MAX_ITERATIONS),
+            ("retention_s", 1, 10**9),
+            ("drain_s", 0, 86_400),
+        ):
+            if not low <= getattr(self, name) <= high:
+                yield f"{name}: got {getattr(self, name)}; allowed: {low} to {high}"
+
+
+def environment_name(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"STYLESERVE_{name.upper()}"
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """The settings in a YAML file, by the names of `Config`; raises ConfigurationError."""
+    settings = read_mapping(path)
+    problems = unknown_keys(str(path), settings, [setting.name for setting in fields(Config)])
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return settings
+
+
+def _outside(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    if value not in allowed:
+        yield f"{name}: got {value!r}; allowed: {', '.join(allowed)}"

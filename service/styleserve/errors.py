@@ -75,6 +75,11 @@ class InvalidRequestError(RequestError):
         return "; ".join(f"{violation.field}: {violation.description}" for violation in self.violations)
 
 
+def violation(field: str, description: str, reason: str) -> InvalidRequestError:
+    """The error of a request with one thing wrong."""
+    return InvalidRequestError([Violation(field, description, reason)])
+
+
 class NotFoundError(RequestError):
     """A resource does not exist; `nearest` holds similar names that do."""
 

@@ -83,5 +83,8 @@ class Evaluator(Protocol):
         ...
 
     def prepare(self, style: StyleImage) -> int:
-        """Make sure that the style's targets for the default preset are kept; returns the network passes it cost."""
+        """Compute one target of the style for the default preset that is not kept yet, and keep it.
+
+        Returns the network passes that it cost; 0 when there was none left to compute.
+        """
         ...

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from styleserve.errors import RequestError
+from styleserve.errors import ConfigurationError, RequestError
 from styleserve.evaluation import Losses, Pixels
 
 StopReason: TypeAlias = Literal["completed", "converged", "deadline"]
@@ -54,9 +54,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The engine is gone, with every job it had; `description` is for the log."""
+    """The engine is gone, with every job it had; `description` is for the log.
+
+    `error` is there when starting it again would end alike: what the operator has to mend.
+    """
 
     description: str
+    error: ConfigurationError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,11 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(np.clip(np.stack(channels, axis=-1), 0, 1), np.float32)
 
 
+def resize_alpha(alpha: Pixels, height: int, width: int) -> Pixels:
+    """Resize alpha, [H, W], as `resize` does colours."""
+    return resize(np.repeat(alpha[..., np.newaxis], 3, axis=-1), height, width)[..., 0]
+
+
 def fit(pixels: Pixels, max_side: int) -> Pixels:
     """Resize RGB so that no side exceeds `max_side`; what fits stays as it is."""
     height, width = fitted_size(pixels.shape[0], pixels.shape[1], max_side)

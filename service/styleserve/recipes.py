@@ -93,6 +93,11 @@ class Recipe:
     adam: AdamSettings
     pyramid: Pyramid | None
 
+    @property
+    def needs_float32(self) -> bool:
+        """Whether the network must compute in float32: the rounding of less upsets a line search."""
+        return self.optimizer == "lbfgsb"
+
     def to_json(self) -> str:
         """The recipe as JSON with sorted keys."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)

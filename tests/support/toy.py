@@ -109,5 +109,7 @@ def plain_image(colour: float | tuple[float, float, float], height: int = 4, wid
 def plain_style(colour: float | tuple[float, float, float], weight: float = 1.0) -> StyleImage:
     """A style image of one colour; the key says which."""
     return StyleImage(
-        key=f"plain-{colour}", data=images.encode(images.Picture(plain_image(colour), None), "png").data, weight=weight
+        key=f"plain-{colour}",
+        data=images.encode(images.Picture(plain_image(colour, 16, 16)), "png").data,
+        weight=weight,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 import signal
 import sys
@@ -12,18 +13,24 @@ import numpy as np
 import pytest
 
 from styleserve.engine.specification import Cancel, JobSpecification
+from styleserve.errors import WeightsError
 from styleserve.events import Cancelled, EngineEvent, Finished, Lost, Progressed, Ready, Started
 from styleserve.recipes import RecipeChanges, resolve
 from styleserve.workers import Worker
-from styleserve.workers.process import ProcessWorker
+from styleserve.workers.process import ProcessWorker as PlainProcessWorker
 from styleserve.workers.thread import ThreadWorker
 from support.toy import TOY_INFO, ToyEngineFactory, plain_image, plain_style
 
+ProcessWorker = functools.partial(PlainProcessWorker, initialize=logging.basicConfig)
 SLOWLY = functools.partial(time.sleep, 0.02)
 
 
 def fail_to_build(report):
     raise RuntimeError("no engine today")
+
+
+def fail_for_the_operator(report):
+    raise WeightsError("the weights are not to be had")
 
 
 def job(iterations: int, job_id: str = "a", optimizer: str = "lbfgsb") -> JobSpecification:
@@ -41,7 +48,7 @@ class Listening:
         worker.start(self.events.put)
 
     def until(self, kind: type[EngineEvent]) -> EngineEvent:
-        while not isinstance(event := self.events.get(timeout=60), kind):
+        while not isinstance(event := self.events.get(timeout=20), kind):
             pass
         return event
 
@@ -83,6 +90,15 @@ def test_a_stopped_worker_can_be_started_again(worker):
 def test_an_engine_that_cannot_be_built_is_lost(kind, capfd):
     worker = kind(fail_to_build)
     assert isinstance(Listening(worker).until(Lost), Lost)
+    worker.stop()
+
+
+@pytest.mark.parametrize("kind", [ThreadWorker, ProcessWorker])
+def test_what_the_operator_must_mend_reaches_the_owner(kind):
+    worker = kind(fail_for_the_operator)
+    lost = Listening(worker).until(Lost)
+    assert isinstance(lost.error, WeightsError)
+    assert str(lost.error) == "the weights are not to be had"
     worker.stop()
 
 

@@ -199,14 +199,17 @@ class Engine:
         self._report(Previewed(job.job_id, job.run.preview(order.max_side)))
 
     def _prepare(self) -> bool:
-        """Compute the targets of one style of the catalogue; only while nobody waits for a picture."""
+        """Compute one target of a style of the catalogue; only while nobody waits for a picture."""
         if not self._unprepared:
             return False
-        style = self._unprepared.pop(0).style
+        style = self._unprepared[0].style
         try:
-            self._evaluator.prepare(style)
+            is_done = self._evaluator.prepare(style) == 0
         except Exception:
             logger.exception("targets of the style image %s cannot be prepared", style.key)
-        else:
+            self._unprepared.pop(0)
+            return True
+        if is_done:
+            self._unprepared.pop(0)
             self._report(Prepared(style.key))
         return True

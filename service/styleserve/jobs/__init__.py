@@ -1,0 +1,1 @@
+"""The job's life outside the engine: admission, queue, dispatch, feed, images, results."""

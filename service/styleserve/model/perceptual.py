@@ -119,11 +119,12 @@ class PerceptualEvaluator:
         ]
 
     def prepare(self, style: StyleImage) -> int:
-        """Make sure that the style's targets for the default preset, up to 512 pixels, are kept."""
+        """Compute the next of the style's targets for the default preset, up to 512 pixels, that is not kept yet."""
         recipe = PRESETS[DEFAULT_PRESET]
         form = self._form(recipe)
         sides = [scale.width for scale in plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)]
-        return sum(self._style_grams(style, form, style.scale * side)[1] for side in sides)
+        passes = (self._style_grams(style, form, style.scale * side)[1] for side in sides)
+        return next((cost for cost in passes if cost > 0), 0)
 
     def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
         """Types of an objective's tensors for any number of canvases of any size."""
@@ -205,7 +206,7 @@ class PerceptualEvaluator:
         return grams, 1
 
     def _form(self, recipe: Recipe) -> Form:
-        return Form(recipe.loss, "float32" if recipe.optimizer == "lbfgsb" else self._precision)
+        return Form(recipe.loss, "float32" if recipe.needs_float32 else self._precision)
 
     def _gain(self, form: Form, tap: Tap) -> float:
         return self._gains[tap.name] if form.design.rescaled else 1.0

@@ -125,6 +125,7 @@ class OutputOptions(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     MAX_INLINE_BYTES_FIELD_NUMBER: _builtins.int
+    OMIT_PROVENANCE_FIELD_NUMBER: _builtins.int
     max_side: _builtins.int
     """Longest side in pixels; the content's own, within the server's limit, when 0."""
     format: Global___ImageFormat.ValueType
@@ -133,6 +134,8 @@ class OutputOptions(_message.Message):
     """Quality of a lossy encoding, 1 to 100; 92 when 0."""
     max_inline_bytes: _builtins.int
     """Results above this many encoded bytes are not sent inline; 3,500,000 when unset."""
+    omit_provenance: _builtins.bool
+    """Leave out of the file how it was made; the job's provenance says it all the same."""
     def __init__(
         self,
         *,
@@ -140,10 +143,11 @@ class OutputOptions(_message.Message):
         format: Global___ImageFormat.ValueType = ...,
         quality: _builtins.int = ...,
         max_inline_bytes: _builtins.int | None = ...,
+        omit_provenance: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_inline_bytes", b"_max_inline_bytes", "max_inline_bytes", b"max_inline_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inline_bytes", b"_max_inline_bytes", "format", b"format", "max_inline_bytes", b"max_inline_bytes", "max_side", b"max_side", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inline_bytes", b"_max_inline_bytes", "format", b"format", "max_inline_bytes", b"max_inline_bytes", "max_side", b"max_side", "omit_provenance", b"omit_provenance", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_inline_bytes: _TypeAlias = _typing.Literal["max_inline_bytes"]  # noqa: Y015
     _WhichOneofArgType__max_inline_bytes: _TypeAlias = _typing.Literal["_max_inline_bytes", b"_max_inline_bytes"]  # noqa: Y015

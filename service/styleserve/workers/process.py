@@ -9,11 +9,13 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 
 from styleserve.engine.specification import Command
+from styleserve.errors import ConfigurationError
 from styleserve.events import EngineEvent, Lost, Ready
 from styleserve.workers import Listener
 from styleserve.workers.loop import EngineFactory, Inbox, drive
@@ -25,10 +27,14 @@ STOP_TIMEOUT_S = 10.0
 
 
 class ProcessWorker:
-    """A worker whose engine is built and driven by a process of its own, spawned and never forked."""
+    """A worker whose engine is built and driven by a process of its own, spawned and never forked.
 
-    def __init__(self, factory: EngineFactory) -> None:
+    The process calls `initialize` first, which is picklable: to set up its log as the parent's is.
+    """
+
+    def __init__(self, factory: EngineFactory, initialize: Callable[[], None]) -> None:
         self._factory = factory
+        self._initialize = initialize
         self._outbox: Inbox = SimpleQueue()
         self._process: BaseProcess | None = None
         self._threads: list[threading.Thread] = []
@@ -45,8 +51,9 @@ class ProcessWorker:
         self._outbox = SimpleQueue()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        level = logging.getLogger().level
-        self._process = context.Process(target=_live, args=(theirs, self._factory, level), name="engine", daemon=True)
+        self._process = context.Process(
+            target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
+        )
         self._process.start()
         theirs.close()
         self._threads = [
@@ -77,11 +84,14 @@ class ProcessWorker:
         self._process = None
 
     def _read(self, connection: Connection, process: BaseProcess, outbox: Inbox, listener: Listener) -> None:
-        """Pass the events on until the process's end of the pipe closes."""
+        """Pass the events on until the process's end of the pipe closes; the last word is that it is lost."""
+        lost: Lost | None = None
         try:
             while True:
                 event: EngineEvent = connection.recv()
-                if not self._is_stopping:
+                if isinstance(event, Lost):
+                    lost = event
+                elif not self._is_stopping:
                     listener(event)
         except (EOFError, OSError):
             pass
@@ -89,7 +99,7 @@ class ProcessWorker:
         outbox.put(None)
         connection.close()
         if not self._is_stopping:
-            listener(Lost(f"the engine's process ended with exit code {process.exitcode}"))
+            listener(lost or Lost(f"the engine's process ended with exit code {process.exitcode}"))
 
 
 def _write(connection: Connection, outbox: Inbox) -> None:
@@ -104,14 +114,18 @@ def _write(connection: Connection, outbox: Inbox) -> None:
         return
 
 
-def _live(connection: Connection, factory: EngineFactory, log_level: int) -> None:
+def _live(connection: Connection, factory: EngineFactory, initialize: Callable[[], None]) -> None:
     """The child's life. Signals for the group are the parent's business: it drains first, then says stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    initialize()
     inbox: Inbox = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), name="commands", daemon=True).start()
-    engine, info = factory(connection.send)
+    try:
+        engine, info = factory(connection.send)
+    except ConfigurationError as error:
+        connection.send(Lost("the engine cannot be built", error))
+        return
     connection.send(Ready(info))
     drive(engine, inbox)
 

@@ -5,6 +5,7 @@ import threading
 from queue import SimpleQueue
 
 from styleserve.engine.specification import Command
+from styleserve.errors import ConfigurationError
 from styleserve.events import EngineEvent, Lost, Ready
 from styleserve.workers import Listener
 from styleserve.workers.loop import EngineFactory, Inbox, drive
@@ -48,6 +49,8 @@ class ThreadWorker:
             engine, info = self._factory(report)
             report(Ready(info))
             drive(engine, inbox)
+        except ConfigurationError as error:
+            report(Lost("the engine cannot be built", error))
         except Exception as failure:
             logger.exception("the engine's thread failed")
             report(Lost(f"the engine's thread failed: {type(failure).__name__}"))

@@ -1,0 +1,283 @@
+"""Dispatcher: keeps the engine busy with the queue's jobs, and brings what the engine tells to them.
+
+It lives on the event loop. An engine that is lost is started again and its jobs go on from their beginning; a job under
+which two engines were lost is the likely cause and fails.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+
+from styleserve.engine.specification import Cancel, Prepare, Preview
+from styleserve.errors import ConfigurationError, EngineError, QueueTimeoutError, RequestError, RunTimeoutError
+from styleserve.evaluation import StyleImage
+from styleserve.events import (
+    Cancelled,
+    EngineEvent,
+    EngineInfo,
+    Failed,
+    Finished,
+    JobEvent,
+    Lost,
+    Prepared,
+    Previewed,
+    Progressed,
+    Ready,
+    Started,
+)
+from styleserve.jobs import timing
+from styleserve.jobs.job import Job
+from styleserve.jobs.pictures import Pictures, trace_back
+from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.status import Provenance
+from styleserve.workers import Worker
+
+logger = logging.getLogger(__name__)
+
+MAX_LOSSES = 2
+_FIRST_RESTART_S = 0.5
+_LONGEST_RESTART_S = 30.0
+
+
+class Dispatcher:
+    """Between the queue and one worker.
+
+    `save` hears of every job whose state changed, `tell_alive` whether an engine lives, `tell_broken` what the operator
+    has to mend before one can.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        pictures: Pictures,
+        queue: JobQueue,
+        max_running: int,
+        save: Callable[[Job], None],
+        tell_alive: Callable[[bool], None],
+        tell_broken: Callable[[ConfigurationError], None],
+    ) -> None:
+        self._worker = worker
+        self._pictures = pictures
+        self._queue = queue
+        self._max_running = max_running
+        self._save = save
+        self._tell_alive = tell_alive
+        self._tell_broken = tell_broken
+        self._in_engine: dict[str, Job] = {}
+        self._handed_over: set[str] = set()
+        self._delivering: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unprepared: list[StyleImage] = []
+        self._num_starts = 0
+        self._restart_s = _FIRST_RESTART_S
+        self.prepared: set[str] = set()
+        self.engine: EngineInfo | None = None
+
+    @property
+    def num_running(self) -> int:
+        """Jobs that are neither waiting nor ended."""
+        return len(self._in_engine) + len(self._delivering)
+
+    def start(self, styles_to_prepare: Iterable[StyleImage]) -> None:
+        """Start the worker; it prepares the targets of these styles whenever it is idle."""
+        self._unprepared = list(styles_to_prepare)
+        self._start_worker()
+
+    async def stop(self) -> None:
+        """End the worker, with whatever it still does."""
+        self._num_starts += 1
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._worker.stop)
+
+    def enqueue(self, job: Job) -> None:
+        """Let a new job wait for its turn."""
+        self._queue.push(job)
+        self._save(job)
+        patience_s = timing.patience_s(job.submission)
+        if patience_s is not None:
+            asyncio.get_running_loop().call_later(patience_s, self._give_up, job)
+        self._fill()
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job, wherever it is; one whose picture is made already is delivered."""
+        job.is_cancel_wanted = True
+        if job in self._queue:
+            self._queue.remove(job)
+            self._end(job, job.cancel)
+        elif job.job_id in self._handed_over:
+            self._worker.send(Cancel(job.job_id))
+        elif job.job_id in self._in_engine:
+            self._release(job)
+            self._end(job, job.cancel)
+
+    def order_previews(self, job: Job) -> None:
+        """Pass on which previews the job's watchers want by now."""
+        if job.job_id not in self._handed_over:
+            return
+        wish = job.feed.previews_wanted
+        self._worker.send(Preview(job.job_id, wish.max_side if wish else 0, wish.interval_s if wish else 0.0))
+
+    def seconds_until_room(self) -> float:
+        """When the next job should leave the engine, so that another leaves the queue; at least 1 s."""
+        left_s = [
+            status.progress.eta_s if status.progress else timing.whole_job_s(job.submission, self.engine)
+            for job, status in ((job, job.status) for job in self._in_engine.values())
+        ]
+        return max(1.0, min(left_s, default=1.0))
+
+    def _start_worker(self) -> None:
+        self._num_starts += 1
+        start, loop = self._num_starts, asyncio.get_running_loop()
+
+        def listen(event: EngineEvent) -> None:
+            loop.call_soon_threadsafe(self._hear, start, event)
+
+        self._worker.start(listen)
+
+    def _hear(self, start: int, event: EngineEvent) -> None:
+        """Take an event of the engine's; those of one that was given up for lost come too late."""
+        if start != self._num_starts:
+            return
+        match event:
+            case Ready(info):
+                self._welcome(info)
+            case Lost():
+                self._replace(event)
+            case Prepared(style_key):
+                self.prepared.add(style_key)
+            case _:
+                self._hear_of_job(event)
+
+    def _hear_of_job(self, event: JobEvent) -> None:
+        job = self._in_engine.get(event.job_id)
+        if job is None:
+            return
+        match event:
+            case Started():
+                job.start()
+                self._save(job)
+            case Progressed(progress=progress):
+                job.advance(progress)
+            case Previewed(pixels=pixels):
+                job.feed.tell_preview(pixels)
+            case Finished():
+                self._release(job)
+                self._delivering.add(job.job_id)
+                self._spawn(self._deliver(job, event))
+            case Failed(error=error, network_passes=passes):
+                self._release(job)
+                self._end(job, lambda: job.fail(error, self._trace_back(job, passes)))
+            case Cancelled(network_passes=passes):
+                self._release(job)
+                self._end(job, lambda: job.cancel(self._trace_back(job, passes)))
+
+    def _welcome(self, info: EngineInfo) -> None:
+        logger.info("an engine is ready: %s", info)
+        self.engine = info
+        self._restart_s = _FIRST_RESTART_S
+        for style in self._unprepared:
+            if style.key not in self.prepared:
+                self._worker.send(Prepare(style))
+        self._tell_alive(True)
+        self._fill()
+
+    def _replace(self, lost: Lost) -> None:
+        """Take the lost engine's jobs back and start another, each time a little later."""
+        self._tell_alive(False)
+        if lost.error is not None:
+            self._tell_broken(lost.error)
+            return
+        logger.error("%s; another is started in %.1f s", lost.description, self._restart_s)
+        self._num_starts += 1
+        jobs, self._in_engine = list(self._in_engine.values()), {}
+        self._handed_over.clear()
+        for job in jobs:
+            self._take_back(job)
+        asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
+        self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)
+
+    def _take_back(self, job: Job) -> None:
+        job.num_losses += 1
+        if job.is_cancel_wanted:
+            self._end(job, job.cancel)
+        elif job.num_losses >= MAX_LOSSES:
+            logger.error("%s: %d engines were lost under it; it is given up", job.job_id, job.num_losses)
+            self._end(job, lambda: job.fail(EngineError()))
+        else:
+            self._queue.push(job)
+
+    def _fill(self) -> None:
+        while self.engine is not None and len(self._in_engine) < self._max_running and self._queue:
+            job = self._queue.pop()
+            self._in_engine[job.job_id] = job
+            self._spawn(self._hand_over(job))
+
+    async def _hand_over(self, job: Job) -> None:
+        """Decode the job's images and send it to the engine, unless one of both is gone by then."""
+        start = self._num_starts
+        try:
+            specification = await asyncio.to_thread(
+                self._pictures.specify, job.job_id, job.submission, timing.run_deadline(job.submission)
+            )
+        except Exception as error:
+            if job.job_id in self._in_engine and start == self._num_starts:
+                self._release(job)
+                self._fail(job, error)
+            return
+        if start != self._num_starts or job.job_id not in self._in_engine:
+            return
+        self._worker.send(specification)
+        self._handed_over.add(job.job_id)
+        self.order_previews(job)
+
+    async def _deliver(self, job: Job, finished: Finished) -> None:
+        """Make the file that the caller gets."""
+        provenance = self._trace_back(job, finished.network_passes)
+        assert provenance is not None
+        try:
+            result = await asyncio.to_thread(self._pictures.deliver, job.submission, finished.pixels, provenance)
+        except Exception as error:
+            self._fail(job, error)
+        else:
+            self._end(job, lambda: job.succeed(result, finished.progress, finished.stop_reason, provenance))
+        finally:
+            self._delivering.discard(job.job_id)
+
+    def _give_up(self, job: Job) -> None:
+        """A job's patience is at its end; one that left the queue in time is the engine's."""
+        if job not in self._queue:
+            return
+        self._queue.remove(job)
+        timeout_s = job.submission.queue_timeout_s
+        waited_s = time.time() - job.status.create_time
+        is_queue_timeout = timeout_s is not None and waited_s >= timeout_s
+        self._end(job, lambda: job.fail(QueueTimeoutError() if is_queue_timeout else RunTimeoutError()))
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if not isinstance(error, RequestError):
+            logger.error("%s failed", job.job_id, exc_info=error)
+            error = EngineError()
+        told = error
+        self._end(job, lambda: job.fail(told))
+
+    def _end(self, job: Job, change: Callable[[], None]) -> None:
+        change()
+        self._save(job)
+        logger.info("%s %s", job.job_id, job.status.state)
+
+    def _release(self, job: Job) -> None:
+        """The job leaves the engine, and another may enter."""
+        del self._in_engine[job.job_id]
+        self._handed_over.discard(job.job_id)
+        self._fill()
+
+    def _trace_back(self, job: Job, network_passes: int) -> Provenance | None:
+        return None if self.engine is None else trace_back(job.submission, self.engine, network_passes)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

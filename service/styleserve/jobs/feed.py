@@ -1,0 +1,228 @@
+"""Feed: what happens to one job, for any number of watchers at their own pace.
+
+Changes of state are kept, all of them. Progress, previews and places in the queue are conflated: a newer one takes the
+place of an older that nobody fetched, and the gap in `sequence` says so. Telling never waits for a watcher.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from styleserve import images
+from styleserve.errors import RequestError
+from styleserve.events import Progress
+from styleserve.images import Encoded
+from styleserve.jobs.status import JobStatus, StoredImage
+
+Kind: TypeAlias = Literal["state", "position", "progress", "preview", "result"]
+Thumbnail: TypeAlias = npt.NDArray[np.uint8]
+
+#: The longest silence of a stream.
+IDLE_S = 15.0
+#: What the server allows of previews.
+MAX_PREVIEW_SIDE = 512
+MIN_PREVIEW_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewWish:
+    """Which previews a watcher wants: at most `max_side` pixels, `interval_s` apart, `max_count` (0: all) of them."""
+
+    max_side: int = 256
+    interval_s: float = 1.0
+    max_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One event; `content` is the whole job's status, progress, a preview, or the result, as `kind` says."""
+
+    sequence: int
+    kind: Kind
+    content: JobStatus | Progress | Encoded | StoredImage
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    sequence: int
+    kind: Kind
+    content: JobStatus | Progress | Thumbnail | StoredImage
+
+
+class Feed:
+    """The events of one job."""
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._states: list[_Told] = []
+        self._latest: dict[Kind, _Told] = {}
+        self._encoded: dict[tuple[int, int], asyncio.Task[Encoded]] = {}
+        self._changed = asyncio.Event()
+        self._wishes: list[PreviewWish] = []
+        self._interruption: RequestError | None = None
+        self.is_closed = False
+
+    @property
+    def previews_wanted(self) -> PreviewWish | None:
+        """The largest and most frequent previews that any watcher wants; None when nobody does."""
+        if not self._wishes:
+            return None
+        return PreviewWish(max(wish.max_side for wish in self._wishes), min(wish.interval_s for wish in self._wishes))
+
+    def wish(self, wish: PreviewWish) -> None:
+        """Somebody wants previews."""
+        self._wishes.append(wish)
+
+    def withdraw(self, wish: PreviewWish) -> None:
+        """One who wanted previews does not any more."""
+        self._wishes.remove(wish)
+
+    def tell_state(self, status: JobStatus) -> None:
+        """The state changed; never dropped."""
+        self._latest.pop("position", None)
+        self._states.append(self._tell("state", status))
+
+    def tell_position(self, status: JobStatus) -> None:
+        """The place in the queue changed."""
+        self._latest["position"] = self._tell("position", status)
+
+    def tell_progress(self, progress: Progress) -> None:
+        """The job came further."""
+        self._latest["progress"] = self._tell("progress", progress)
+
+    def tell_preview(self, thumbnail: Thumbnail) -> None:
+        """There is something to see, uint8 RGB [h, w, 3]."""
+        self._encoded.clear()
+        self._latest["preview"] = self._tell("preview", thumbnail)
+
+    def tell_result(self, result: StoredImage) -> None:
+        """The picture is there; the state's last change follows."""
+        self._latest["result"] = self._tell("result", result)
+
+    def close(self) -> None:
+        """Nothing more will be told."""
+        self._latest.pop("preview", None)
+        self.is_closed = True
+        self._wake()
+
+    def interrupt(self, error: RequestError) -> None:
+        """End every watch with `error`, which is about the watching and not about the job."""
+        self._interruption = error
+        self._wake()
+
+    async def watch(
+        self, after_sequence: int = 0, wish: PreviewWish | None = None, idle_s: float = IDLE_S
+    ) -> AsyncGenerator[Update]:
+        """Everything after `after_sequence`: first the whole job, last the whole job, in between what is newest.
+
+        After `idle_s` of silence the last progress comes again, or the whole job when there is none.
+        """
+        frames = _Frames(wish)
+        cursor = after_sequence
+        is_first = True
+        while True:
+            changed = self._changed
+            told = self._whole_job(cursor) if is_first else self._next(cursor, frames)
+            if told is not None:
+                is_first, cursor = False, told.sequence
+                yield await self._publish(told, frames)
+            elif self.is_closed:
+                return
+            elif self._interruption is not None:
+                raise self._interruption
+            else:
+                try:
+                    await asyncio.wait_for(changed.wait(), idle_s)
+                except TimeoutError:
+                    if not is_first:
+                        yield self._repeat()
+
+    async def ended(self) -> None:
+        """Wait until nothing more will be told; raises the interruption when there is one."""
+        while not self.is_closed:
+            if self._interruption is not None:
+                raise self._interruption
+            await self._changed.wait()
+
+    def _tell(self, kind: Kind, content: JobStatus | Progress | Thumbnail | StoredImage) -> _Told:
+        assert not self.is_closed
+        self._sequence += 1
+        told = _Told(self._sequence, kind, content)
+        self._wake()
+        return told
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _newest_state(self) -> _Told | None:
+        return self._latest.get("position") or (self._states[-1] if self._states else None)
+
+    def _whole_job(self, cursor: int) -> _Told | None:
+        """The state as it is now, as the first event; it stands for all that was told before it.
+
+        When a picture is still to be told of, the first event stands before it, so that the last one follows it.
+        """
+        newest = self._newest_state()
+        if newest is None or self._sequence <= cursor:
+            return None
+        result = self._latest.get("result")
+        sequence = self._sequence
+        if result is not None and cursor < result.sequence:
+            sequence = result.sequence - 1
+        return _Told(max(sequence, cursor), "state", newest.content)
+
+    def _next(self, cursor: int, frames: "_Frames") -> _Told | None:
+        """The oldest event after `cursor` that the watcher wants and may have now."""
+        candidates = [told for told in (*self._states, *self._latest.values()) if told.sequence > cursor]
+        wanted = [told for told in candidates if told.kind != "preview" or frames.is_due()]
+        return min(wanted, key=lambda told: told.sequence, default=None)
+
+    async def _publish(self, told: _Told, frames: "_Frames") -> Update:
+        if told.kind != "preview":
+            assert not isinstance(told.content, np.ndarray)
+            return Update(told.sequence, told.kind, told.content)
+        assert isinstance(told.content, np.ndarray)
+        encoded = await self._encode(told.sequence, told.content, frames.take())
+        return Update(told.sequence, "preview", encoded)
+
+    async def _encode(self, sequence: int, thumbnail: Thumbnail, max_side: int) -> Encoded:
+        """A preview of one size is encoded once, off the event loop, for all who watch."""
+        key = sequence, max_side
+        if key not in self._encoded:
+            self._encoded[key] = asyncio.create_task(asyncio.to_thread(images.encode_preview, thumbnail, max_side))
+        return await asyncio.shield(self._encoded[key])
+
+    def _repeat(self) -> Update:
+        """The last progress again, under its own sequence; the whole job while there is none."""
+        told = self._latest.get("progress") or self._newest_state()
+        assert told is not None
+        assert not isinstance(told.content, np.ndarray)
+        return Update(told.sequence, told.kind, told.content)
+
+
+class _Frames:
+    """Which previews one watcher still has coming."""
+
+    def __init__(self, wish: PreviewWish | None) -> None:
+        self._wish = wish
+        self._num_taken = 0
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        wish = self._wish
+        if wish is None or (wish.max_count and self._num_taken >= wish.max_count):
+            return False
+        return time.monotonic() >= self._due
+
+    def take(self) -> int:
+        """Note that a preview is sent; returns its longest side."""
+        assert self._wish is not None
+        self._num_taken += 1
+        self._due = time.monotonic() + self._wish.interval_s
+        return self._wish.max_side

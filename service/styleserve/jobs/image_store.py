@@ -1,0 +1,104 @@
+"""ImageStore: encoded images on disk by the SHA-256 of their bytes, so that equal images are kept once."""
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from styleserve.errors import ImageNotFoundError
+
+#: The contract's resource names of images begin so.
+PREFIX = "images/"
+_SNIFFED_BYTES = 16
+_DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+
+
+class Incoming:
+    """An image on its way into the store; what is not kept is deleted when the context ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False)  # noqa: SIM115 (closed by __exit__)
+        self._sha256 = hashlib.sha256()
+        self.first_bytes = b""
+        self.num_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        Path(self._file.name).unlink(missing_ok=True)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what came so far, in hex."""
+        return self._sha256.hexdigest()
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next part."""
+        self._file.write(chunk)
+        self._sha256.update(chunk)
+        self.first_bytes = self.first_bytes or chunk[:_SNIFFED_BYTES]
+        self.num_bytes += len(chunk)
+
+    def keep(self) -> str:
+        """It is whole: put it in the store; returns its digest."""
+        self._file.close()
+        os.replace(self._file.name, self._folder / self.digest)
+        return self.digest
+
+
+class ImageStore:
+    """A folder of images; every use makes an image young again, and `expire` forgets the old ones.
+
+    Safe to be used from several threads and processes: a file is written beside its place and moved there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> str:
+        """Keep the image; returns its digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._folder / digest
+        if not self.has(digest):
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".", delete=False) as file:
+                file.write(data)
+            os.replace(file.name, path)
+        return digest
+
+    def receive(self) -> Incoming:
+        """A place for an image that comes in parts."""
+        return Incoming(self._folder)
+
+    def has(self, digest: str) -> bool:
+        """Whether the image is kept; when it is, it is used by this."""
+        try:
+            os.utime(self._folder / digest)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, digest: str) -> bytes:
+        """The image; raises ImageNotFoundError."""
+        path = self.path(PREFIX + digest)
+        return path.read_bytes()
+
+    def path(self, name: str) -> Path:
+        """The file of the image called `images/{sha256}`; raises ImageNotFoundError."""
+        digest = name.removeprefix(PREFIX)
+        if not name.startswith(PREFIX) or not _DIGEST_PATTERN.fullmatch(digest) or not self.has(digest):
+            raise ImageNotFoundError(name)
+        return self._folder / digest
+
+    def expire(self, unused_s: float) -> None:
+        """Forget images that nobody used for `unused_s` seconds, and what a crash left half written."""
+        oldest = time.time() - unused_s
+        for path in self._folder.iterdir():
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""Job: one picture's life as its callers see it, and its feed; the event loop alone touches it."""
+
+import time
+from dataclasses import replace
+
+from styleserve.errors import RequestError
+from styleserve.events import Progress
+from styleserve.jobs.feed import Feed
+from styleserve.jobs.status import PREFIX, JobStatus, Provenance, State, StopReason, StoredImage
+from styleserve.jobs.submission import Submission
+
+
+class Job:
+    """A job: what was asked, how it stands, and who watches.
+
+    `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
+    lost under it. `is_cancel_wanted` once somebody asked for it.
+    """
+
+    def __init__(self, job_id: str, number: int, submission: Submission, retention_s: float) -> None:
+        self.job_id = job_id
+        self.number = number
+        self.submission = submission
+        self.feed = Feed()
+        self.num_waiting = 0
+        self.num_losses = 0
+        self.is_cancel_wanted = False
+        self._retention_s = retention_s
+        self._status = JobStatus(
+            name=PREFIX + job_id, state="queued", create_time=time.time(), labels=tuple(submission.labels.items())
+        )
+
+    @property
+    def status(self) -> JobStatus:
+        """How it stands."""
+        return self._status
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self._status.has_ended
+
+    def wait_at(self, position: int) -> None:
+        """It stands at `position` of the queue, from 1."""
+        if position != self._status.queue_position:
+            is_first_word = self._status.queue_position == 0
+            self._status = replace(self._status, queue_position=position)
+            if is_first_word:
+                self.feed.tell_state(self._status)
+            else:
+                self.feed.tell_position(self._status)
+
+    def start(self) -> None:
+        """An engine takes it up; after a lost engine, again."""
+        start_time = self._status.start_time or time.time()
+        self._tell(replace(self._status, state="running", queue_position=0, start_time=start_time))
+
+    def advance(self, progress: Progress) -> None:
+        """It came further."""
+        self._status = replace(self._status, progress=progress)
+        self.feed.tell_progress(progress)
+
+    def succeed(self, result: StoredImage, progress: Progress, stop_reason: StopReason, provenance: Provenance) -> None:
+        """Its picture is made and stored."""
+        self._status = replace(
+            self._status, result=result, progress=progress, stop_reason=stop_reason, provenance=provenance
+        )
+        self.feed.tell_result(result)
+        self._end("succeeded")
+
+    def fail(self, error: RequestError, provenance: Provenance | None = None) -> None:
+        """It ends without a picture."""
+        self._status = replace(self._status, error=error, provenance=provenance)
+        self._end("failed")
+
+    def cancel(self, provenance: Provenance | None = None) -> None:
+        """Somebody stopped it, or nobody waits for it any more."""
+        self._status = replace(self._status, stop_reason="cancelled", provenance=provenance)
+        self._end("cancelled")
+
+    def _end(self, state: State) -> None:
+        now = time.time()
+        self._tell(
+            replace(self._status, state=state, queue_position=0, end_time=now, expire_time=now + self._retention_s)
+        )
+        self.feed.close()
+
+    def _tell(self, status: JobStatus) -> None:
+        self._status = status
+        self.feed.tell_state(status)

@@ -1,0 +1,204 @@
+"""Jobs: every job the service knows, from admission to expiry; what the servicers ask and nothing of how they speak."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from styleserve.catalog.style import Catalog
+from styleserve.catalog.style_images import StyleImages
+from styleserve.errors import (
+    ConfigurationError,
+    DeadlineUnattainableError,
+    DrainingError,
+    JobIdTakenError,
+    JobNotFoundError,
+    QueueFullError,
+    RequestIdReusedError,
+    WarmingUpError,
+)
+from styleserve.evaluation import StyleImage
+from styleserve.events import EngineInfo
+from styleserve.jobs import timing
+from styleserve.jobs.dispatcher import Dispatcher
+from styleserve.jobs.feed import PreviewWish
+from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.job import Job
+from styleserve.jobs.pictures import Pictures
+from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.status import PREFIX, State
+from styleserve.jobs.store import JobStore
+from styleserve.jobs.submission import Submission
+from styleserve.workers import Worker
+
+logger = logging.getLogger(__name__)
+
+#: What a caller is told while the engine loads its weights, and while the server stops.
+WARMING_UP_RETRY_S = 5.0
+DRAINING_RETRY_S = 10.0
+_SWEEP_S = 60.0
+
+
+class Jobs:
+    """Admits jobs, finds them, cancels them, forgets them.
+
+    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. All methods
+    belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        image_store: ImageStore,
+        pictures: Pictures,
+        worker: Worker,
+        *,
+        max_queue: int,
+        max_running: int,
+        retention_s: float,
+        tell_alive: Callable[[bool], None],
+        tell_broken: Callable[[ConfigurationError], None],
+    ) -> None:
+        self._store = store
+        self._image_store = image_store
+        self._pictures = pictures
+        self._queue = JobQueue(max_queue)
+        self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, store.save, tell_alive, tell_broken)
+        self._retention_s = retention_s
+        self._num_admitted = 0
+        self._is_draining = False
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        """What the engine runs on; None until the first is ready."""
+        return self._dispatcher.engine
+
+    @property
+    def num_queued(self) -> int:
+        """Jobs that wait."""
+        return len(self._queue)
+
+    @property
+    def num_running(self) -> int:
+        """Jobs that run."""
+        return self._dispatcher.num_running
+
+    def has_targets(self, digest: str) -> bool:
+        """Whether the Gram targets of the catalogue's image with this digest are on disk."""
+        return digest in self._dispatcher.prepared
+
+    def start(self, catalog: Catalog, style_images: StyleImages) -> None:
+        """Start the engine, which prepares the styles whose images are at hand whenever it is idle."""
+        at_hand = [style for style in catalog.styles if style_images.is_at_hand(style)]
+        self._dispatcher.start(
+            StyleImage(style.image.sha256, style_images.load(style), is_catalogued=True) for style in at_hand
+        )
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def drain(self, patience_s: float) -> None:
+        """Take no new jobs, let the others end for `patience_s` seconds, and send the watchers of the rest away."""
+        self._is_draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                for job in self._store.all():
+                    await job.feed.ended()
+        for job in self._store.all():
+            if not job.has_ended:
+                job.feed.interrupt(DrainingError(DRAINING_RETRY_S))
+
+    async def stop(self) -> None:
+        """End the engine."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self._dispatcher.stop()
+
+    def check_open(self) -> None:
+        """Raise WarmingUpError, DrainingError or QueueFullError when no job can be admitted now."""
+        if self._is_draining:
+            raise DrainingError(DRAINING_RETRY_S)
+        if self._dispatcher.engine is None:
+            raise WarmingUpError(WARMING_UP_RETRY_S)
+        if self._queue.is_full:
+            raise QueueFullError(self._dispatcher.seconds_until_room(), self._queue.max_jobs)
+
+    def joined(self, request_id: str, fingerprint: str) -> Job | None:
+        """The job that the same request made before; raises RequestIdReusedError when it was another request."""
+        job = self._store.find_request(request_id) if request_id else None
+        if job is not None and job.submission.fingerprint != fingerprint:
+            raise RequestIdReusedError(request_id)
+        return job
+
+    def submit(self, submission: Submission) -> Job:
+        """Admit a job, or join the one of the same request; raises RequestError when it cannot be."""
+        job = self.joined(submission.request_id, submission.fingerprint)
+        if job is not None:
+            return job
+        self.check_open()
+        if submission.job_id and self._store.get(submission.job_id) is not None:
+            raise JobIdTakenError(PREFIX + submission.job_id)
+        self._require_attainable(submission)
+        self._num_admitted += 1
+        job = Job(submission.job_id or secrets.token_hex(16), self._num_admitted, submission, self._retention_s)
+        self._store.add(job)
+        logger.info("%s admitted", job.job_id)
+        self._dispatcher.enqueue(job)
+        return job
+
+    def find(self, name: str) -> Job:
+        """The job called `jobs/{job}`; raises JobNotFoundError."""
+        job = self._store.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+        if job is None:
+            raise JobNotFoundError(name)
+        return job
+
+    def list(self, states: Collection[State], before: int | None, limit: int) -> Sequence[Job]:
+        """At most `limit` jobs in one of `states` (any, when empty), the newest first, with numbers below `before`."""
+        chosen = (
+            job
+            for job in self._store.all()
+            if (not states or job.status.state in states) and (before is None or job.number < before)
+        )
+        return [job for job, _ in zip(chosen, range(limit), strict=False)]
+
+    def cancel(self, job: Job) -> None:
+        """Ask a job to stop; one that has ended stays as it is."""
+        if not job.has_ended:
+            self._dispatcher.cancel(job)
+
+    @contextlib.contextmanager
+    def attended(self, job: Job, wish: PreviewWish | None = None) -> Iterator[None]:
+        """While this lasts somebody waits for the job; once nobody does, it is cancelled if its policy says so."""
+        job.num_waiting += 1
+        if wish is not None:
+            job.feed.wish(wish)
+            self._dispatcher.order_previews(job)
+        try:
+            yield
+        finally:
+            job.num_waiting -= 1
+            if wish is not None:
+                job.feed.withdraw(wish)
+                self._dispatcher.order_previews(job)
+            if job.num_waiting == 0 and job.submission.is_cancelled_when_orphaned:
+                self.cancel(job)
+
+    def _require_attainable(self, submission: Submission) -> None:
+        available_s = timing.available_s(submission)
+        needed_s = timing.first_evaluation_s(submission, self.engine)
+        if available_s is not None and available_s < needed_s:
+            raise DeadlineUnattainableError(max(0.0, available_s), needed_s)
+
+    async def _sweep(self) -> None:
+        """Forget jobs and images whose time has come, now and then."""
+        while True:
+            now = time.time()
+            for job in self._store.all():
+                if job.status.expire_time is not None and job.status.expire_time < now:
+                    self._store.remove(job)
+                elif not job.has_ended:
+                    self._pictures.keep(job.submission)
+            await asyncio.to_thread(self._image_store.expire, self._retention_s)
+            await asyncio.sleep(min(_SWEEP_S, self._retention_s))

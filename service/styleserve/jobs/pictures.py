@@ -1,0 +1,104 @@
+"""From a submission to what an engine is told, and from what an engine made to the file that is delivered.
+
+Both decode and encode images, so they are called off the event loop.
+"""
+
+import hashlib
+import importlib.metadata
+
+from styleserve import images
+from styleserve.catalog.style_images import StyleImages
+from styleserve.engine.specification import JobSpecification
+from styleserve.evaluation import Pixels, StyleImage
+from styleserve.events import EngineInfo
+from styleserve.images import ImageLimits, Picture
+from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.status import Provenance, StoredImage
+from styleserve.jobs.submission import ChosenStyle, Submission
+
+
+class Pictures:
+    """Reads the images of submissions, and writes their results, in `image_store`."""
+
+    def __init__(self, image_store: ImageStore, style_images: StyleImages, limits: ImageLimits) -> None:
+        self._image_store = image_store
+        self._style_images = style_images
+        self._limits = limits
+
+    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> JobSpecification:
+        """What the engine is told of a job that has to end by `deadline`; raises RequestError."""
+        content = self._content(submission)
+        return JobSpecification(
+            job_id=job_id,
+            content=content.pixels,
+            styles=tuple(self._style(chosen, submission, content.pixels) for chosen in submission.styles),
+            recipe=submission.recipe,
+            deadline=deadline,
+            fails_at_deadline=submission.fails_at_deadline,
+        )
+
+    def deliver(self, submission: Submission, pixels: Pixels, provenance: Provenance) -> StoredImage:
+        """Finish the engine's picture, encode it with its provenance, and store it."""
+        content = self._content(submission)
+        if submission.recipe.color == "content_luminance":
+            pixels = images.transfer_luminance(pixels, content.pixels)
+        output = submission.output
+        encoded = images.encode(
+            Picture(pixels, content.alpha),
+            output.image_format,
+            output.quality,
+            describe(provenance) if output.carries_provenance else None,
+        )
+        digest = self._image_store.put(encoded.data)
+        return StoredImage(digest, encoded.mime_type, encoded.width, encoded.height, len(encoded.data))
+
+    def keep(self, submission: Submission) -> None:
+        """Keep the images of a job that has yet to run from expiring."""
+        for digest in (submission.content_digest, *(chosen.digest for chosen in submission.styles)):
+            self._image_store.has(digest)
+
+    def style_image(self, chosen: ChosenStyle) -> bytes:
+        """The encoded image of a style; raises StyleImageUnavailableError or ImageNotFoundError."""
+        if chosen.style is not None:
+            return self._style_images.load(chosen.style)
+        return self._image_store.read(chosen.digest)
+
+    def _content(self, submission: Submission) -> Picture:
+        """The content at the size of the result."""
+        picture = images.decode(self._image_store.read(submission.content_digest), self._limits)
+        height, width = submission.output.height, submission.output.width
+        alpha = None if picture.alpha is None else images.resize_alpha(picture.alpha, height, width)
+        return Picture(images.resize(picture.pixels, height, width), alpha)
+
+    def _style(self, chosen: ChosenStyle, submission: Submission, content: Pixels) -> StyleImage:
+        data = self.style_image(chosen)
+        if submission.recipe.color != "content_matched":
+            return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, is_catalogued=chosen.style is not None)
+        style = images.decode(data, self._limits)
+        matched = images.encode(Picture(images.match_colors(style.pixels, content)), "png").data
+        return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
+
+
+def trace_back(submission: Submission, engine: EngineInfo, network_passes: int) -> Provenance:
+    """How a picture of this submission was made by this engine."""
+    return Provenance(
+        server_version=importlib.metadata.version("styleserve"),
+        weights=engine.weights,
+        device=engine.device,
+        precision="float32" if submission.recipe.needs_float32 else engine.precision,
+        recipe_json=submission.recipe.to_json(),
+        styles=tuple(chosen.name for chosen in submission.styles),
+        network_passes=network_passes,
+    )
+
+
+def describe(provenance: Provenance) -> dict[str, object]:
+    """The provenance as a result carries it: what determines the picture, so that equal pictures are equal bytes."""
+    return {
+        "software": f"StyleServe {provenance.server_version}",
+        "weights": provenance.weights,
+        "device": provenance.device,
+        "precision": provenance.precision,
+        "recipe": provenance.recipe_json,
+        "styles": list(provenance.styles),
+    }

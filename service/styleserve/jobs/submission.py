@@ -1,0 +1,66 @@
+"""Submission: a request for a picture, decoded, validated and resolved; its images are in the image store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from styleserve.catalog.style import Style
+from styleserve.images import DEFAULT_QUALITY, ImageFormat
+from styleserve.recipes import Recipe
+
+DEFAULT_MAX_INLINE_BYTES = 3_500_000
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenStyle:
+    """One style of a blend, out of the catalogue or of the caller's own.
+
+    `digest` is the SHA-256 of the encoded image; `style` is None for the caller's own. `weight` is the share, all
+    shares summing to 1; `scale` the size of its texture relative to the canvas.
+    """
+
+    digest: str
+    style: Style | None
+    weight: float
+    scale: float
+
+    @property
+    def name(self) -> str:
+        """As the contract's Provenance names it."""
+        return f"images/{self.digest}" if self.style is None else self.style.versioned_name
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How large the result is, in pixels, and how it is encoded."""
+
+    height: int
+    width: int
+    image_format: ImageFormat = "png"
+    quality: int = DEFAULT_QUALITY
+    max_inline_bytes: int = DEFAULT_MAX_INLINE_BYTES
+    carries_provenance: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """All that a caller asks for.
+
+    `content_digest` names the content in the image store. `request_id` and `fingerprint`, a digest of the request,
+    make it idempotent. `deadline` is a reading of `time.monotonic()`, by which the picture has to be with the caller;
+    timeouts are in seconds.
+    """
+
+    content_digest: str
+    styles: tuple[ChosenStyle, ...]
+    recipe: Recipe
+    output: Output
+    fingerprint: str
+    request_id: str = ""
+    job_id: str = ""
+    is_cancelled_when_orphaned: bool = True
+    queue_timeout_s: float | None = None
+    run_timeout_s: float | None = None
+    deadline: float | None = None
+    fails_at_deadline: bool = False
+    priority: int = 0
+    labels: Mapping[str, str]

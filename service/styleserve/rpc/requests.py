@@ -1,0 +1,301 @@
+"""Requests: messages become validated values; everything wrong with one is told at once.
+
+Reading a StylizeRequest decodes its images and may fetch a style's, so it is done off the event loop.
+"""
+
+import hashlib
+import math
+import re
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from google.protobuf import duration_pb2
+
+from styleserve import images
+from styleserve.catalog.style import Catalog, Style
+from styleserve.catalog.style_images import StyleImages
+from styleserve.errors import (
+    ImageNotFoundError,
+    InvalidImageError,
+    InvalidRequestError,
+    NotFoundError,
+    StyleNotFoundError,
+    Violation,
+)
+from styleserve.images import DEFAULT_QUALITY, ImageLimits
+from styleserve.jobs.feed import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
+from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
+from styleserve.recipes import MIN_SIDE, RecipeChanges, check, resolve
+from styleserve.rpc.enums import CANVAS_INITS, COLOR_MODES, FORMATS, OPTIMIZERS
+from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
+
+MAX_STYLES = 8
+MAX_WEIGHT = 1e6
+MIN_SCALE, MAX_SCALE = 0.1, 10.0
+MAX_PRIORITY = 10
+MAX_LABELS = 16
+MAX_LABEL_KEY, MAX_LABEL_VALUE = 63, 255
+DEFAULT_PREVIEW = PreviewWish()
+
+_JOB_ID_PATTERN = re.compile(r"[a-z0-9-]{4,63}")
+
+
+def fingerprint(request: style_transfer_pb2.StylizeRequest) -> str:
+    """A digest by which the same request is known again, its request ID aside."""
+    same = style_transfer_pb2.StylizeRequest()
+    same.CopyFrom(request)
+    same.request_id = ""
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
+
+
+def read_preview(options: style_transfer_pb2.PreviewOptions) -> PreviewWish:
+    """Which previews are wanted, within what the server allows."""
+    interval_s = _seconds(options.min_interval) if options.HasField("min_interval") else DEFAULT_PREVIEW.interval_s
+    return PreviewWish(
+        max_side=min(max(options.max_side, 0) or DEFAULT_PREVIEW.max_side, MAX_PREVIEW_SIDE),
+        interval_s=max(interval_s, MIN_PREVIEW_INTERVAL_S),
+        max_count=max(options.max_count, 0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReader:
+    """Reads StylizeRequests against a catalogue, a store of images and the server's limits."""
+
+    catalog: Catalog
+    style_images: StyleImages
+    image_store: ImageStore
+    limits: ImageLimits
+    max_side: int
+    max_iterations: int
+
+    def read(self, request: style_transfer_pb2.StylizeRequest, remaining_s: float | None) -> Submission:
+        """The submission, its images stored; `remaining_s` is what the call's own deadline leaves.
+
+        Raises InvalidRequestError with every violation, else StyleNotFoundError or ImageNotFoundError, else
+        StyleImageUnavailableError.
+        """
+        return _Reading(self, request).submission(remaining_s)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One request being read; what is wrong is gathered until all of it is known."""
+
+    reader: RequestReader
+    request: style_transfer_pb2.StylizeRequest
+    violations: list[Violation] = field(default_factory=list)
+    not_found: list[NotFoundError] = field(default_factory=list)
+    own_images: list[bytes] = field(default_factory=list)
+
+    def submission(self, remaining_s: float | None) -> Submission:
+        request = self.request
+        self._check_scalars()
+        content_digest, output = self._content_and_output()
+        styles = self._styles()
+        changes = self._recipe_changes(request.recipe)
+        queue_timeout_s = self._timeout("queue_timeout")
+        run_timeout_s = self._timeout("run_timeout")
+        if self.violations:
+            raise InvalidRequestError(self.violations)
+        if self.not_found:
+            raise self.not_found[0]
+        self._store_images(styles)
+        is_cancelled_when_orphaned = self._is_cancelled_when_orphaned()
+        has_deadline = remaining_s is not None and is_cancelled_when_orphaned and not request.detached
+        return Submission(
+            content_digest=content_digest,
+            styles=_with_shares(styles),
+            recipe=resolve(_settings(styles[0].style), changes),
+            output=output,
+            fingerprint=fingerprint(request),
+            request_id=request.request_id,
+            job_id=request.job_id,
+            is_cancelled_when_orphaned=is_cancelled_when_orphaned,
+            queue_timeout_s=queue_timeout_s,
+            run_timeout_s=run_timeout_s,
+            deadline=time.monotonic() + (remaining_s or 0.0) if has_deadline else None,
+            fails_at_deadline=request.deadline_policy == style_transfer_pb2.DEADLINE_POLICY_FAIL,
+            priority=request.priority,
+            labels=MappingProxyType(dict(request.labels)),
+        )
+
+    def _complain(self, field_path: str, description: str, reason: str) -> None:
+        self.violations.append(Violation(field_path, description, reason))
+
+    def _check_range(self, field_path: str, value: float, low: float, high: float) -> None:
+        if not low <= value <= high:
+            self._complain(field_path, f"got {value:g}; allowed: {low:g} to {high:g}", "OUT_OF_RANGE")
+
+    def _check_scalars(self) -> None:
+        request = self.request
+        if request.request_id and not _is_uuid4(request.request_id):
+            self._complain("request_id", f"got {request.request_id!r}; allowed: a UUID of version 4", "BAD_FORMAT")
+        if request.job_id and not _JOB_ID_PATTERN.fullmatch(request.job_id):
+            self._complain("job_id", f"got {request.job_id!r}; allowed: 4 to 63 of a-z, 0-9 and '-'", "BAD_FORMAT")
+        self._check_range("priority", request.priority, -MAX_PRIORITY, MAX_PRIORITY)
+        if len(request.labels) > MAX_LABELS:
+            self._complain("labels", f"got {len(request.labels)}; allowed: at most {MAX_LABELS}", "TOO_MANY")
+        if any(len(key) > MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE for key, value in request.labels.items()):
+            allowed = f"keys of up to {MAX_LABEL_KEY} and values of up to {MAX_LABEL_VALUE} characters"
+            self._complain("labels", f"got a longer one; allowed: {allowed}", "TOO_LONG")
+        self._check_enum("orphan_policy", request.orphan_policy, style_transfer_pb2.OrphanPolicy.values())
+        self._check_enum("deadline_policy", request.deadline_policy, style_transfer_pb2.DeadlinePolicy.values())
+
+    def _check_enum(self, field_path: str, value: int, allowed: Collection[int]) -> None:
+        if value not in allowed:
+            numbers = ", ".join(str(number) for number in sorted(allowed))
+            self._complain(field_path, f"got {value}; allowed: {numbers}", "UNKNOWN_VALUE")
+
+    def _timeout(self, name: str) -> float | None:
+        if not self.request.HasField(name):  # type: ignore[arg-type]
+            return None
+        seconds = _seconds(getattr(self.request, name))
+        if seconds <= 0:
+            self._complain(name, f"got {seconds:g} s; allowed: more than 0 s", "OUT_OF_RANGE")
+        return seconds
+
+    def _content_and_output(self) -> tuple[str, Output]:
+        options = self.request.output
+        self._check_enum("output.format", options.format, FORMATS)
+        self._check_range("output.quality", options.quality, 0, 100)
+        self._check_range("output.max_inline_bytes", options.max_inline_bytes, 0, math.inf)
+        if options.max_side:
+            self._check_range("output.max_side", options.max_side, MIN_SIDE, self.reader.max_side)
+        data = self._image(self.request.content, "content")
+        size = self._decoded_size(data, "content") if data is not None else None
+        if data is None or size is None:
+            return "", Output(0, 0)
+        height, width = images.fitted_size(*size, options.max_side or self.reader.max_side)
+        if min(height, width) < MIN_SIDE:
+            self._complain(
+                "output.max_side",
+                f"the result would have {width} x {height} pixels; allowed: sides of at least {MIN_SIDE}",
+                "OUT_OF_RANGE",
+            )
+        self.own_images.append(data)
+        return hashlib.sha256(data).hexdigest(), Output(
+            height=height,
+            width=width,
+            image_format=FORMATS.get(options.format, "png"),
+            quality=options.quality or DEFAULT_QUALITY,
+            max_inline_bytes=(
+                options.max_inline_bytes if options.HasField("max_inline_bytes") else DEFAULT_MAX_INLINE_BYTES
+            ),
+            carries_provenance=not options.omit_provenance,
+        )
+
+    def _image(self, source: image_pb2.ImageSource, field_path: str) -> bytes | None:
+        match source.WhichOneof("source"):
+            case "inline":
+                return source.inline
+            case "image":
+                try:
+                    return self.reader.image_store.path(source.image).read_bytes()
+                except ImageNotFoundError as error:
+                    self.not_found.append(error)
+            case _:
+                self._complain(field_path, "got no image; set `inline` or `image`", "REQUIRED")
+        return None
+
+    def _decoded_size(self, data: bytes, field_path: str) -> tuple[int, int] | None:
+        try:
+            height, width, _ = images.decode(data, self.reader.limits).pixels.shape
+        except InvalidImageError as error:
+            self._complain(field_path, error.description, error.reason)
+            return None
+        return height, width
+
+    def _styles(self) -> list[ChosenStyle]:
+        given = self.request.styles
+        if not given:
+            self._complain("styles", "got none; give at least one style", "REQUIRED")
+        if len(given) > MAX_STYLES:
+            self._complain("styles", f"got {len(given)}; allowed: at most {MAX_STYLES}", "TOO_MANY")
+        chosen = [self._style(style, f"styles[{index}]") for index, style in enumerate(given[:MAX_STYLES])]
+        return [style for style in chosen if style is not None]
+
+    def _style(self, given: recipe_pb2.StyleInput, field_path: str) -> ChosenStyle | None:
+        weight = given.weight if given.HasField("weight") else 1.0
+        scale = given.scale if given.HasField("scale") else 1.0
+        if not 0 < weight <= MAX_WEIGHT:
+            allowed = f"above 0, up to {MAX_WEIGHT:g}"
+            self._complain(f"{field_path}.weight", f"got {weight:g}; allowed: {allowed}", "OUT_OF_RANGE")
+        self._check_range(f"{field_path}.scale", scale, MIN_SCALE, MAX_SCALE)
+        match given.WhichOneof("source"):
+            case "style":
+                try:
+                    style = self.reader.catalog.find(given.style)
+                except StyleNotFoundError as error:
+                    self.not_found.append(error)
+                    return None
+                return ChosenStyle(style.image.sha256, style, weight, scale)
+            case "image":
+                data = self._image(given.image, f"{field_path}.image")
+                if data is None or self._decoded_size(data, f"{field_path}.image") is None:
+                    return None
+                self.own_images.append(data)
+                return ChosenStyle(hashlib.sha256(data).hexdigest(), None, weight, scale)
+            case _:
+                self._complain(field_path, "got no style; set `style` or `image`", "REQUIRED")
+                return None
+
+    def _recipe_changes(self, recipe: recipe_pb2.Recipe) -> RecipeChanges:
+        self._check_enum("recipe.optimizer", recipe.optimizer, OPTIMIZERS)
+        self._check_enum("recipe.init", recipe.init, CANVAS_INITS)
+        self._check_enum("recipe.color", recipe.color, COLOR_MODES)
+        weights = recipe.weights
+        changes = RecipeChanges(
+            preset=recipe.preset or None,
+            optimizer=OPTIMIZERS.get(recipe.optimizer),
+            iterations=recipe.iterations if recipe.HasField("iterations") else None,
+            content_weight=weights.content if weights.HasField("content") else None,
+            style_weight=weights.style if weights.HasField("style") else None,
+            total_variation_weight=weights.total_variation if weights.HasField("total_variation") else None,
+            init=CANVAS_INITS.get(recipe.init),
+            color=COLOR_MODES.get(recipe.color),
+            seed=recipe.seed if recipe.HasField("seed") else None,
+            strength=recipe.strength if recipe.HasField("strength") else None,
+        )
+        self.violations += check(changes, max_iterations=self.reader.max_iterations)
+        return changes
+
+    def _is_cancelled_when_orphaned(self) -> bool:
+        policy = self.request.orphan_policy
+        if policy == style_transfer_pb2.ORPHAN_POLICY_UNSPECIFIED:
+            return not self.request.detached
+        return policy == style_transfer_pb2.ORPHAN_POLICY_CANCEL
+
+    def _store_images(self, styles: list[ChosenStyle]) -> None:
+        """Keep the caller's images for the job, and make sure that the catalogue's are at hand."""
+        for data in self.own_images:
+            self.reader.image_store.put(data)
+        for chosen in styles:
+            if chosen.style is not None:
+                self.reader.style_images.load(chosen.style)
+
+
+def _settings(style: Style | None) -> RecipeChanges:
+    """What a style sets of a recipe; of a blend it is the first style that does."""
+    return RecipeChanges() if style is None else style.recipe
+
+
+def _with_shares(styles: list[ChosenStyle]) -> tuple[ChosenStyle, ...]:
+    """The styles with weights that sum to 1."""
+    total = sum(chosen.weight for chosen in styles)
+    return tuple(ChosenStyle(chosen.digest, chosen.style, chosen.weight / total, chosen.scale) for chosen in styles)
+
+
+def _seconds(duration: duration_pb2.Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _is_uuid4(text: str) -> bool:
+    try:
+        return uuid.UUID(text).version == 4
+    except ValueError:
+        return False

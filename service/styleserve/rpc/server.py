@@ -1,0 +1,161 @@
+"""Server: puts the services on a port, and stops without losing what it can finish."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from styleserve.catalog.style import Catalog
+from styleserve.catalog.style_images import StyleImages
+from styleserve.config import Config
+from styleserve.errors import ConfigurationError
+from styleserve.images import ImageLimits
+from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.jobs import Jobs
+from styleserve.jobs.pictures import Pictures
+from styleserve.jobs.store import MemoryJobStore
+from styleserve.rpc.health import Health
+from styleserve.rpc.interceptor import ErrorInterceptor
+from styleserve.rpc.requests import RequestReader
+from styleserve.rpc.server_info import ServerInfoServicer
+from styleserve.rpc.style_catalog import StyleCatalogServicer
+from styleserve.rpc.style_transfer import StyleTransferServicer
+from styleserve.v1 import (
+    server_info_pb2_grpc,
+    style_catalog_pb2_grpc,
+    style_transfer_pb2_grpc,
+)
+from styleserve.workers import Worker
+
+logger = logging.getLogger(__name__)
+
+SERVICES = (
+    "styleserve.v1.StyleTransferService",
+    "styleserve.v1.StyleCatalogService",
+    "styleserve.v1.ServerInfoService",
+)
+_HEALTH = "grpc.health.v1.Health"
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+
+#: Channel options, each with its reason.
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it in silence
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # clients may ping while they wait for a long job
+    ("grpc.keepalive_time_ms", 60_000),  # notices a dead watcher
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.bdp_probe", 0),  # a stalled reader then buffers 0.1 MB, not 6 MB
+)
+#: Between saying NOT_SERVING and refusing jobs, so that load balancers look elsewhere first.
+_DRAIN_NOTICE_S = 0.2
+_GRACE_S = 1.0
+
+
+class Server:
+    """The whole service around one worker; made and used on an event loop."""
+
+    def __init__(self, config: Config, catalog: Catalog, worker: Worker) -> None:
+        limits = ImageLimits()
+        image_store = ImageStore(config.data_dir / "images")
+        self._config = config
+        self._catalog = catalog
+        self._style_images = StyleImages(config.cache_dir, config.style_images)
+        self._health = Health(SERVICES)
+        self._stopping = asyncio.Event()
+        self._broken: ConfigurationError | None = None
+        self._jobs = Jobs(
+            MemoryJobStore(),
+            image_store,
+            Pictures(image_store, self._style_images, limits),
+            worker,
+            max_queue=config.max_queue,
+            max_running=config.max_running,
+            retention_s=config.retention_s,
+            tell_alive=self._health.set_alive,
+            tell_broken=self._break,
+        )
+        reader = RequestReader(catalog, self._style_images, image_store, limits, config.max_side, config.max_iterations)
+        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=OPTIONS)
+        style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
+            StyleTransferServicer(self._jobs, image_store, reader, limits), self._server
+        )
+        style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
+            StyleCatalogServicer(catalog, self._style_images, self._jobs, limits), self._server
+        )
+        server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
+            ServerInfoServicer(config, self._jobs, limits), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        _add_reflection(self._server)
+
+    async def start(self) -> str:
+        """Listen and start the engine; returns `HOST:PORT` as bound. Raises ConfigurationError."""
+        host, _, _ = self._config.listen.rpartition(":")
+        try:
+            port = self._server.add_insecure_port(self._config.listen)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise ConfigurationError(
+                f"listen: got {self._config.listen!r}, which cannot be bound; allowed: HOST:PORT of this machine that "
+                "no other program has"
+            )
+        await self._server.start()
+        self._jobs.start(self._catalog, self._style_images)
+        logger.info("listening on %s:%d", host, port)
+        return f"{host}:{port}"
+
+    async def serve_until_stopped(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain and stop; a second signal cuts the draining short.
+
+        Raises ConfigurationError when the engine cannot be built until the operator mends something.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        await self._stopping.wait()
+        if self._broken is None:
+            draining = loop.create_task(self.drain())
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, draining.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                await draining
+        await self.stop()
+        if self._broken is not None:
+            raise self._broken
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, refuse new jobs, and let the others end within the drain time."""
+        logger.info("draining: no new jobs; those that run have %.0f s", self._config.drain_s)
+        self._health.drain()
+        await asyncio.sleep(_DRAIN_NOTICE_S)
+        await self._jobs.drain(self._config.drain_s)
+
+    async def stop(self) -> None:
+        """End every call and the engine."""
+        await self._server.stop(_GRACE_S)
+        await self._jobs.stop()
+        logger.info("stopped")
+
+    def _break(self, error: ConfigurationError) -> None:
+        self._broken = error
+        self._stopping.set()
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    """Both reflections: clients ask for v1 first, and its messages are those of v1alpha on the wire."""
+    names = (*SERVICES, _HEALTH, reflection.SERVICE_NAME, _REFLECTION_V1)
+    reflection.enable_server_reflection(names, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler}),)
+    )

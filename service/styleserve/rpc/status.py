@@ -1,0 +1,160 @@
+"""Errors as gRPC statuses: the code of each of our errors, and the details that it carries.
+
+Details stay below 4 KiB, since they travel in trailing metadata, which clients limit to 8 KiB.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from styleserve.errors import (
+    AlreadyExistsError,
+    DeadlineUnattainableError,
+    DivergedError,
+    DrainingError,
+    EngineError,
+    ImageNotFoundError,
+    InvalidRequestError,
+    JobCancelledError,
+    JobIdTakenError,
+    JobNotFoundError,
+    NotFoundError,
+    QueueFullError,
+    QueueTimeoutError,
+    RequestError,
+    RequestIdReusedError,
+    RetryLaterError,
+    RunTimeoutError,
+    StyleImageUnavailableError,
+    StyleNotFoundError,
+    WarmingUpError,
+)
+
+DOMAIN = "styleserve"
+#: What clients' retry policies obey, beside RetryInfo, which people read.
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+_MAX_VIOLATIONS_BYTES = 3000
+_MAX_TEXT = 300
+
+CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
+    {
+        InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+        StyleNotFoundError: grpc.StatusCode.NOT_FOUND,
+        JobNotFoundError: grpc.StatusCode.NOT_FOUND,
+        ImageNotFoundError: grpc.StatusCode.NOT_FOUND,
+        RequestIdReusedError: grpc.StatusCode.ALREADY_EXISTS,
+        JobIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
+        QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        WarmingUpError: grpc.StatusCode.UNAVAILABLE,
+        DrainingError: grpc.StatusCode.UNAVAILABLE,
+        StyleImageUnavailableError: grpc.StatusCode.UNAVAILABLE,
+        DeadlineUnattainableError: grpc.StatusCode.FAILED_PRECONDITION,
+        RunTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
+        QueueTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
+        JobCancelledError: grpc.StatusCode.CANCELLED,
+        DivergedError: grpc.StatusCode.INTERNAL,
+        EngineError: grpc.StatusCode.INTERNAL,
+    }
+)
+
+_RESOURCES: Mapping[type[RequestError], str] = MappingProxyType(
+    {
+        StyleNotFoundError: "styleserve.v1.Style",
+        JobNotFoundError: "styleserve.v1.Job",
+        ImageNotFoundError: "styleserve.v1.Image",
+        RequestIdReusedError: "styleserve.v1.StylizeRequest",
+        JobIdTakenError: "styleserve.v1.Job",
+    }
+)
+
+Trailing: TypeAlias = tuple[tuple[str, str | bytes], ...]
+
+
+class RichStatus(grpc.Status):
+    """A status with its trailing metadata, as `abort_with_status` takes it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, trailing_metadata: Trailing) -> None:
+        self.code = code
+        self.details = details
+        self.trailing_metadata = trailing_metadata
+
+
+def to_message(error: RequestError) -> status_pb2.Status:
+    """The error as `google.rpc.Status`, with its details."""
+    code: int = CODES[type(error)].value[0]
+    return status_pb2.Status(code=code, message=_shorten(str(error)), details=[_pack(part) for part in _details(error)])
+
+
+def to_status(error: RequestError) -> RichStatus:
+    """The error as a status to end a call with; one that may be tried again says when in its metadata too.
+
+    The pushback is put here because metadata set on the context before an abort is dropped.
+    """
+    plain = rpc_status.to_status(to_message(error))
+    trailing: Trailing = tuple(plain.trailing_metadata or ())
+    if isinstance(error, RetryLaterError):
+        trailing += ((PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))),)
+    return RichStatus(plain.code, plain.details, trailing)
+
+
+def _details(error: RequestError) -> list[Message]:
+    metadata: dict[str, str] = {}
+    details: list[Message] = []
+    match error:
+        case InvalidRequestError():
+            details.append(_bad_request(error))
+        case NotFoundError():
+            metadata = {"nearest": ", ".join(error.nearest)} if error.nearest else {}
+            details.append(_resource(error, error.name))
+        case AlreadyExistsError():
+            details.append(_resource(error, error.name))
+        case RetryLaterError():
+            delay = duration_pb2.Duration()
+            delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        case DeadlineUnattainableError():
+            metadata = {"available_s": f"{error.available_s:.3f}", "needed_s": f"{error.needed_s:.3f}"}
+        case DivergedError():
+            metadata = {"iteration": str(error.iteration), "recipe": error.recipe_json}
+        case _:
+            pass
+    return [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata), *details]
+
+
+def _bad_request(error: InvalidRequestError) -> error_details_pb2.BadRequest:
+    """As many of the violations as fit; the last place says how many did not."""
+    request = error_details_pb2.BadRequest()
+    for index, violation in enumerate(error.violations):
+        request.field_violations.add(
+            field=_shorten(violation.field), description=_shorten(violation.description), reason=violation.reason
+        )
+        if request.ByteSize() > _MAX_VIOLATIONS_BYTES:
+            del request.field_violations[-1]
+            left_out = len(error.violations) - index
+            request.field_violations.add(description=f"and {left_out} more violations", reason="MORE_VIOLATIONS")
+            break
+    return request
+
+
+def _resource(error: RequestError, name: str) -> error_details_pb2.ResourceInfo:
+    return error_details_pb2.ResourceInfo(
+        resource_type=_RESOURCES[type(error)], resource_name=_shorten(name), description=_shorten(str(error))
+    )
+
+
+def _pack(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"

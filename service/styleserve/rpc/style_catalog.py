@@ -1,0 +1,60 @@
+"""StyleCatalogService: the catalogue, read."""
+
+import asyncio
+from typing import Any, TypeAlias
+
+import grpc
+
+from styleserve import images
+from styleserve.catalog.style import Catalog, Style
+from styleserve.catalog.style_images import StyleImages
+from styleserve.images import Encoded, ImageLimits
+from styleserve.jobs.jobs import Jobs
+from styleserve.rpc import responses
+from styleserve.rpc.paging import decode_token, encode_token, page_size
+from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+THUMBNAIL_SIDE = 256
+_DEFAULT_PAGE = 100
+
+
+class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
+    """Answers from the catalogue."""
+
+    def __init__(self, catalog: Catalog, style_images: StyleImages, jobs: Jobs, limits: ImageLimits) -> None:
+        self._catalog = catalog
+        self._style_images = style_images
+        self._jobs = jobs
+        self._limits = limits
+
+    async def ListStyles(
+        self, request: style_catalog_pb2.ListStylesRequest, context: Context
+    ) -> style_catalog_pb2.ListStylesResponse:
+        """List the styles, by name."""
+        size = page_size(request.page_size, _DEFAULT_PAGE)
+        last = decode_token(request.page_token, str)
+        styles = [style for style in self._catalog.styles if last is None or style.style_id > last]
+        page = styles[:size]
+        return style_catalog_pb2.ListStylesResponse(
+            styles=[responses.style(style, self._has_targets(style)) for style in page],
+            next_page_token=encode_token(page[-1].style_id) if len(styles) > size else "",
+        )
+
+    async def GetStyle(
+        self, request: style_catalog_pb2.GetStyleRequest, context: Context
+    ) -> style_catalog_pb2.GetStyleResponse:
+        """Read a style, with a thumbnail when its image needs no download."""
+        style = self._catalog.find(request.name)
+        thumbnail = await asyncio.to_thread(self._thumbnail, style)
+        return style_catalog_pb2.GetStyleResponse(style=responses.style(style, self._has_targets(style), thumbnail))
+
+    def _has_targets(self, style: Style) -> bool:
+        return self._jobs.has_targets(style.image.sha256)
+
+    def _thumbnail(self, style: Style) -> Encoded | None:
+        if not self._style_images.is_at_hand(style):
+            return None
+        picture = images.decode(self._style_images.load(style), self._limits, fit_side=THUMBNAIL_SIDE)
+        return images.encode_preview(images.to_uint8(picture.pixels), THUMBNAIL_SIDE)

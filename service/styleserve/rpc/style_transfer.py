@@ -1,0 +1,158 @@
+"""StyleTransferService: pictures, their progress, and the images that go in and out in chunks."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+
+from styleserve.errors import ImageNotFoundError, JobCancelledError, violation
+from styleserve.images import ImageLimits
+from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
+from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.job import Job
+from styleserve.jobs.jobs import Jobs
+from styleserve.jobs.status import StoredImage
+from styleserve.rpc import responses, uploads
+from styleserve.rpc.enums import STATES
+from styleserve.rpc.paging import decode_token, encode_token, page_size
+from styleserve.rpc.requests import RequestReader, fingerprint, read_preview
+from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+CHUNK_BYTES = 1024 * 1024
+_DEFAULT_PAGE = 50
+
+
+class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer):
+    """Answers from `jobs` and `image_store`; errors are ours and become statuses in the interceptor."""
+
+    def __init__(self, jobs: Jobs, image_store: ImageStore, reader: RequestReader, limits: ImageLimits) -> None:
+        self._jobs = jobs
+        self._image_store = image_store
+        self._reader = reader
+        self._limits = limits
+
+    async def Stylize(
+        self, request: style_transfer_pb2.StylizeRequest, context: Context
+    ) -> style_transfer_pb2.StylizeResponse:
+        """Start or join a job, and wait for its picture unless told not to."""
+        job = await self._admit(request, context)
+        if request.detached:
+            return style_transfer_pb2.StylizeResponse(job=responses.job(job.status))
+        with self._jobs.attended(job):
+            await job.feed.ended()
+        status = job.status
+        if status.error is not None:
+            raise status.error
+        if status.result is None:
+            raise JobCancelledError(status.name)
+        return style_transfer_pb2.StylizeResponse(
+            job=responses.job(status),
+            result=await self._result(status.result, job.submission.output.max_inline_bytes),
+        )
+
+    async def StreamProgress(
+        self, request: style_transfer_pb2.StreamProgressRequest, context: Context
+    ) -> AsyncIterator[style_transfer_pb2.StreamProgressResponse]:
+        """Start a job or find one, and tell what happens to it."""
+        job = await self._target(request, context)
+        wish = read_preview(request.preview) if request.HasField("preview") else None
+        with self._jobs.attended(job, wish):
+            async with contextlib.aclosing(job.feed.watch(max(0, request.after_sequence), wish)) as updates:
+                async for update in updates:
+                    if not isinstance(update.content, StoredImage):
+                        yield responses.update(update)
+                    elif request.include_result:
+                        result = await self._result(update.content, job.submission.output.max_inline_bytes)
+                        yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
+
+    async def GetJob(
+        self, request: style_transfer_pb2.GetJobRequest, context: Context
+    ) -> style_transfer_pb2.GetJobResponse:
+        """Read a job."""
+        return style_transfer_pb2.GetJobResponse(job=responses.job(self._jobs.find(request.name).status))
+
+    async def ListJobs(
+        self, request: style_transfer_pb2.ListJobsRequest, context: Context
+    ) -> style_transfer_pb2.ListJobsResponse:
+        """List jobs, the newest first."""
+        size = page_size(request.page_size, _DEFAULT_PAGE)
+        names = {number: name for name, number in STATES.items()}
+        unknown = [state for state in request.states if state not in names]
+        if unknown:
+            allowed = ", ".join(str(number) for number in names)
+            raise violation("states", f"got {unknown[0]}; allowed: {allowed}", "UNKNOWN_VALUE")
+        before = decode_token(request.page_token, int)
+        jobs = self._jobs.list({names[state] for state in request.states}, before, size + 1)
+        page = jobs[:size]
+        return style_transfer_pb2.ListJobsResponse(
+            jobs=[responses.job(job.status) for job in page],
+            next_page_token=encode_token(str(page[-1].number)) if len(jobs) > size else "",
+        )
+
+    async def CancelJob(
+        self, request: style_transfer_pb2.CancelJobRequest, context: Context
+    ) -> style_transfer_pb2.CancelJobResponse:
+        """Ask a job to stop."""
+        job = self._jobs.find(request.name)
+        self._jobs.cancel(job)
+        return style_transfer_pb2.CancelJobResponse(job=responses.job(job.status))
+
+    async def UploadImage(
+        self, request_iterator: AsyncIterator[style_transfer_pb2.UploadImageRequest], context: Context
+    ) -> style_transfer_pb2.UploadImageResponse:
+        """Store an image that comes in chunks; one that is there already is answered at once."""
+        header = await uploads.read_header(request_iterator, self._limits)
+        if header.sha256 and self._image_store.has(header.sha256):
+            return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + header.sha256)
+        with self._image_store.receive() as incoming:
+            async for request in request_iterator:
+                uploads.check_chunk(request, incoming, header)
+                incoming.write(request.chunk)
+            uploads.check_whole(incoming, header)
+            return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + incoming.keep())
+
+    async def DownloadImage(
+        self, request: style_transfer_pb2.DownloadImageRequest, context: Context
+    ) -> AsyncIterator[style_transfer_pb2.DownloadImageResponse]:
+        """Send an image from an offset in chunks."""
+        path = self._image_store.path(request.image)
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if not 0 <= request.offset <= size:
+                raise violation("offset", f"got {request.offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
+            file.seek(request.offset)
+            offset = request.offset
+            while chunk := file.read(CHUNK_BYTES):
+                yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
+                offset += len(chunk)
+
+    async def _admit(self, request: style_transfer_pb2.StylizeRequest, context: Context) -> Job:
+        """Join the job of the same request, or read the request and start one."""
+        job = self._jobs.joined(request.request_id, fingerprint(request))
+        if job is not None:
+            return job
+        self._jobs.check_open()
+        submission = await asyncio.to_thread(self._reader.read, request, context.time_remaining())
+        return self._jobs.submit(submission)
+
+    async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
+        match request.WhichOneof("target"):
+            case "job":
+                return self._jobs.find(request.job)
+            case "start":
+                return await self._admit(request.start, context)
+            case _:
+                raise violation("target", "got nothing to watch; set `job` or `start`", "REQUIRED")
+
+    async def _result(self, image: StoredImage, max_inline_bytes: int) -> image_pb2.ImageResult:
+        """The result, inline when it is small enough."""
+        if image.num_bytes > max_inline_bytes:
+            return responses.stored_image(image)
+        try:
+            return responses.stored_image(image, await asyncio.to_thread(self._image_store.read, image.digest))
+        except ImageNotFoundError:
+            return responses.stored_image(image)

@@ -1,0 +1,335 @@
+"""Stylize over a real server and the toy engine: pictures, idempotence, deadlines, orphans, errors."""
+
+import asyncio
+import functools
+import json
+import time
+import uuid
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from styleserve import images
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from support.service import GREY, png, request, running
+
+SLOWLY = functools.partial(time.sleep, 0.02)
+ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+
+
+@pytest.fixture
+async def service(tmp_path):
+    async with running(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+async def slow_service(tmp_path):
+    async with running(tmp_path, SLOWLY, max_running=1, max_queue=2) as service:
+        yield service
+
+
+def details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, list]:
+    """The error's ErrorInfo and its other details, as any client finds them."""
+    found = []
+    for packed in rpc_status.from_call(error).details:
+        message = getattr(error_details_pb2, packed.TypeName().rpartition(".")[2])()
+        assert packed.Unpack(message)
+        found.append(message)
+    assert isinstance(found[0], error_details_pb2.ErrorInfo)
+    assert found[0].domain == "styleserve"
+    return found[0], found[1:]
+
+
+async def refused(call) -> tuple[grpc.StatusCode, str, list]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info, others = details(caught.value)
+    return caught.value.code(), info.reason, others
+
+
+async def test_the_picture_comes_back_with_its_job(service):
+    response = await service.transfer.Stylize(request(iterations=1, recipe=recipe_pb2.Recipe(preset="standard")))
+    assert response.job.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert response.job.stop_reason == job_pb2.STOP_REASON_COMPLETED
+    assert (response.result.width, response.result.height, response.result.mime_type) == (32, 24, "image/png")
+    pixels = images.decode(response.result.inline, images.ImageLimits()).pixels
+    # Adam's first move is its learning rate of 0.02 towards the style's 0.6, from the content's 0.2.
+    np.testing.assert_allclose(pixels, 0.22, atol=1 / 255)
+    losses = response.job.progress.losses
+    assert losses.total == pytest.approx(0.5 * 24 * 32 * 3 * (0.6 - 0.22) ** 2, rel=0.02)
+
+
+async def test_a_job_says_when_how_and_with_what_it_was_made(service):
+    response = await service.transfer.Stylize(request(labels={"customer": "7"}))
+    job = response.job
+    times = [job.create_time, job.start_time, job.end_time, job.expire_time]
+    assert [moment.ToNanoseconds() for moment in times] == sorted(moment.ToNanoseconds() for moment in times)
+    assert job.labels == {"customer": "7"}
+    assert job.provenance.weights == "toy@sha256:000000000000"
+    assert json.loads(job.provenance.recipe_json)["iterations"] == 3
+    assert job.provenance.styles[0].startswith(f"{GREY}@")
+    assert job.provenance.network_passes > 3
+    carried = images.read_metadata(response.result.inline)
+    assert carried["recipe"] == job.provenance.recipe_json
+    assert carried["styles"] == list(job.provenance.styles)
+
+
+async def test_the_result_says_nothing_of_itself_when_told_not_to(service):
+    output = image_pb2.OutputOptions(omit_provenance=True)
+    response = await service.transfer.Stylize(request(output=output))
+    assert images.read_metadata(response.result.inline) is None
+
+
+async def test_the_same_request_gives_the_same_bytes(service):
+    first = await service.transfer.Stylize(request())
+    second = await service.transfer.Stylize(request())
+    assert first.job.name != second.job.name
+    assert first.result.inline == second.result.inline
+
+
+@pytest.mark.parametrize(
+    ("image_format", "mime_type"),
+    [
+        (image_pb2.IMAGE_FORMAT_JPEG, "image/jpeg"),
+        (image_pb2.IMAGE_FORMAT_WEBP, "image/webp"),
+        (image_pb2.IMAGE_FORMAT_PNG, "image/png"),
+    ],
+)
+async def test_the_result_has_the_format_and_size_asked_for(service, image_format, mime_type):
+    output = image_pb2.OutputOptions(format=image_format, max_side=24)
+    result = (await service.transfer.Stylize(request(output=output))).result
+    assert (result.mime_type, result.width, result.height) == (mime_type, 24, 18)
+    assert f"image/{images.sniff(result.inline)}" == mime_type
+
+
+async def test_strength_zero_is_the_content_itself(service):
+    recipe = recipe_pb2.Recipe(preset="standard", strength=0.0)
+    response = await service.transfer.Stylize(request(recipe=recipe))
+    np.testing.assert_allclose(images.decode(response.result.inline, images.ImageLimits()).pixels, 0.2, atol=1 / 255)
+
+
+async def test_no_iterations_read_the_losses_and_move_nothing(service):
+    response = await service.transfer.Stylize(request(iterations=0))
+    assert response.job.progress.evaluations == 1
+    assert response.job.progress.losses.total == pytest.approx(0.5 * 24 * 32 * 3 * 0.4**2, rel=0.02)
+
+
+async def test_a_large_result_is_downloaded(service):
+    output = image_pb2.OutputOptions(max_inline_bytes=10)
+    response = await service.transfer.Stylize(request(output=output))
+    assert response.result.inline == b""
+    call = service.transfer.DownloadImage(style_transfer_pb2.DownloadImageRequest(image=response.result.image))
+    data = b"".join([part.chunk async for part in call])
+    assert len(data) == response.result.size_bytes
+    assert images.sniff(data) == "png"
+
+
+async def test_a_blend_is_between_its_styles(service):
+    styles = [
+        recipe_pb2.StyleInput(image=image_pb2.ImageSource(inline=png(0.0)), weight=1),
+        recipe_pb2.StyleInput(image=image_pb2.ImageSource(inline=png(1.0)), weight=3),
+    ]
+    made = request(iterations=500)
+    del made.styles[:]
+    made.styles.extend(styles)
+    made.recipe.optimizer = recipe_pb2.OPTIMIZER_LBFGSB
+    response = await service.transfer.Stylize(made)
+    pixels = images.decode(response.result.inline, images.ImageLimits()).pixels
+    np.testing.assert_allclose(pixels, 0.75, atol=2 / 255)
+
+
+async def test_a_detached_call_returns_at_once_and_the_job_runs_on(slow_service):
+    begun = time.monotonic()
+    response = await slow_service.transfer.Stylize(request(iterations=20, detached=True))
+    assert time.monotonic() - begun < 0.4
+    assert response.job.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
+    assert not response.HasField("result")
+    job = await slow_service.wait_for(response.job.name, *ENDED)
+    assert job.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert job.result.size_bytes > 0
+
+
+async def test_the_same_request_id_joins_the_job_or_returns_the_ended_one(slow_service):
+    same = request(iterations=10, request_id=str(uuid.uuid4()))
+    first, second = await asyncio.gather(slow_service.transfer.Stylize(same), slow_service.transfer.Stylize(same))
+    third = await slow_service.transfer.Stylize(same)
+    assert first.job.name == second.job.name == third.job.name
+    assert first.result.inline == third.result.inline
+    listed = await slow_service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())
+    assert len(listed.jobs) == 1
+
+
+async def test_a_request_id_with_another_request_is_refused(service):
+    request_id = str(uuid.uuid4())
+    await service.transfer.Stylize(request(request_id=request_id))
+    code, reason, others = await refused(service.transfer.Stylize(request(iterations=4, request_id=request_id)))
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    assert others[0].resource_name == request_id
+
+
+async def test_a_chosen_job_id_names_the_job_and_is_taken_from_then_on(service):
+    response = await service.transfer.Stylize(request(job_id="my-first-job"))
+    assert response.job.name == "jobs/my-first-job"
+    code, reason, _ = await refused(service.transfer.Stylize(request(iterations=4, job_id="my-first-job")))
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "JOB_ID_TAKEN")
+
+
+async def test_losing_the_last_caller_cancels_the_job(slow_service):
+    call = slow_service.transfer.Stylize(request(iterations=5000, job_id="lonely"))
+    await asyncio.sleep(0.3)
+    call.cancel()
+    job = await slow_service.wait_for("jobs/lonely", *ENDED)
+    assert job.state == job_pb2.JOB_STATE_CANCELLED
+    assert job.stop_reason == job_pb2.STOP_REASON_CANCELLED
+
+
+async def test_one_of_two_callers_leaving_cancels_nothing(slow_service):
+    same = request(iterations=25, request_id=str(uuid.uuid4()))
+    leaving, staying = slow_service.transfer.Stylize(same), slow_service.transfer.Stylize(same)
+    await asyncio.sleep(0.2)
+    leaving.cancel()
+    assert (await staying).job.state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_job_that_is_to_continue_outlives_its_caller(slow_service):
+    policy = style_transfer_pb2.ORPHAN_POLICY_CONTINUE
+    call = slow_service.transfer.Stylize(request(iterations=20, job_id="independent", orphan_policy=policy))
+    await asyncio.sleep(0.2)
+    call.cancel()
+    assert (await slow_service.wait_for("jobs/independent", *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_at_the_calls_deadline_the_best_canvas_comes_in_time(slow_service):
+    response = await slow_service.transfer.Stylize(request(iterations=5000), timeout=1.5)
+    assert response.job.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert response.job.stop_reason == job_pb2.STOP_REASON_DEADLINE
+    assert 5 < response.job.progress.iteration < 100
+    assert response.result.inline
+
+
+async def test_a_run_timeout_ends_the_job_alike(slow_service):
+    response = await slow_service.transfer.Stylize(
+        request(iterations=5000, run_timeout=duration_pb2.Duration(nanos=400_000_000))
+    )
+    assert response.job.stop_reason == job_pb2.STOP_REASON_DEADLINE
+
+
+async def test_a_job_that_is_to_fail_at_its_deadline_fails(slow_service):
+    made = request(
+        iterations=5000,
+        run_timeout=duration_pb2.Duration(nanos=400_000_000),
+        deadline_policy=style_transfer_pb2.DEADLINE_POLICY_FAIL,
+    )
+    code, reason, _ = await refused(slow_service.transfer.Stylize(made))
+    assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "RUN_TIMEOUT")
+
+
+async def test_a_deadline_that_nothing_can_meet_is_refused_at_once(service):
+    made = request(run_timeout=duration_pb2.Duration(nanos=1))
+    code, reason, _ = await refused(service.transfer.Stylize(made))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DEADLINE_UNATTAINABLE")
+
+
+async def test_a_full_queue_refuses_with_the_time_to_retry(slow_service):
+    for _ in range(3):
+        await slow_service.transfer.Stylize(request(iterations=200, detached=True))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await slow_service.transfer.Stylize(request())
+    info, others = details(caught.value)
+    assert (caught.value.code(), info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+    retry_ms = int(dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"])
+    assert others[0].retry_delay.ToMilliseconds() == retry_ms >= 1000
+
+
+async def test_the_higher_priority_goes_first(slow_service):
+    await slow_service.transfer.Stylize(request(iterations=20, detached=True))
+    low = await slow_service.transfer.Stylize(request(detached=True, priority=-1))
+    high = await slow_service.transfer.Stylize(request(detached=True, priority=5))
+    assert (low.job.queue_position, high.job.queue_position) == (1, 1)
+    waiting = await slow_service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name=low.job.name))
+    assert waiting.job.queue_position == 2
+    ended = [await slow_service.wait_for(name, *ENDED) for name in (low.job.name, high.job.name)]
+    assert ended[0].start_time.ToNanoseconds() > ended[1].start_time.ToNanoseconds()
+
+
+async def test_a_queue_timeout_ends_the_wait(slow_service):
+    await slow_service.transfer.Stylize(request(iterations=200, detached=True))
+    made = request(queue_timeout=duration_pb2.Duration(nanos=200_000_000))
+    code, reason, _ = await refused(slow_service.transfer.Stylize(made))
+    assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "QUEUE_TIMEOUT")
+
+
+async def test_a_cancelled_job_computes_no_more_and_its_caller_is_told(slow_service):
+    waiting = asyncio.create_task(refused(slow_service.transfer.Stylize(request(iterations=5000, job_id="stop-me"))))
+    await asyncio.sleep(0.3)
+    for _ in range(2):
+        await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name="jobs/stop-me"))
+    code, reason, _ = await waiting
+    assert (code, reason) == (grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
+    job = await slow_service.wait_for("jobs/stop-me", *ENDED)
+    assert job.provenance.network_passes < 60
+
+
+async def test_a_waiting_job_is_cancelled_at_once(slow_service):
+    await slow_service.transfer.Stylize(request(iterations=200, detached=True))
+    waiting = await slow_service.transfer.Stylize(request(detached=True))
+    cancelled = await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=waiting.job.name))
+    assert cancelled.job.state == job_pb2.JOB_STATE_CANCELLED
+
+
+async def test_jobs_are_listed_newest_first_by_page_and_state(service):
+    names = [(await service.transfer.Stylize(request(iterations=n))).job.name for n in (1, 2, 3)]
+    listed = style_transfer_pb2.ListJobsRequest(page_size=2)
+    first = await service.transfer.ListJobs(listed)
+    assert [job.name for job in first.jobs] == names[:0:-1]
+    listed.page_token = first.next_page_token
+    second = await service.transfer.ListJobs(listed)
+    assert [job.name for job in second.jobs] == names[:1]
+    assert second.next_page_token == ""
+    failed = style_transfer_pb2.ListJobsRequest(states=[job_pb2.JOB_STATE_FAILED])
+    assert not (await service.transfer.ListJobs(failed)).jobs
+
+
+@pytest.mark.parametrize("token", ["nonsense", "bm9uc2Vuc2U="])
+async def test_a_made_up_page_token_is_refused(service, token):
+    code, reason, _ = await refused(service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(page_token=token)))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
+async def test_an_engine_that_diverges_says_so_and_the_server_lives_on(tmp_path):
+    def break_down() -> None:
+        raise RuntimeError("secret words")
+
+    async with running(tmp_path, break_down) as service:
+        code, reason, _ = await refused(service.transfer.Stylize(request()))
+        assert (code, reason) == (grpc.StatusCode.INTERNAL, "ENGINE_ERROR")
+        listed = await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())
+        assert "secret" not in str(listed)
+
+
+async def test_alpha_comes_back_and_is_flattened_on_white_in_jpeg(service):
+    alpha = np.ones((24, 32), np.float32)
+    alpha[:, :16] = 0
+    source = images.encode(images.Picture(np.full((24, 32, 3), 0.2, np.float32), alpha), "png").data
+    content = image_pb2.ImageSource(inline=source)
+    made = images.decode((await service.transfer.Stylize(request(content=content))).result.inline, images.ImageLimits())
+    np.testing.assert_array_equal(made.alpha, alpha)
+    output = image_pb2.OutputOptions(format=image_pb2.IMAGE_FORMAT_JPEG)
+    response = await service.transfer.Stylize(request(content=content, output=output))
+    flat = images.decode(response.result.inline, images.ImageLimits())
+    assert flat.pixels[:, :12].min() > 0.95 > 0.5 > flat.pixels[:, 20:].max()
+
+
+@pytest.mark.parametrize("color", [recipe_pb2.COLOR_MODE_CONTENT_LUMINANCE, recipe_pb2.COLOR_MODE_CONTENT_MATCHED])
+async def test_the_contents_colours_are_kept_when_asked(service, color):
+    made = request(iterations=100, content=image_pb2.ImageSource(inline=png((0.5, 0.3, 0.2))))
+    made.recipe.color = color
+    made.styles[0].CopyFrom(recipe_pb2.StyleInput(image=image_pb2.ImageSource(inline=png((0.1, 0.2, 0.7)))))
+    pixels = images.decode((await service.transfer.Stylize(made)).result.inline, images.ImageLimits()).pixels
+    red, _, blue = pixels.mean(axis=(0, 1))
+    assert red > blue + 0.1

@@ -1,0 +1,107 @@
+"""A whole server on port 0 around the toy engine, in this process's event loop."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import grpc
+
+from styleserve import images
+from styleserve.catalog.packs import load_catalog
+from styleserve.config import Config
+from styleserve.rpc.server import Server
+from styleserve.v1 import (
+    image_pb2,
+    job_pb2,
+    recipe_pb2,
+    server_info_pb2_grpc,
+    style_catalog_pb2_grpc,
+    style_transfer_pb2,
+    style_transfer_pb2_grpc,
+)
+from styleserve.workers import Worker
+from styleserve.workers.thread import ThreadWorker
+from support.toy import ToyEngineFactory, plain_image
+
+#: A style of one colour that the test catalogue holds beside the built-in pack.
+GREY = "styles/plain-grey"
+
+
+@dataclasses.dataclass
+class Service:
+    """A running server and the stubs to call it by."""
+
+    server: Server
+    address: str
+    channel: grpc.aio.Channel
+
+    def __post_init__(self) -> None:
+        self.transfer = style_transfer_pb2_grpc.StyleTransferServiceStub(self.channel)
+        self.catalog = style_catalog_pb2_grpc.StyleCatalogServiceStub(self.channel)
+        self.info = server_info_pb2_grpc.ServerInfoServiceStub(self.channel)
+
+    async def wait_for(self, name: str, *states: int) -> job_pb2.Job:
+        """The job, once it is in one of `states`."""
+        deadline = time.monotonic() + 20
+        while True:
+            job = (await self.transfer.GetJob(style_transfer_pb2.GetJobRequest(name=name))).job
+            if job.state in states:
+                return job
+            assert time.monotonic() < deadline, job
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, before_step: Callable[[], None] = lambda: None, worker: Worker | None = None, **settings: object
+) -> AsyncIterator[Service]:
+    """Serve while the context lasts; `before_step` slows the engine down, `settings` are those of Config."""
+    styles = folder / "styles"
+    styles.mkdir(exist_ok=True)
+    (styles / "grey.png").write_bytes(png(0.6, 20, 20))
+    (styles / "plain-grey.yaml").write_text("title: Grey\nimage: grey.png\n")
+    config = Config(
+        **{
+            "listen": "127.0.0.1:0",
+            "data_dir": folder / "data",
+            "cache_dir": folder / "cache",
+            "drain_s": 5.0,
+            **settings,
+        }
+    )
+    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)))
+    address = await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        service = Service(server, address, channel)
+        await wait_until_serving(channel)
+        try:
+            yield service
+        finally:
+            await server.stop()
+
+
+async def wait_until_serving(channel: grpc.aio.Channel) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    async for response in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+        if response.status == health_pb2.HealthCheckResponse.SERVING:
+            return
+
+
+def png(colour: float | tuple[float, float, float], height: int = 24, width: int = 32) -> bytes:
+    """A PNG of one colour."""
+    return images.encode(images.Picture(plain_image(colour, height, width)), "png").data
+
+
+def request(iterations: int = 3, **fields: object) -> style_transfer_pb2.StylizeRequest:
+    """A request that the toy engine does quickly: grey on a darker grey, by `classic`'s Adam, whose moves are known."""
+    made = style_transfer_pb2.StylizeRequest(
+        content=image_pb2.ImageSource(inline=png(0.2)),
+        styles=[recipe_pb2.StyleInput(style=GREY)],
+        recipe=recipe_pb2.Recipe(preset="classic", iterations=iterations),
+    )
+    made.MergeFrom(style_transfer_pb2.StylizeRequest(**fields))
+    return made
