@@ -86,9 +86,11 @@ async def running(
 async def wait_until_serving(channel: grpc.aio.Channel) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async for response in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+    call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    async for response in call:
         if response.status == health_pb2.HealthCheckResponse.SERVING:
-            return
+            break
+    call.cancel()
 
 
 def png(colour: float | tuple[float, float, float], height: int = 24, width: int = 32) -> bytes:

@@ -1,0 +1,1 @@
+"""The command line: `styleserve serve`, `stylize`, `styles`, `jobs` and `info`."""

@@ -117,7 +117,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self.request_stop)
         await self._stopping.wait()
         if self._broken is None:
             draining = loop.create_task(self.drain())
@@ -128,6 +128,10 @@ class Server:
         await self.stop()
         if self._broken is not None:
             raise self._broken
+
+    def request_stop(self) -> None:
+        """End `serve_until_stopped` as a signal does."""
+        self._stopping.set()
 
     async def drain(self) -> None:
         """Say NOT_SERVING, refuse new jobs, and let the others end within the drain time."""

@@ -1,0 +1,233 @@
+"""AsyncClient: StyleServe for asyncio; the same methods as `Client`, awaited."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+
+from styleserve.v1 import (
+    image_pb2,
+    job_pb2,
+    server_info_pb2,
+    server_info_pb2_grpc,
+    style_catalog_pb2,
+    style_catalog_pb2_grpc,
+    style_transfer_pb2,
+    style_transfer_pb2_grpc,
+)
+from styleserve_client import flows, requests
+from styleserve_client.client import CHANNEL_OPTIONS, DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
+from styleserve_client.errors import from_call
+from styleserve_client.events import Event, ResultReady
+from styleserve_client.picture import Picture
+from styleserve_client.requests import ImageLike, Previews, StyleLike, StylizeOptions
+
+
+class AsyncClient:
+    """Calls one server; an asynchronous context manager, made and used on one event loop.
+
+    Errors are those of `styleserve_client.errors`. Calls are tried again when that cannot do anything twice. Without
+    `credentials` the connection is in the clear.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, credentials: grpc.ChannelCredentials | None = None) -> None:
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        self._stubs: dict[str, Any] = {
+            "transfer": style_transfer_pb2_grpc.StyleTransferServiceStub(self._channel),
+            "catalog": style_catalog_pb2_grpc.StyleCatalogServiceStub(self._channel),
+            "info": server_info_pb2_grpc.ServerInfoServiceStub(self._channel),
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._channel.close()
+
+    async def stylize(
+        self,
+        content: ImageLike,
+        style: StyleLike | Sequence[StyleLike],
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[StylizeOptions],
+    ) -> Picture:
+        """Make a picture and wait for it; at `timeout_s` the best canvas so far comes back."""
+        picture: Picture = await self._run(flows.stylize(requests.build(content, style, options), timeout_s))
+        return picture
+
+    async def submit(
+        self, content: ImageLike, style: StyleLike | Sequence[StyleLike], **options: Unpack[StylizeOptions]
+    ) -> job_pb2.Job:
+        """Start a job that runs on its own; `attach` watches it, `result` fetches its picture."""
+        request = requests.build(content, style, options)
+        request.detached = True
+        await self._run(flows.send_large_images(request))
+        response: style_transfer_pb2.StylizeResponse = await self._call("transfer", "Stylize", request)
+        return response.job
+
+    async def stream(
+        self,
+        content: ImageLike,
+        style: StyleLike | Sequence[StyleLike],
+        *,
+        previews: Previews | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[StylizeOptions],
+    ) -> AsyncGenerator[Event]:
+        """Start a job and yield what happens to it, the picture included; closing the iterator early cancels it."""
+        request = requests.build(content, style, options)
+        await self._run(flows.send_large_images(request))
+        start = style_transfer_pb2.StreamProgressRequest(start=request)
+        async with contextlib.aclosing(self._watch(start, previews, timeout_s)) as events:
+            async for event in events:
+                yield event
+
+    async def attach(
+        self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[Event]:
+        """Watch a job that exists, from the event after `after_sequence` on."""
+        request = style_transfer_pb2.StreamProgressRequest(
+            job=requests.resource_name("jobs", job), after_sequence=after_sequence
+        )
+        async with contextlib.aclosing(self._watch(request, previews, timeout_s)) as events:
+            async for event in events:
+                yield event
+
+    async def result(self, job: str) -> Picture:
+        """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
+        final = await self.job(job)
+        if final.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING):
+            async for event in self.attach(job):
+                if isinstance(event, ResultReady):
+                    return event.picture
+            final = await self.job(job)
+        flows.raise_for(final)
+        picture: Picture = await self._run(flows.finish(final.result, final))
+        return picture
+
+    async def upload(self, image: ImageLike) -> str:
+        """Store an image on the server; returns `images/{sha256}`."""
+        name: str = await self._run(flows.upload(requests.read_image(image)))
+        return name
+
+    async def download(self, image: str) -> bytes:
+        """The bytes of an image on the server."""
+        data: bytes = await self._run(flows.download(image))
+        return data
+
+    async def job(self, name: str) -> job_pb2.Job:
+        """Read a job."""
+        request = style_transfer_pb2.GetJobRequest(name=requests.resource_name("jobs", name))
+        response: style_transfer_pb2.GetJobResponse = await self._call("transfer", "GetJob", request)
+        return response.job
+
+    async def jobs(self, states: Sequence[job_pb2.JobState.ValueType] = ()) -> AsyncIterator[job_pb2.Job]:
+        """All jobs in one of `states` (any, when empty), the newest first."""
+        request = style_transfer_pb2.ListJobsRequest(states=states)
+        while True:
+            response: style_transfer_pb2.ListJobsResponse = await self._call("transfer", "ListJobs", request)
+            for job in response.jobs:
+                yield job
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    async def cancel(self, name: str) -> job_pb2.Job:
+        """Ask a job to stop; returns it as it is right after."""
+        request = style_transfer_pb2.CancelJobRequest(name=requests.resource_name("jobs", name))
+        response: style_transfer_pb2.CancelJobResponse = await self._call("transfer", "CancelJob", request)
+        return response.job
+
+    async def style(self, name: str) -> style_catalog_pb2.Style:
+        """Read a style, with a thumbnail."""
+        request = style_catalog_pb2.GetStyleRequest(name=requests.resource_name("styles", name))
+        response: style_catalog_pb2.GetStyleResponse = await self._call("catalog", "GetStyle", request)
+        return response.style
+
+    async def styles(self) -> AsyncIterator[style_catalog_pb2.Style]:
+        """All styles, by name."""
+        request = style_catalog_pb2.ListStylesRequest()
+        while True:
+            response: style_catalog_pb2.ListStylesResponse = await self._call("catalog", "ListStyles", request)
+            for style in response.styles:
+                yield style
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    async def info(self) -> server_info_pb2.GetServerInfoResponse:
+        """The server's limits and abilities."""
+        response: server_info_pb2.GetServerInfoResponse = await self._call(
+            "info", "GetServerInfo", server_info_pb2.GetServerInfoRequest()
+        )
+        return response
+
+    async def _call(self, service: str, method: str, request: object) -> Any:
+        return await self._run(flows.call(service, method, request, DEFAULT_TIMEOUT_S))
+
+    async def _watch(
+        self, request: style_transfer_pb2.StreamProgressRequest, previews: Previews | None, timeout_s: float | None
+    ) -> AsyncGenerator[Event]:
+        if previews is not None:
+            request.preview.CopyFrom(requests.preview_options(previews))
+        watch = flows.Watch(request)
+        while True:
+            call = self._stubs["transfer"].StreamProgress(watch.request, timeout=timeout_s)
+            try:
+                async for message in call:
+                    event = watch.receive(message)
+                    if isinstance(event, image_pb2.ImageResult):
+                        event = ResultReady(message.sequence, await self._run(flows.finish(event, watch.job)))
+                    yield event
+            except grpc.RpcError as error:
+                await asyncio.sleep(watch.recover(from_call(error)))
+            else:
+                return
+            finally:
+                call.cancel()
+
+    async def _run(self, flow: flows.Flow) -> Any:
+        """Perform a flow's operations until it returns."""
+        with contextlib.closing(flow):
+            try:
+                operation = next(flow)
+                while True:
+                    try:
+                        reply = await self._perform(operation)
+                    except grpc.RpcError as error:
+                        operation = flow.throw(from_call(error))
+                    else:
+                        operation = flow.send(reply)
+            except StopIteration as end:
+                return end.value
+
+    async def _perform(self, operation: flows.Operation) -> Any:
+        transfer = self._stubs["transfer"]
+        match operation:
+            case flows.Call():
+                method = getattr(self._stubs[operation.service], operation.method)
+                return await method(operation.request, timeout=operation.timeout_s)
+            case flows.Upload():
+                parts = requests.upload_parts(operation.data, operation.sha256)
+                return await transfer.UploadImage(parts, timeout=operation.timeout_s)
+            case flows.Download():
+                request = style_transfer_pb2.DownloadImageRequest(image=operation.image, offset=len(operation.received))
+                async for part in transfer.DownloadImage(request, timeout=operation.timeout_s):
+                    operation.received.extend(part.chunk)
+                return None
+            case flows.Sleep():
+                await asyncio.sleep(operation.seconds)
+                return None

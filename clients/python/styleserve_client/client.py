@@ -1,0 +1,229 @@
+"""Client: StyleServe for ordinary code."""
+
+import contextlib
+import time
+from collections.abc import Generator, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+
+from styleserve.v1 import (
+    image_pb2,
+    job_pb2,
+    server_info_pb2,
+    server_info_pb2_grpc,
+    style_catalog_pb2,
+    style_catalog_pb2_grpc,
+    style_transfer_pb2,
+    style_transfer_pb2_grpc,
+)
+from styleserve_client import flows, requests
+from styleserve_client.errors import from_call
+from styleserve_client.events import Event, ResultReady
+from styleserve_client.picture import Picture
+from styleserve_client.requests import ImageLike, Previews, StyleLike, StylizeOptions
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEFAULT_TIMEOUT_S = 30.0
+CHANNEL_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+
+
+class Client:
+    """Calls one server; a context manager, safe to be used from several threads.
+
+    Errors are those of `styleserve_client.errors`. Calls are tried again when that cannot do anything twice. Without
+    `credentials` the connection is in the clear.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, credentials: grpc.ChannelCredentials | None = None) -> None:
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        self._stubs: dict[str, Any] = {
+            "transfer": style_transfer_pb2_grpc.StyleTransferServiceStub(self._channel),
+            "catalog": style_catalog_pb2_grpc.StyleCatalogServiceStub(self._channel),
+            "info": server_info_pb2_grpc.ServerInfoServiceStub(self._channel),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channel.close()
+
+    def stylize(
+        self,
+        content: ImageLike,
+        style: StyleLike | Sequence[StyleLike],
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[StylizeOptions],
+    ) -> Picture:
+        """Make a picture and wait for it; at `timeout_s` the best canvas so far comes back."""
+        picture: Picture = self._run(flows.stylize(requests.build(content, style, options), timeout_s))
+        return picture
+
+    def submit(
+        self, content: ImageLike, style: StyleLike | Sequence[StyleLike], **options: Unpack[StylizeOptions]
+    ) -> job_pb2.Job:
+        """Start a job that runs on its own; `attach` watches it, `result` fetches its picture."""
+        request = requests.build(content, style, options)
+        request.detached = True
+        self._run(flows.send_large_images(request))
+        response: style_transfer_pb2.StylizeResponse = self._call("transfer", "Stylize", request)
+        return response.job
+
+    def stream(
+        self,
+        content: ImageLike,
+        style: StyleLike | Sequence[StyleLike],
+        *,
+        previews: Previews | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[StylizeOptions],
+    ) -> Generator[Event, None, None]:
+        """Start a job and yield what happens to it, the picture included; leaving the loop early cancels it."""
+        request = requests.build(content, style, options)
+        self._run(flows.send_large_images(request))
+        return self._watch(style_transfer_pb2.StreamProgressRequest(start=request), previews, timeout_s)
+
+    def attach(
+        self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
+    ) -> Generator[Event, None, None]:
+        """Watch a job that exists, from the event after `after_sequence` on."""
+        request = style_transfer_pb2.StreamProgressRequest(
+            job=requests.resource_name("jobs", job), after_sequence=after_sequence
+        )
+        return self._watch(request, previews, timeout_s)
+
+    def result(self, job: str) -> Picture:
+        """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
+        final = self.job(job)
+        if final.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING):
+            for event in self.attach(job):
+                if isinstance(event, ResultReady):
+                    return event.picture
+            final = self.job(job)
+        flows.raise_for(final)
+        picture: Picture = self._run(flows.finish(final.result, final))
+        return picture
+
+    def upload(self, image: ImageLike) -> str:
+        """Store an image on the server; returns `images/{sha256}`."""
+        name: str = self._run(flows.upload(requests.read_image(image)))
+        return name
+
+    def download(self, image: str) -> bytes:
+        """The bytes of an image on the server."""
+        data: bytes = self._run(flows.download(image))
+        return data
+
+    def job(self, name: str) -> job_pb2.Job:
+        """Read a job."""
+        request = style_transfer_pb2.GetJobRequest(name=requests.resource_name("jobs", name))
+        response: style_transfer_pb2.GetJobResponse = self._call("transfer", "GetJob", request)
+        return response.job
+
+    def jobs(self, states: Sequence[job_pb2.JobState.ValueType] = ()) -> Iterator[job_pb2.Job]:
+        """All jobs in one of `states` (any, when empty), the newest first."""
+        request = style_transfer_pb2.ListJobsRequest(states=states)
+        while True:
+            response: style_transfer_pb2.ListJobsResponse = self._call("transfer", "ListJobs", request)
+            yield from response.jobs
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    def cancel(self, name: str) -> job_pb2.Job:
+        """Ask a job to stop; returns it as it is right after."""
+        request = style_transfer_pb2.CancelJobRequest(name=requests.resource_name("jobs", name))
+        response: style_transfer_pb2.CancelJobResponse = self._call("transfer", "CancelJob", request)
+        return response.job
+
+    def style(self, name: str) -> style_catalog_pb2.Style:
+        """Read a style, with a thumbnail."""
+        request = style_catalog_pb2.GetStyleRequest(name=requests.resource_name("styles", name))
+        response: style_catalog_pb2.GetStyleResponse = self._call("catalog", "GetStyle", request)
+        return response.style
+
+    def styles(self) -> Iterator[style_catalog_pb2.Style]:
+        """All styles, by name."""
+        request = style_catalog_pb2.ListStylesRequest()
+        while True:
+            response: style_catalog_pb2.ListStylesResponse = self._call("catalog", "ListStyles", request)
+            yield from response.styles
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    def info(self) -> server_info_pb2.GetServerInfoResponse:
+        """The server's limits and abilities."""
+        response: server_info_pb2.GetServerInfoResponse = self._call(
+            "info", "GetServerInfo", server_info_pb2.GetServerInfoRequest()
+        )
+        return response
+
+    def _call(self, service: str, method: str, request: object) -> Any:
+        return self._run(flows.call(service, method, request, DEFAULT_TIMEOUT_S))
+
+    def _watch(
+        self, request: style_transfer_pb2.StreamProgressRequest, previews: Previews | None, timeout_s: float | None
+    ) -> Generator[Event, None, None]:
+        if previews is not None:
+            request.preview.CopyFrom(requests.preview_options(previews))
+        watch = flows.Watch(request)
+        while True:
+            call = self._stubs["transfer"].StreamProgress(watch.request, timeout=timeout_s)
+            try:
+                for message in call:
+                    event = watch.receive(message)
+                    if isinstance(event, image_pb2.ImageResult):
+                        event = ResultReady(message.sequence, self._run(flows.finish(event, watch.job)))
+                    yield event
+            except grpc.RpcError as error:
+                time.sleep(watch.recover(from_call(error)))
+            else:
+                return
+            finally:
+                call.cancel()
+
+    def _run(self, flow: flows.Flow) -> Any:
+        """Perform a flow's operations until it returns."""
+        with contextlib.closing(flow):
+            try:
+                operation = next(flow)
+                while True:
+                    try:
+                        reply = self._perform(operation)
+                    except grpc.RpcError as error:
+                        operation = flow.throw(from_call(error))
+                    else:
+                        operation = flow.send(reply)
+            except StopIteration as end:
+                return end.value
+
+    def _perform(self, operation: flows.Operation) -> Any:
+        transfer = self._stubs["transfer"]
+        match operation:
+            case flows.Call():
+                method = getattr(self._stubs[operation.service], operation.method)
+                return method(operation.request, timeout=operation.timeout_s)
+            case flows.Upload():
+                parts = requests.upload_parts(operation.data, operation.sha256)
+                return transfer.UploadImage(parts, timeout=operation.timeout_s)
+            case flows.Download():
+                request = style_transfer_pb2.DownloadImageRequest(image=operation.image, offset=len(operation.received))
+                for part in transfer.DownloadImage(request, timeout=operation.timeout_s):
+                    operation.received.extend(part.chunk)
+                return None
+            case flows.Sleep():
+                time.sleep(operation.seconds)
+                return None

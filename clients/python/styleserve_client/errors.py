@@ -1,0 +1,135 @@
+"""What can go wrong, as the client's own exceptions; each carries the server's reason and details.
+
+StyleServeError
++-- InvalidRequestError   the request breaks rules; `violations` has all of them
++-- NotFoundError         a style, job or image does not exist; `nearest` has similar names
++-- AlreadyExistsError    a request ID or job ID is in use
++-- RetryLaterError       the queue is full; `retry_after_s` says when to come back
+|   +-- UnavailableError  the server starts, stops or cannot be reached
++-- DeadlineError         the time was too short
++-- CancelledError        the job was cancelled
++-- JobFailedError        the job diverged
++-- ServerError           a fault of the server's
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with a request: where, what was got and is allowed, and a stable name for it."""
+
+    field: str
+    description: str
+    reason: str
+
+
+class StyleServeError(Exception):
+    """The root; `code` is the gRPC status, `reason` the server's stable name for what happened."""
+
+    def __init__(self, message: str, code: grpc.StatusCode, reason: str = "", incident: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        #: What to tell the server's operator, who finds it in the log.
+        self.incident = incident
+
+
+class InvalidRequestError(StyleServeError):
+    """The request breaks rules; all of them are in `violations`."""
+
+    violations: tuple[Violation, ...] = ()
+
+
+class NotFoundError(StyleServeError):
+    """A style, job or image does not exist; `nearest` has similar names that do."""
+
+    nearest: tuple[str, ...] = ()
+
+
+class AlreadyExistsError(StyleServeError):
+    """The request ID was used for another request, or the job ID is taken."""
+
+
+class RetryLaterError(StyleServeError):
+    """Nothing is wrong with the request; `retry_after_s` says when to come back, None when the server did not say."""
+
+    retry_after_s: float | None = None
+
+
+class UnavailableError(RetryLaterError):
+    """The server is starting, stopping, or cannot be reached."""
+
+
+class DeadlineError(StyleServeError):
+    """The time was up, or was too short from the beginning."""
+
+
+class CancelledError(StyleServeError):
+    """The job was cancelled."""
+
+
+class JobFailedError(StyleServeError):
+    """The job ended without a picture for a reason of its own, such as DIVERGED."""
+
+
+class ServerError(StyleServeError):
+    """A fault of the server's."""
+
+
+_CLASSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: RetryLaterError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.FAILED_PRECONDITION: DeadlineError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+    grpc.StatusCode.CANCELLED: CancelledError,
+}
+_CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def from_call(error: grpc.RpcError) -> StyleServeError:
+    """The exception of a call that ended with an error."""
+    assert isinstance(error, grpc.Call)
+    status = rpc_status.from_call(error)
+    if status is not None:
+        return from_status(status)
+    code = error.code()
+    return _CLASSES.get(code, ServerError)(error.details() or code.name, code)
+
+
+def from_status(status: status_pb2.Status) -> StyleServeError:
+    """The exception of `google.rpc.Status`, such as a failed job carries."""
+    code = _CODES_BY_NUMBER.get(status.code, grpc.StatusCode.UNKNOWN)
+    info = _find(status, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
+    incident = _find(status, error_details_pb2.RequestInfo)
+    kind = JobFailedError if info.reason == "DIVERGED" else _CLASSES.get(code, ServerError)
+    error = kind(status.message, code, info.reason, incident.request_id if incident else "")
+    if isinstance(error, InvalidRequestError):
+        bad = _find(status, error_details_pb2.BadRequest) or error_details_pb2.BadRequest()
+        error.violations = tuple(Violation(one.field, one.description, one.reason) for one in bad.field_violations)
+    if isinstance(error, NotFoundError) and info.metadata.get("nearest"):
+        error.nearest = tuple(info.metadata["nearest"].split(", "))
+    retry = _find(status, error_details_pb2.RetryInfo)
+    if isinstance(error, RetryLaterError) and retry is not None:
+        error.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
+    return error
+
+
+def _find(status: status_pb2.Status, kind: type[MessageT]) -> MessageT | None:
+    for packed in status.details:
+        message = kind()
+        if packed.Unpack(message):
+            return message
+    return None

@@ -1,0 +1,198 @@
+"""Flows: what the client does, step by step, without doing any of it.
+
+A flow is a generator: it yields an operation, and is sent the reply or thrown the error. `Client` performs operations
+by waiting, `AsyncClient` by awaiting; everything else about them is here, once.
+"""
+
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import grpc
+
+from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve_client import requests
+from styleserve_client.errors import CancelledError, RetryLaterError, StyleServeError, UnavailableError, from_status
+from styleserve_client.events import Event, JobChanged, Previewed, Progressed
+from styleserve_client.picture import Picture
+
+MAX_ATTEMPTS = 6
+_FIRST_DELAY_S = 0.5
+_LONGEST_DELAY_S = 30.0
+_TRANSFER_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call `method` of `service` with one message, and reply with its response."""
+
+    service: str
+    method: str
+    request: Any
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Send an image in chunks, and reply with the response."""
+
+    data: bytes
+    sha256: str
+    timeout_s: float = _TRANSFER_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Append the chunks of an image, from the length of `received` on, to `received`."""
+
+    image: str
+    received: bytearray = field(default_factory=bytearray)
+    timeout_s: float = _TRANSFER_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+Operation: TypeAlias = Call | Upload | Download | Sleep
+Flow: TypeAlias = Generator[Operation, Any, Any]
+
+
+def call(service: str, method: str, request: Any, timeout_s: float | None) -> Flow:
+    """One call that changes nothing, or the same thing twice: tried again while the server is unavailable."""
+    return (yield from _retry(Call(service, method, request, timeout_s)))
+
+
+def upload(data: bytes) -> Flow:
+    """Upload an image; returns `images/{sha256}`. Sending it twice stores it once."""
+    response = yield from _retry(Upload(data, hashlib.sha256(data).hexdigest()))
+    return response.image
+
+
+def download(image: str) -> Flow:
+    """Download an image; returns its bytes. A lost connection goes on where it broke."""
+    operation = Download(image)
+    yield from _retry(operation)
+    return bytes(operation.received)
+
+
+def send_large_images(request: style_transfer_pb2.StylizeRequest) -> Flow:
+    """Upload what is too large to travel in the request, and name it there."""
+    for source in requests.large_images(request):
+        source.image = yield from upload(source.inline)
+
+
+def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None) -> Flow:
+    """Make a picture; returns it. The request ID makes it safe to ask again.
+
+    A connection that breaks may have cancelled the job, since nobody waited for it any more: it is then made anew.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    yield from send_large_images(request)
+    was_cut_off = False
+    for attempt in range(MAX_ATTEMPTS):
+        remaining_s = None if deadline is None else max(0.001, deadline - time.monotonic())
+        try:
+            response = yield Call("transfer", "Stylize", request, remaining_s)
+        except CancelledError:
+            if not was_cut_off:
+                raise
+            request.request_id, was_cut_off = str(uuid.uuid4()), False
+        except RetryLaterError as error:
+            delay_s = _delay(error, attempt)
+            if delay_s is None or (deadline is not None and time.monotonic() + delay_s > deadline):
+                raise
+            was_cut_off = was_cut_off or not error.reason
+            yield Sleep(delay_s)
+        else:
+            return (yield from finish(response.result, response.job))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def finish(result: image_pb2.ImageResult, job: job_pb2.Job) -> Flow:
+    """The picture of a result, downloaded when it did not come along."""
+    data = result.inline or (yield from download(result.image))
+    return Picture(data, result.mime_type, result.width, result.height, job)
+
+
+class Watch:
+    """One job being watched, across lost connections; it knows where to go on and when it is over."""
+
+    def __init__(self, request: style_transfer_pb2.StreamProgressRequest, wants_result: bool = True) -> None:
+        self._request = request
+        self._request.include_result = wants_result
+        self._num_failures = 0
+        self._job = job_pb2.Job()
+        self.is_over = False
+
+    @property
+    def request(self) -> style_transfer_pb2.StreamProgressRequest:
+        """What to ask for next: the job by its name, once it is known, and what came after the last event."""
+        return self._request
+
+    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Event | image_pb2.ImageResult:
+        """The event of a message; a result is returned as it is, since it may have to be downloaded yet."""
+        self._num_failures = 0
+        self._request.after_sequence = message.sequence
+        match message.WhichOneof("event"):
+            case "progress":
+                return Progressed(message.sequence, message.progress)
+            case "preview":
+                preview = message.preview
+                return Previewed(message.sequence, preview.inline, preview.width, preview.height)
+            case "result":
+                return message.result
+            case _:
+                self._job = message.job
+                self._request.job = message.job.name
+                return JobChanged(message.sequence, message.job)
+
+    @property
+    def job(self) -> job_pb2.Job:
+        """The job as it was last told."""
+        return self._job
+
+    def recover(self, error: StyleServeError) -> float:
+        """Seconds to wait before the stream is opened again; raises the error when that would not help."""
+        delay_s = _delay(error, self._num_failures)
+        self._num_failures += 1
+        if delay_s is None:
+            raise error
+        return delay_s
+
+
+def raise_for(job: job_pb2.Job) -> None:
+    """Raise what ended the job, if it was no success."""
+    if job.state == job_pb2.JOB_STATE_FAILED:
+        raise from_status(job.error)
+    if job.state == job_pb2.JOB_STATE_CANCELLED:
+        raise CancelledError(f"{job.name} was cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
+
+
+def _retry(operation: Operation) -> Flow:
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            return (yield operation)
+        except UnavailableError as error:
+            delay_s = _delay(error, attempt)
+            if delay_s is None:
+                raise
+            yield Sleep(delay_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _delay(error: StyleServeError, attempt: int) -> float | None:
+    """Seconds until the next attempt: what the server said, else twice as long each time; None to give up."""
+    if not isinstance(error, RetryLaterError) or attempt + 1 >= MAX_ATTEMPTS:
+        return None
+    if error.retry_after_s is None and not isinstance(error, UnavailableError):
+        return None
+    backoff_s = min(_FIRST_DELAY_S * 2**attempt, _LONGEST_DELAY_S)
+    return (error.retry_after_s or backoff_s) * random.uniform(1.0, 1.2)  # noqa: S311 (spreads clients, hides nothing)

@@ -1,0 +1,196 @@
+"""Requests: what a caller writes becomes a StylizeRequest. Nothing here does any input or output but reading files."""
+
+import io
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+
+from google.protobuf import duration_pb2
+from PIL import Image
+
+from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
+
+#: An image: a path, encoded bytes, or a PIL image, which is sent as PNG.
+ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
+
+#: Images above this many bytes are uploaded in chunks before the call.
+MAX_INLINE_BYTES = 3_000_000
+CHUNK_BYTES = 1024 * 1024
+
+
+class Enum(Protocol):
+    """An enum of the contract."""
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Its names and numbers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One style of a blend: a catalogue name (`mosaic` or `styles/mosaic@version`) or an image of one's own.
+
+    `weight` is its share above 0, shares being normalised to sum to 1; `scale` the size of its texture, 0.1 to 10.
+    """
+
+    source: str | os.PathLike[str] | bytes | Image.Image
+    weight: float = 1.0
+    scale: float = 1.0
+
+
+#: A style: a catalogue name as text; an image of one's own as a Path, bytes or a PIL image; or a `Style` with a weight.
+StyleLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Style
+
+
+@dataclass(frozen=True, slots=True)
+class Previews:
+    """Which previews to send: at most `max_side` pixels, `interval_s` apart; 512 and 0.5 s are the server's limits."""
+
+    max_side: int = 256
+    interval_s: float = 1.0
+
+
+class StylizeOptions(TypedDict, total=False):
+    """Everything optional about a picture; what is left out is the server's, the preset's or the style's to say.
+
+    `preset` is `standard`, `draft`, `fine`, `classic` or `paper`. `strength` goes from 0 (content) to 1 (style).
+    `max_side` is the longest side in pixels. `fails_at_deadline` makes a job fail when its time is up, which returns
+    the best canvas otherwise. `outlives_caller` lets the job run on when the connection is lost.
+    """
+
+    preset: str
+    optimizer: Literal["adam", "lbfgsb"]
+    iterations: int
+    strength: float
+    content_weight: float
+    style_weight: float
+    total_variation_weight: float
+    init: Literal["content", "noise"]
+    color: Literal["style", "content_luminance", "content_matched"]
+    seed: int
+    max_side: int
+    image_format: Literal["png", "jpeg", "webp"]
+    quality: int
+    omit_provenance: bool
+    job_id: str
+    priority: int
+    labels: Mapping[str, str]
+    queue_timeout_s: float
+    run_timeout_s: float
+    fails_at_deadline: bool
+    outlives_caller: bool
+
+
+def read_image(image: ImageLike) -> bytes:
+    """The encoded bytes of an image."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, Image.Image):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+    return Path(image).read_bytes()
+
+
+def build(
+    content: ImageLike, styles: StyleLike | Sequence[StyleLike], options: StylizeOptions
+) -> style_transfer_pb2.StylizeRequest:
+    """The request, with a fresh request ID, by which it can be sent again without being done twice."""
+    chosen = [styles] if isinstance(styles, str | bytes | os.PathLike | Image.Image | Style) else list(styles)
+    request = style_transfer_pb2.StylizeRequest(
+        content=image_pb2.ImageSource(inline=read_image(content)),
+        styles=[_style(style) for style in chosen],
+        recipe=_recipe(options),
+        output=image_pb2.OutputOptions(
+            max_side=options.get("max_side", 0),
+            format=_number(image_pb2.ImageFormat, "IMAGE_FORMAT", options.get("image_format")),
+            quality=options.get("quality", 0),
+            omit_provenance=options.get("omit_provenance", False),
+        ),
+        request_id=str(uuid.uuid4()),
+        job_id=options.get("job_id", ""),
+        priority=options.get("priority", 0),
+        labels=options.get("labels", {}),
+    )
+    if "queue_timeout_s" in options:
+        request.queue_timeout.CopyFrom(_duration(options["queue_timeout_s"]))
+    if "run_timeout_s" in options:
+        request.run_timeout.CopyFrom(_duration(options["run_timeout_s"]))
+    if options.get("fails_at_deadline"):
+        request.deadline_policy = style_transfer_pb2.DEADLINE_POLICY_FAIL
+    if options.get("outlives_caller"):
+        request.orphan_policy = style_transfer_pb2.ORPHAN_POLICY_CONTINUE
+    return request
+
+
+def large_images(request: style_transfer_pb2.StylizeRequest) -> Iterator[image_pb2.ImageSource]:
+    """The images of a request that are too large to travel in it."""
+    for source in (request.content, *(style.image for style in request.styles if style.HasField("image"))):
+        if len(source.inline) > MAX_INLINE_BYTES:
+            yield source
+
+
+def preview_options(previews: Previews) -> style_transfer_pb2.PreviewOptions:
+    """The message for the previews wanted."""
+    return style_transfer_pb2.PreviewOptions(max_side=previews.max_side, min_interval=_duration(previews.interval_s))
+
+
+def upload_parts(data: bytes, sha256: str) -> Iterator[style_transfer_pb2.UploadImageRequest]:
+    """An upload's messages: the header, then the chunks."""
+    header = style_transfer_pb2.UploadHeader(size_bytes=len(data), sha256=sha256)
+    yield style_transfer_pb2.UploadImageRequest(header=header)
+    for begin in range(0, len(data), CHUNK_BYTES):
+        yield style_transfer_pb2.UploadImageRequest(chunk=data[begin : begin + CHUNK_BYTES])
+
+
+def resource_name(collection: str, name: str) -> str:
+    """`mosaic` or `styles/mosaic` as the latter."""
+    return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
+
+
+def _style(style: StyleLike) -> recipe_pb2.StyleInput:
+    if not isinstance(style, Style):
+        style = Style(style)
+    made = recipe_pb2.StyleInput(weight=style.weight, scale=style.scale)
+    if isinstance(style.source, str):
+        made.style = resource_name("styles", style.source)
+    else:
+        made.image.inline = read_image(style.source)
+    return made
+
+
+def _recipe(options: StylizeOptions) -> recipe_pb2.Recipe:
+    return recipe_pb2.Recipe(
+        preset=options.get("preset", ""),
+        optimizer=_number(recipe_pb2.Optimizer, "OPTIMIZER", options.get("optimizer")),
+        iterations=options.get("iterations"),
+        strength=options.get("strength"),
+        weights=recipe_pb2.LossWeights(
+            content=options.get("content_weight"),
+            style=options.get("style_weight"),
+            total_variation=options.get("total_variation_weight"),
+        ),
+        init=_number(recipe_pb2.CanvasInit, "CANVAS_INIT", options.get("init")),
+        color=_number(recipe_pb2.ColorMode, "COLOR_MODE", options.get("color")),
+        seed=options.get("seed"),
+    )
+
+
+def _number(enum: Enum, prefix: str, name: str | None) -> Any:
+    """The number of an enum's value by our short name for it; that of UNSPECIFIED for None. Raises ValueError."""
+    names = {full.removeprefix(f"{prefix}_").lower(): number for full, number in enum.items()}
+    if name is None:
+        return names["unspecified"]
+    if name not in names or name == "unspecified":
+        allowed = ", ".join(known for known in names if known != "unspecified")
+        raise ValueError(f"{prefix.lower()}: got {name!r}; allowed: {allowed}")
+    return names[name]
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    message = duration_pb2.Duration()
+    message.FromMicroseconds(round(seconds * 1e6))
+    return message

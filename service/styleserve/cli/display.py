@@ -1,0 +1,86 @@
+"""Display: a live progress bar with losses and time left on a terminal; silence in a pipe."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from styleserve.v1 import job_pb2
+from styleserve_client import Event, JobChanged, Progressed
+
+
+class Display:
+    """Shows a job's events on standard error while its context lasts."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID = self._bar.add_task("waiting", total=None, losses="", left="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, description: str) -> None:
+        """Name what is going on."""
+        self._bar.update(self._task, description=description)
+
+    def show(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case JobChanged(job=job):
+                self.say(_describe_state(job))
+            case Progressed(progress=progress):
+                losses = progress.losses
+                self._bar.update(
+                    self._task,
+                    completed=progress.iteration,
+                    total=progress.total_iterations,
+                    description=f"{progress.width} x {progress.height}",
+                    losses=f"loss {losses.total:.4g} = content {losses.content:.3g} + style {losses.style:.3g} "
+                    f"+ variation {losses.total_variation:.3g}",
+                    left=f"{progress.eta.ToTimedelta().total_seconds():.0f} s left",
+                )
+            case _:
+                pass
+
+
+def describe_job(job: job_pb2.Job) -> Iterator[tuple[str, object]]:
+    """A job as names and values."""
+    yield "name", job.name
+    yield "state", _describe_state(job)
+    if job.HasField("progress"):
+        progress = job.progress
+        yield "iterations", f"{progress.iteration} of {progress.total_iterations}"
+        yield "loss", f"{progress.losses.total:.6g}"
+        yield "seconds", f"{progress.elapsed.ToTimedelta().total_seconds():.1f}"
+    if job.HasField("error"):
+        yield "error", job.error.message
+    if job.HasField("result"):
+        yield "result", f"{job.result.image} ({job.result.width} x {job.result.height}, {job.result.mime_type})"
+    if job.HasField("provenance"):
+        yield "weights", job.provenance.weights
+        yield "styles", ", ".join(job.provenance.styles)
+
+
+def _describe_state(job: job_pb2.Job) -> str:
+    state = job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+    if job.queue_position:
+        return f"{state}, {job.queue_position} in the queue"
+    return state

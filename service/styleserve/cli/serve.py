@@ -1,0 +1,102 @@
+"""`styleserve serve`: puts the parts together and serves until it is told to stop."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from styleserve import logs
+from styleserve.catalog.packs import load_catalog
+from styleserve.cli.errors import explained
+from styleserve.config import LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
+from styleserve.rpc.server import Server
+from styleserve.workers.process import ProcessWorker
+from styleserve.workers.vgg_engine import VggEngineFactory
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+_CHOICES = {"precision": PRECISIONS, "log_format": LOG_FORMATS}
+_PATHS = ("data_dir", "cache_dir", "styles", "style_images")
+
+
+def _option(setting: "Field[Any]") -> Callable[[FunctionT], FunctionT]:
+    """The flag of a setting, which also reads the environment and, through the default map, the file."""
+    name = setting.name
+    default = setting.default if setting.default_factory is MISSING else setting.default_factory()
+    kind: Any = type(default)
+    if name in _PATHS:
+        kind = click.Path(path_type=Path)
+    elif name in _CHOICES:
+        kind = click.Choice(_CHOICES[name])
+    is_repeatable = isinstance(default, tuple)
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        type=kind,
+        multiple=is_repeatable,
+        default=None if is_repeatable else default,
+        metavar=None if name in _CHOICES else setting.metadata["metavar"],
+        envvar=environment_name(name),
+        show_envvar=True,
+        help=setting.metadata["help"],
+    )
+
+
+def _with_settings(function: FunctionT) -> FunctionT:
+    """Give the command a flag for every setting, in the order of the table."""
+    for setting in reversed(fields(Config)):
+        function = _option(setting)(function)
+    return function
+
+
+def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Let the file's settings stand in for the defaults of flags that are given neither here nor in the environment."""
+    if path is not None:
+        with explained():
+            context.default_map = read_file(path)
+    return path
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    callback=_read_defaults,
+    expose_value=False,
+    is_eager=True,
+    envvar="STYLESERVE_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    help="YAML file of settings by these names, with '_' for '-'",
+)
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+@_with_settings
+def serve(until_stdin_closes: bool, **settings: object) -> None:
+    """Run the server until SIGTERM or Ctrl-C."""
+    with explained():
+        config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
+        logs.configure(config.log_format)
+        asyncio.run(_serve(config, until_stdin_closes))
+
+
+async def _serve(config: Config, until_stdin_closes: bool) -> None:
+    factory = VggEngineFactory(config.weights, config.precision, config.cache_dir, config.data_dir)  # type: ignore[arg-type]
+    worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
+    server = Server(config, load_catalog(config.styles), worker)
+    address = await server.start()
+    if until_stdin_closes:
+        asyncio.get_running_loop().add_reader(0, server.request_stop)
+    # The one line on standard output: with port 0 nobody could know where else.
+    click.echo(f"listening on {address}")
+    await server.serve_until_stopped()
+
+
+def _expand(value: object) -> object:
+    """Paths with the user's home in the place of `~`."""
+    if isinstance(value, tuple):
+        return tuple(_expand(part) for part in value)
+    return value.expanduser() if isinstance(value, Path) else value

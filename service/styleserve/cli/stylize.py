@@ -1,0 +1,164 @@
+"""`styleserve stylize`: one picture, by a server that was named or by a private one."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from styleserve.cli.connection import private_server
+from styleserve.cli.display import Display
+from styleserve.cli.errors import explained
+from styleserve.cli.output import print_json
+from styleserve.cli.plot import plot_losses
+from styleserve.config import PRECISIONS
+from styleserve.recipes import OPTIMIZERS, PRESETS
+from styleserve.v1 import job_pb2
+from styleserve_client import Client, JobChanged, Picture, Previewed, Previews, Progressed, ResultReady, Style
+from styleserve_client.flows import raise_for
+from styleserve_client.requests import StylizeOptions
+
+_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_PREVIEWS = Previews(max_side=512, interval_s=1.0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a job: its last state, its picture, and its progress over time."""
+
+    job: job_pb2.Job = field(default_factory=job_pb2.Job)
+    picture: Picture | None = None
+    history: list[job_pb2.Progress] = field(default_factory=list)
+
+
+@click.command()
+@click.argument("content", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--style", "styles", multiple=True, required=True, metavar="NAME_OR_IMAGE", help="may be repeated")
+@click.option("--weight", "weights", multiple=True, type=float, metavar="W", help="share of each style, in their order")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG, JPEG or WebP by its suffix")
+@click.option(
+    "--server", envvar="STYLESERVE_SERVER", show_envvar=True, metavar="HOST:PORT", help="[default: a private one]"
+)
+@click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the preset's]")
+@click.option("--iterations", type=int, metavar="N", help="[default: the preset's]")
+@click.option("--strength", type=float, metavar="S", help="0 is the content, 1 the style")
+@click.option("--max-side", type=int, metavar="PX", help="longest side of the result [default: the content's]")
+@click.option("--seed", type=int, metavar="N", help="[default: 0]")
+@click.option("--timeout", type=float, metavar="S", help="return the best canvas after this many seconds")
+@click.option("--preview-dir", type=click.Path(file_okay=False, path_type=Path), help="keep previews here")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="draw the losses")
+@click.option("--json", "as_json", is_flag=True, help="print the final job")
+@click.option("--weights", "network_weights", metavar="WEIGHTS", help="for a private server, as of `serve`")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="for a private server, as of `serve`")
+def stylize(
+    content: Path,
+    styles: tuple[str, ...],
+    weights: tuple[float, ...],
+    output: Path,
+    server: str | None,
+    preset: str | None,
+    optimizer: str | None,
+    iterations: int | None,
+    strength: float | None,
+    max_side: int | None,
+    seed: int | None,
+    timeout: float | None,
+    preview_dir: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    network_weights: str | None,
+    precision: str | None,
+) -> None:
+    """Paint CONTENT in one or more styles."""
+    if weights and len(weights) != len(styles):
+        raise click.UsageError(f"got {len(styles)} --style and {len(weights)} --weight; allowed: as many, or no weight")
+    options = _options(
+        output,
+        preset=preset,
+        optimizer=optimizer,
+        iterations=iterations,
+        strength=strength,
+        max_side=max_side,
+        seed=seed,
+        run_timeout_s=timeout,
+    )
+    chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
+    server_arguments = _server_arguments(network_weights, precision)
+    with explained(), Display() as display:
+        display.say("starting a private server" if server is None else "calling")
+        with _server(server, server_arguments) as address, Client(address) as client:
+            outcome = _follow(client, content, chosen, options, preview_dir, display)
+            trained = client.info().weights_trained
+        raise_for(outcome.job)
+    assert outcome.picture is not None
+    outcome.picture.save(output)
+    if plot is not None:
+        plot_losses(outcome.history, plot)
+    if not trained:
+        click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
+    if as_json:
+        print_json(outcome.job)
+    else:
+        click.echo(output)
+
+
+def _options(output: Path, **values: object) -> StylizeOptions:
+    """The options that were given; the format by the output's suffix."""
+    suffix = output.suffix.lower()
+    if suffix not in _FORMATS:
+        raise click.UsageError(f"--output: got {str(output)!r}; allowed: a name that ends in {', '.join(_FORMATS)}")
+    given = {name: value for name, value in values.items() if value is not None}
+    options: StylizeOptions = {"image_format": _FORMATS[suffix], **given}  # type: ignore[typeddict-item]
+    return options
+
+
+def _style(name_or_image: str, weight: float) -> Style:
+    """A file that is there is an image; anything else is a name of the catalogue."""
+    path = Path(name_or_image)
+    return Style(path if path.is_file() else name_or_image, weight)
+
+
+def _server_arguments(weights: str | None, precision: str | None) -> tuple[str, ...]:
+    given = (("--weights", weights), ("--precision", precision))
+    return tuple(part for flag, value in given if value is not None for part in (flag, value))
+
+
+@contextlib.contextmanager
+def _server(address: str | None, arguments: tuple[str, ...]) -> Iterator[str]:
+    """The server that was named, or a private one."""
+    if address is not None:
+        yield address
+    else:
+        with private_server(arguments) as private:
+            yield private
+
+
+def _follow(
+    client: Client,
+    content: Path,
+    styles: Sequence[Style],
+    options: StylizeOptions,
+    preview_dir: Path | None,
+    display: Display,
+) -> Outcome:
+    """Run the job and take note of all that it tells; Ctrl-C leaves the stream, which cancels the job."""
+    outcome = Outcome()
+    previews = None if preview_dir is None else _PREVIEWS
+    with contextlib.closing(client.stream(content, styles, previews=previews, **options)) as events:
+        for event in events:
+            display.show(event)
+            match event:
+                case JobChanged(job=job):
+                    outcome.job = job
+                case Progressed(progress=progress):
+                    outcome.history.append(progress)
+                case Previewed(sequence=sequence, data=data) if preview_dir is not None:
+                    preview_dir.mkdir(parents=True, exist_ok=True)
+                    (preview_dir / f"{sequence:06d}.jpg").write_bytes(data)
+                case ResultReady(picture=picture):
+                    outcome.picture = picture
+                case _:
+                    pass
+    return outcome
