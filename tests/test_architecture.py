@@ -25,7 +25,7 @@ ROWS = (
     ("documents",),
     ("recipes",),
     ("images", "download"),
-    ("errors",),
+    ("errors", "logs"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.

@@ -1,7 +1,6 @@
 """Connections: to the server that was named, or to a private one that lives as long as the command."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -43,7 +42,6 @@ def private_server(arguments: tuple[str, ...]) -> Iterator[str]:
             stderr=log,
             text=True,
             process_group=0,  # Ctrl-C is ours: the job is cancelled first, then the server is told to stop
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         with process:
             try:
