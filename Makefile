@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # TensorFlow's wheel: `cpu`, or `gpu` for the build with CUDA.
 TENSORFLOW ?= cpu
-PHOTO ?=
+PHOTO ?= demo/photo.png
 STYLE ?= mosaic
 ARGS ?=
 
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(TENSORFLOW)
 PROTOC_READY := $(VENV)/protoc/ready
 
-.PHONY: setup demo test serve check protos bench gallery clean
+.PHONY: setup demo test serve check protos bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,8 +31,17 @@ $(PROTOC_READY): protos/requirements.txt | $(READY)
 	$(VENV)/protoc/bin/python -m pip install --quiet --disable-pip-version-check -r protos/requirements.txt
 	touch $@
 
-demo: $(READY) ## paint PHOTO= in STYLE= through a real server; see demo/
-	$(BIN)/python -m benchmarks.demo --style '$(STYLE)' $(if $(PHOTO),--photo '$(PHOTO)')
+demo: $(READY) $(PHOTO) ## paint PHOTO= in STYLE= through a real server of its own; see demo/
+	@mkdir -p demo
+	$(BIN)/styleserve stylize '$(PHOTO)' --style '$(STYLE)' -o demo/painting.png --preset standard --max-side 256 \
+		--plot demo/loss.png --json > demo/job.json
+	@echo 'picture: demo/painting.png'
+	@echo 'loss: demo/loss.png'
+	@cat demo/job.json
+
+demo/photo.png: | $(READY)
+	@mkdir -p demo
+	$(BIN)/python -c 'from skimage import data, io; io.imsave("$@", data.chelsea())'
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -228,7 +228,7 @@ def watercolour(random: Random) -> Array:
         density = inside * (0.22 + 0.5 * blooms) + 0.55 * rim
         density *= (0.72 + 0.56 * grain) * random.uniform(0.5, 1.15)
         absorbed = 1 - pigments[random.integers(len(pigments))]
-        transmitted *= np.exp(-density[..., np.newaxis] * absorbed * 1.25)
+        transmitted *= np.exp(-density[..., np.newaxis] * absorbed * 0.8)
     texture = shade(gaussian_filter(grain, 0.8), 1.4)[..., np.newaxis]
     return paper * transmitted * (0.4 + 0.6 * texture)
 
