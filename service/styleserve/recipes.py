@@ -190,7 +190,7 @@ _STANDARD = Recipe(
         mean_total_variation=True,
         replicate_edges=True,
     ),
-    adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.99),
+    adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.9),
     pyramid=Pyramid(smallest_side=128, growth=math.sqrt(2), first_share=0.5),
 )
 

@@ -10,11 +10,10 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf import duration_pb2
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from styleserve import images
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from support.rich_errors import details, refused
 from support.service import GREY, png, request, running
 
 SLOWLY = functools.partial(time.sleep, 0.02)
@@ -31,25 +30,6 @@ async def service(tmp_path):
 async def slow_service(tmp_path):
     async with running(tmp_path, SLOWLY, max_running=1, max_queue=2) as service:
         yield service
-
-
-def details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, list]:
-    """The error's ErrorInfo and its other details, as any client finds them."""
-    found = []
-    for packed in rpc_status.from_call(error).details:
-        message = getattr(error_details_pb2, packed.TypeName().rpartition(".")[2])()
-        assert packed.Unpack(message)
-        found.append(message)
-    assert isinstance(found[0], error_details_pb2.ErrorInfo)
-    assert found[0].domain == "styleserve"
-    return found[0], found[1:]
-
-
-async def refused(call) -> tuple[grpc.StatusCode, str, list]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info, others = details(caught.value)
-    return caught.value.code(), info.reason, others
 
 
 async def test_the_picture_comes_back_with_its_job(service):

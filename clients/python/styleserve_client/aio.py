@@ -221,7 +221,7 @@ class AsyncClient:
                 method = getattr(self._stubs[operation.service], operation.method)
                 return await method(operation.request, timeout=operation.timeout_s)
             case flows.Upload():
-                parts = requests.upload_parts(operation.data, operation.sha256)
+                parts = requests.upload_parts(operation.data, operation.num_bytes, operation.sha256)
                 return await transfer.UploadImage(parts, timeout=operation.timeout_s)
             case flows.Download():
                 request = style_transfer_pb2.DownloadImageRequest(image=operation.image, offset=len(operation.received))

@@ -13,7 +13,7 @@ StyleServeError
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -101,12 +101,12 @@ _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 def from_call(error: grpc.RpcError) -> StyleServeError:
     """The exception of a call that ended with an error."""
-    assert isinstance(error, grpc.Call)
-    status = rpc_status.from_call(error)
+    call = cast("grpc.Call", error)  # both of grpc's kinds of error have its methods
+    status = rpc_status.from_call(call)
     if status is not None:
         return from_status(status)
-    code = error.code()
-    return _CLASSES.get(code, ServerError)(error.details() or code.name, code)
+    code = call.code()
+    return _CLASSES.get(code, ServerError)(call.details() or code.name, code)
 
 
 def from_status(status: status_pb2.Status) -> StyleServeError:

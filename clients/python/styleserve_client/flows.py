@@ -16,7 +16,14 @@ import grpc
 
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve_client import requests
-from styleserve_client.errors import CancelledError, RetryLaterError, StyleServeError, UnavailableError, from_status
+from styleserve_client.errors import (
+    CancelledError,
+    InvalidRequestError,
+    RetryLaterError,
+    StyleServeError,
+    UnavailableError,
+    from_status,
+)
 from styleserve_client.events import Event, JobChanged, Previewed, Progressed
 from styleserve_client.picture import Picture
 
@@ -38,9 +45,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Send an image in chunks, and reply with the response."""
+    """Send the header of an image of `num_bytes` and then `data` in chunks, and reply with the response."""
 
     data: bytes
+    num_bytes: int
     sha256: str
     timeout_s: float = _TRANSFER_TIMEOUT_S
 
@@ -71,8 +79,18 @@ def call(service: str, method: str, request: Any, timeout_s: float | None) -> Fl
 
 
 def upload(data: bytes) -> Flow:
-    """Upload an image; returns `images/{sha256}`. Sending it twice stores it once."""
-    response = yield from _retry(Upload(data, hashlib.sha256(data).hexdigest()))
+    """Upload an image; returns `images/{sha256}`. Sending it twice stores it once.
+
+    The header goes first and alone: a server that has the image answers with its name, and one that would refuse it
+    says so, before any chunk is sent.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        response = yield from _retry(Upload(b"", len(data), digest))
+    except InvalidRequestError as error:
+        if all(violation.reason != "TRUNCATED" for violation in error.violations):
+            raise
+        response = yield from _retry(Upload(data, len(data), digest))
     return response.image
 
 

@@ -138,9 +138,9 @@ def preview_options(previews: Previews) -> style_transfer_pb2.PreviewOptions:
     return style_transfer_pb2.PreviewOptions(max_side=previews.max_side, min_interval=_duration(previews.interval_s))
 
 
-def upload_parts(data: bytes, sha256: str) -> Iterator[style_transfer_pb2.UploadImageRequest]:
+def upload_parts(data: bytes, num_bytes: int, sha256: str) -> Iterator[style_transfer_pb2.UploadImageRequest]:
     """An upload's messages: the header, then the chunks."""
-    header = style_transfer_pb2.UploadHeader(size_bytes=len(data), sha256=sha256)
+    header = style_transfer_pb2.UploadHeader(size_bytes=num_bytes, sha256=sha256)
     yield style_transfer_pb2.UploadImageRequest(header=header)
     for begin in range(0, len(data), CHUNK_BYTES):
         yield style_transfer_pb2.UploadImageRequest(chunk=data[begin : begin + CHUNK_BYTES])

@@ -1,0 +1,97 @@
+"""Every error of ours has its status and its details, and no details grow too large."""
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from styleserve import errors
+from styleserve.errors import RequestError, Violation
+from styleserve.rpc.status import CODES, to_message, to_status
+
+EXAMPLES: dict[type[RequestError], RequestError] = {
+    type(example): example
+    for example in (
+        errors.violation("content", "got nothing", "REQUIRED"),
+        errors.StyleNotFoundError("styles/mosiac", ["styles/mosaic"]),
+        errors.JobNotFoundError("jobs/x"),
+        errors.ImageNotFoundError("images/x"),
+        errors.RequestIdReusedError("9a0b"),
+        errors.JobIdTakenError("jobs/x"),
+        errors.QueueFullError(12.5, 64),
+        errors.WarmingUpError(5),
+        errors.DrainingError(10),
+        errors.StyleImageUnavailableError(60, "styles/udnie"),
+        errors.DeadlineUnattainableError(0.1, 2.0),
+        errors.RunTimeoutError(),
+        errors.QueueTimeoutError(),
+        errors.JobCancelledError("jobs/x"),
+        errors.DivergedError(7, "{}"),
+        errors.EngineError(),
+    )
+}
+DETAILS = {
+    "INVALID_REQUEST": error_details_pb2.BadRequest,
+    "STYLE_NOT_FOUND": error_details_pb2.ResourceInfo,
+    "JOB_NOT_FOUND": error_details_pb2.ResourceInfo,
+    "IMAGE_NOT_FOUND": error_details_pb2.ResourceInfo,
+    "REQUEST_ID_REUSED": error_details_pb2.ResourceInfo,
+    "JOB_ID_TAKEN": error_details_pb2.ResourceInfo,
+    "QUEUE_FULL": error_details_pb2.RetryInfo,
+    "WARMING_UP": error_details_pb2.RetryInfo,
+    "DRAINING": error_details_pb2.RetryInfo,
+    "STYLE_IMAGE_UNAVAILABLE": error_details_pb2.RetryInfo,
+}
+
+
+def leaves(kind: type[RequestError]) -> set[type[RequestError]]:
+    children = kind.__subclasses__()
+    return {kind} if not children else set().union(*(leaves(child) for child in children))
+
+
+def test_every_leaf_of_the_tree_has_a_status_and_an_example():
+    assert set(CODES) == leaves(RequestError) == set(EXAMPLES)
+
+
+def test_the_drawn_tree_is_the_tree():
+    for kind, code in CODES.items():
+        line = next(line for line in errors.__doc__.splitlines() if f" {kind.__name__} " in line)
+        assert line.split()[-2:] == [code.name, kind.reason]
+
+
+def test_reasons_are_unique():
+    assert len({kind.reason for kind in CODES}) == len(CODES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=lambda example: example.reason)
+def test_an_error_carries_its_reason_and_the_details_named_for_it(example):
+    message = to_message(example)
+    assert message.code == CODES[type(example)].value[0]
+    assert message.message == str(example)
+    info = error_details_pb2.ErrorInfo()
+    assert message.details[0].Unpack(info)
+    assert (info.reason, info.domain) == (example.reason, "styleserve")
+    expected = DETAILS.get(example.reason)
+    assert [packed.TypeName() for packed in message.details[1:]] == (
+        [expected.DESCRIPTOR.full_name] if expected else []
+    )
+
+
+def test_retrying_is_told_to_machines_too():
+    trailing = dict(to_status(errors.QueueFullError(12.5, 64)).trailing_metadata)
+    assert trailing["grpc-retry-pushback-ms"] == "12500"
+    assert "grpc-retry-pushback-ms" not in dict(to_status(errors.EngineError()).trailing_metadata)
+
+
+def test_a_thousand_violations_stay_below_four_kibibytes_and_say_how_many_are_left_out():
+    many = errors.InvalidRequestError([Violation(f"styles[{i}]" * 50, "wrong " * 200, "BAD") for i in range(1000)])
+    status = to_status(many)
+    assert sum(len(key) + len(value) for key, value in status.trailing_metadata) < 4096
+    bad = error_details_pb2.BadRequest()
+    assert to_message(many).details[1].Unpack(bad)
+    left_out = 1000 - (len(bad.field_violations) - 1)
+    assert str(left_out) in bad.field_violations[-1].description
+
+
+def test_codes_are_those_of_the_service_design():
+    assert CODES[errors.QueueFullError] == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert CODES[errors.DivergedError] == grpc.StatusCode.INTERNAL

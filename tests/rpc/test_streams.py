@@ -1,0 +1,170 @@
+"""StreamProgress: the whole job first and last, previews as wished, watchers that leave and come back."""
+
+import asyncio
+import functools
+import time
+
+import grpc
+import pytest
+from google.protobuf import duration_pb2
+
+from styleserve import images
+from styleserve.jobs import feed
+from styleserve.v1 import job_pb2, style_transfer_pb2
+from support.rich_errors import details
+from support.service import request, running
+
+SLOWLY = functools.partial(time.sleep, 0.02)
+
+
+@pytest.fixture
+async def service(tmp_path):
+    async with running(tmp_path, SLOWLY, max_running=1) as service:
+        yield service
+
+
+def start(iterations: int = 20, **fields: object) -> style_transfer_pb2.StreamProgressRequest:
+    return style_transfer_pb2.StreamProgressRequest(start=request(iterations=iterations, **fields), include_result=True)
+
+
+def watch(name: str, **fields: object) -> style_transfer_pb2.StreamProgressRequest:
+    return style_transfer_pb2.StreamProgressRequest(job=name, include_result=True, **fields)
+
+
+async def read(call) -> list[style_transfer_pb2.StreamProgressResponse]:
+    return [message async for message in call]
+
+
+def kinds(messages: list[style_transfer_pb2.StreamProgressResponse]) -> list[str]:
+    return [message.WhichOneof("event") for message in messages]
+
+
+async def test_a_stream_begins_and_ends_with_the_whole_job_and_grows_in_between(service):
+    messages = await read(service.transfer.StreamProgress(start()))
+    assert kinds(messages)[0] == kinds(messages)[-1] == "job"
+    assert kinds(messages)[-2] == "result"
+    states = [message.job.state for message in messages if message.HasField("job")]
+    assert states == [job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_SUCCEEDED]
+    sequences = [message.sequence for message in messages]
+    assert sequences == sorted(set(sequences))
+    iterations = [message.progress.iteration for message in messages if message.HasField("progress")]
+    assert iterations == sorted(iterations)
+    assert iterations[-1] == 20
+    losses = [message.progress.losses.total for message in messages if message.HasField("progress")]
+    assert losses[-1] < losses[0]
+
+
+async def test_the_result_comes_inline_only_when_asked(service):
+    asked = start(iterations=1)
+    asked.include_result = False
+    messages = await read(service.transfer.StreamProgress(asked))
+    assert "result" not in kinds(messages)
+    assert messages[-1].job.result.size_bytes > 0
+
+
+async def test_previews_have_the_size_and_pace_asked_for_within_the_servers_limits(service):
+    asked = start(iterations=120)
+    asked.preview.CopyFrom(style_transfer_pb2.PreviewOptions(max_side=16, min_interval=duration_pb2.Duration(nanos=1)))
+    begun = time.monotonic()
+    messages = await read(service.transfer.StreamProgress(asked))
+    elapsed_s = time.monotonic() - begun
+    previews = [message.preview for message in messages if message.HasField("preview")]
+    assert 2 <= len(previews) <= elapsed_s / feed.MIN_PREVIEW_INTERVAL_S + 1
+    assert {(preview.width, preview.height) for preview in previews} == {(16, 12)}
+    assert images.sniff(previews[0].inline) == "jpeg"
+
+
+async def test_no_more_previews_come_than_asked_for(service):
+    asked = start(iterations=100)
+    asked.preview.CopyFrom(style_transfer_pb2.PreviewOptions(max_count=1, min_interval=duration_pb2.Duration(nanos=1)))
+    assert kinds(await read(service.transfer.StreamProgress(asked))).count("preview") == 1
+
+
+async def test_previews_are_off_unless_asked(service):
+    assert "preview" not in kinds(await read(service.transfer.StreamProgress(start(iterations=60))))
+
+
+async def test_a_watcher_can_attach_to_a_running_job_and_leave_without_harm(service):
+    detached = await service.transfer.Stylize(request(iterations=40, detached=True))
+    call = service.transfer.StreamProgress(watch(detached.job.name))
+    seen = [await call.read() for _ in range(4)]
+    assert seen[0].HasField("job")
+    call.cancel()
+    messages = await read(service.transfer.StreamProgress(watch(detached.job.name, after_sequence=seen[-1].sequence)))
+    assert messages[0].HasField("job")
+    assert messages[0].sequence > seen[-1].sequence
+    assert messages[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_an_ended_job_is_told_whole_with_its_result(service):
+    response = await service.transfer.Stylize(request())
+    messages = await read(service.transfer.StreamProgress(watch(response.job.name)))
+    assert kinds(messages) == ["job", "result", "job"]
+    assert messages[1].result.inline == response.result.inline
+    assert messages[-1].job == response.job
+
+
+async def test_who_saw_the_last_event_is_told_nothing_more(service):
+    response = await service.transfer.Stylize(request())
+    messages = await read(service.transfer.StreamProgress(watch(response.job.name)))
+    again = watch(response.job.name, after_sequence=messages[-1].sequence)
+    assert await read(service.transfer.StreamProgress(again)) == []
+
+
+async def test_a_failed_job_is_data_and_the_stream_ends_well(service):
+    made = start(
+        iterations=5000,
+        run_timeout=duration_pb2.Duration(nanos=300_000_000),
+        deadline_policy=style_transfer_pb2.DEADLINE_POLICY_FAIL,
+    )
+    call = service.transfer.StreamProgress(made)
+    messages = await read(call)
+    assert await call.code() == grpc.StatusCode.OK
+    assert messages[-1].job.state == job_pb2.JOB_STATE_FAILED
+    assert messages[-1].job.error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+async def test_the_last_watcher_leaving_cancels_the_job_it_started(service):
+    call = service.transfer.StreamProgress(start(iterations=5000, job_id="watched"))
+    for _ in range(4):
+        await call.read()
+    call.cancel()
+    job = await service.wait_for("jobs/watched", job_pb2.JOB_STATE_CANCELLED, job_pb2.JOB_STATE_SUCCEEDED)
+    assert job.state == job_pb2.JOB_STATE_CANCELLED
+
+
+async def test_a_vanished_client_cancels_its_job_and_the_server_goes_on(service):
+    async with grpc.aio.insecure_channel(service.address) as channel:
+        other = type(service)(service.server, service.address, channel)
+        call = other.transfer.StreamProgress(start(iterations=5000, job_id="vanished"))
+        await call.read()
+    job = await service.wait_for("jobs/vanished", job_pb2.JOB_STATE_CANCELLED, job_pb2.JOB_STATE_SUCCEEDED)
+    assert job.state == job_pb2.JOB_STATE_CANCELLED
+    assert (await service.transfer.Stylize(request(iterations=1))).result.inline
+
+
+async def test_places_in_the_queue_are_told_as_they_change(service):
+    first = await service.transfer.Stylize(request(iterations=30, detached=True))
+    second = await service.transfer.Stylize(request(iterations=1, detached=True))
+    third = service.transfer.StreamProgress(start(iterations=1))
+    messages = await read(third)
+    positions = [message.job.queue_position for message in messages if message.HasField("job")]
+    assert positions == [2, 1, 0, 0]
+    assert first.job.name != second.job.name
+
+
+async def test_nothing_to_watch_and_unknown_jobs_are_errors_of_the_stream(service):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read(service.transfer.StreamProgress(style_transfer_pb2.StreamProgressRequest()))
+    assert details(caught.value)[0].reason == "INVALID_REQUEST"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read(service.transfer.StreamProgress(watch("jobs/unknown")))
+    assert details(caught.value)[0].reason == "JOB_NOT_FOUND"
+
+
+async def test_two_watchers_see_the_same_end(service):
+    detached = await service.transfer.Stylize(request(iterations=30, detached=True))
+    streams = [read(service.transfer.StreamProgress(watch(detached.job.name))) for _ in range(2)]
+    first, second = await asyncio.gather(*streams)
+    assert first[-1] == second[-1]
+    assert first[-2].result.inline == second[-2].result.inline
