@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # Two targets: `docker build --target cpu .` and `docker build --target gpu .`
-# Every command below is also run, in a clean folder, by docs/check-dockerfile.sh.
+# Every command below is also run, in a clean folder, by docs/check_dockerfile.py.
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build

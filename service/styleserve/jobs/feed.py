@@ -101,7 +101,8 @@ class Feed:
         self._latest["preview"] = self._tell("preview", thumbnail)
 
     def tell_result(self, result: StoredImage) -> None:
-        """The picture is there; the state's last change follows."""
+        """The picture is there; the state's last change follows. Who comes after it finds a place before it free."""
+        self._sequence += 1
         self._latest["result"] = self._tell("result", result)
 
     def close(self) -> None:
@@ -172,10 +173,10 @@ class Feed:
         if newest is None or self._sequence <= cursor:
             return None
         result = self._latest.get("result")
-        sequence = self._sequence
-        if result is not None and cursor < result.sequence:
-            sequence = result.sequence - 1
-        return _Told(max(sequence, cursor), "state", newest.content)
+        if result is None or cursor >= result.sequence:
+            return _Told(self._sequence, "state", newest.content)
+        place_before = result.sequence - 1
+        return _Told(place_before, "state", newest.content) if cursor < place_before else result
 
     def _next(self, cursor: int, frames: "_Frames") -> _Told | None:
         """The oldest event after `cursor` that the watcher wants and may have now."""

@@ -1,0 +1,232 @@
+"""The command line: against a server, with a private one, and what it says when something is wrong."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from styleserve import images
+from styleserve.cli.main import cli
+from styleserve.cli.plot import plot_losses
+from styleserve.v1 import job_pb2
+from support.service import GREY, png, running
+
+STYLESERVE = [sys.executable, "-m", "styleserve"]
+SOURCES = os.pathsep.join(path for path in sys.path if path)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": SOURCES, "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+
+
+@pytest.fixture
+async def run(tmp_path, monkeypatch):
+    """Runs a command against a server with the toy engine, off the event loop; returns click's result."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(png(0.2))
+    async with running(tmp_path) as service:
+        monkeypatch.setenv("STYLESERVE_SERVER", service.address)
+
+        async def run(*arguments: str):
+            return await asyncio.to_thread(CliRunner().invoke, cli, list(arguments))
+
+        yield run
+
+
+async def test_a_picture_is_painted_plotted_and_told_as_json(run):
+    result = await run(
+        *("stylize", "photo.png", "--style", "plain-grey", "-o", "out.jpg", "--preset", "classic", "--iterations", "5"),
+        *("--plot", "loss.png", "--json", "--seed", "3"),
+    )
+    assert result.exit_code == 0, result.output
+    job = json.loads(result.stdout)
+    assert job["state"] == "JOB_STATE_SUCCEEDED"
+    assert job["progress"]["total_iterations"] == 5
+    assert "queue_position" not in job
+    assert images.sniff(Path("out.jpg").read_bytes()) == "jpeg"
+    assert Image.open("loss.png").size[0] > 500
+
+
+async def test_files_are_styles_too_and_weights_go_with_them(run):
+    Path("white.png").write_bytes(png(1.0))
+    arguments = ["stylize", "photo.png", "--style", "white.png", "--weight", "3", "--style", GREY, "--weight", "1"]
+    result = await run(*arguments, "-o", "out.png", "--preset", "classic", "--optimizer", "lbfgsb")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == "out.png"
+    assert images.decode(Path("out.png").read_bytes(), images.ImageLimits()).pixels.mean() == pytest.approx(
+        0.9, abs=0.01
+    )
+
+
+async def test_previews_are_kept(run, tmp_path):
+    arguments = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "2500"]
+    result = await run(*arguments, "--preview-dir", "previews")
+    assert result.exit_code == 0, result.output
+    assert all(images.sniff(path.read_bytes()) == "jpeg" for path in (tmp_path / "previews").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--style", "mosiac", "-o", "out.png"], "styles/mosaic"),
+        (["--style", "mosaic", "-o", "out.tiff"], "ends in .png"),
+        (["--style", "mosaic", "-o", "out.png", "--weight", "1", "--weight", "2"], "1 --style and 2 --weight"),
+        (
+            ["--style", "mosaic", "-o", "out.png", "--iterations", "-5"],
+            "recipe.iterations: got -5; allowed: 0 to 10000",
+        ),
+        (["--style", "mosaic", "-o", "out.png", "--preset", "best"], "classic"),
+        (["--style", "mosaic", "-o", "out.png", "--server", "127.0.0.1:9"], "styleserve serve"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_a_sentence(run, monkeypatch, arguments, message):
+    from styleserve_client import flows
+
+    monkeypatch.setattr(flows, "MAX_ATTEMPTS", 1)
+    result = await run("stylize", "photo.png", *arguments)
+    assert result.exit_code != 0
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+async def test_styles_are_listed_shown_and_checked(run, tmp_path):
+    listed = await run("styles", "list", "--json")
+    assert GREY in [style["name"] for style in json.loads(listed.stdout)]
+    assert "mosaic\tMosaic" in (await run("styles", "list")).stdout
+    assert json.loads((await run("styles", "show", "mosaic", "--json")).stdout)["license"] == "Apache-2.0"
+    assert "public-domain" in (await run("styles", "show", "udnie")).stdout
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.yaml").write_text("titel: A\nimage: none.png\n")
+    checked = await run("styles", "check", "broken")
+    assert checked.exit_code == 1
+    for word in ("a.yaml", "did you mean 'title'", "none.png", "0 styles are sound"):
+        assert word in checked.output
+    assert json.loads((await run("styles", "check", "styles", "--json")).stdout)["problems"] == []
+
+
+async def test_jobs_are_listed_got_watched_and_cancelled(run):
+    await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "3")
+    (job,) = json.loads((await run("jobs", "list", "--json")).stdout)
+    assert job["name"] in (await run("jobs", "list", "--state", "succeeded")).stdout
+    assert (await run("jobs", "list", "--state", "failed")).stdout == ""
+    assert "allowed: queued, running" in (await run("jobs", "list", "--state", "lost")).output
+    for command in ("get", "watch", "cancel"):
+        assert json.loads((await run("jobs", command, job["name"], "--json")).stdout)["name"] == job["name"]
+    assert "3 of 3" in (await run("jobs", "get", job["name"])).stdout
+    assert "there is no job" in (await run("jobs", "get", "nobody")).output
+
+
+async def test_a_server_tells_about_itself_and_its_health(run):
+    assert json.loads((await run("info", "--json")).stdout)["weights_trained"] is True
+    assert "toy@sha256" in (await run("info")).stdout
+    healthy = await run("info", "--health")
+    assert (healthy.exit_code, healthy.stdout.strip()) == (0, "SERVING")
+    assert (await run("info", "--health", "--server", "127.0.0.1:9")).exit_code == 1
+
+
+def test_the_plot_has_a_line_for_each_term_and_a_mark_for_each_scale(tmp_path):
+    history = [
+        job_pb2.Progress(
+            iteration=n, width=8 * (1 + n // 5), height=8, losses=job_pb2.Losses(total=10 - n, style=10 - n)
+        )
+        for n in range(10)
+    ]
+    plot_losses(history, tmp_path / "plot.png")
+    assert Image.open(tmp_path / "plot.png").size[0] > 500
+
+
+def test_help_shows_the_defaults():
+    text = CliRunner().invoke(cli, ["serve", "--help"]).output
+    for word in ("--listen HOST:PORT", "127.0.0.1:50051", "STYLESERVE_MAX_QUEUE", "default: 64", "text|json"):
+        assert word in text
+
+
+def test_bad_settings_are_refused_before_anything_starts(tmp_path):
+    (tmp_path / "config.yaml").write_text("max_quue: 3\n")
+    for arguments, message in (
+        (["--config", str(tmp_path / "config.yaml")], "did you mean 'max_queue'"),
+        (["--listen", "nowhere"], "HOST:PORT"),
+        (["--styles", str(tmp_path / "none")], "a folder that is there"),
+        (["--precision", "float8"], "'auto', 'float32', 'bfloat16'"),
+    ):
+        result = CliRunner().invoke(cli, ["serve", *arguments])
+        assert result.exit_code != 0
+        assert message in result.output
+
+
+def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_path):
+    """The whole program once: VGG19 on random filters, settings from flag, environment and file, JSON log, SIGTERM."""
+    (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
+    (tmp_path / "config.yaml").write_text("max_queue: 7\nmax_side: 64\nlog_format: json\n")
+    variables = environment(
+        STYLESERVE_MAX_SIDE="48", STYLESERVE_DATA_DIR=str(tmp_path / "data"), STYLESERVE_WEIGHTS="untrained"
+    )
+    command = [*STYLESERVE, "serve", "--listen", "127.0.0.1:0", "--config", str(tmp_path / "config.yaml")]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=variables)
+    try:
+        address = server.stdout.readline().strip().removeprefix("listening on ")
+        paint = ["stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "2", "--server", address]
+        painted = subprocess.run(
+            [*STYLESERVE, *paint], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+        )
+        assert painted.returncode == 0, painted.stderr
+        assert "UNTRAINED WEIGHTS" in painted.stderr
+        info = [*STYLESERVE, "info", "--json", "--server", address]
+        told = json.loads(subprocess.run(info, env=variables, capture_output=True, text=True, check=True).stdout)
+        assert (told["max_queue"], told["max_output_side"]) == (7, 48)
+        assert "weights_trained" not in told
+        assert told["weights"].startswith("untrained@sha256:")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    lines = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
+    messages = [json.loads(line)["message"] for line in lines]
+    assert any("UNTRAINED WEIGHTS" in message for message in messages)
+    assert any("draining" in message for message in messages)
+    assert images.read_metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
+
+
+def test_a_private_server_that_cannot_start_says_why_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "photo.png").write_bytes(png(0.2))
+    (tmp_path / "weights.h5").write_bytes(b"half a file")
+    paint = ["stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--weights", "weights.h5"]
+    done = subprocess.run(
+        [*STYLESERVE, *paint], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "expected VGG19's 16 convolutions" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_cancels_the_job_on_the_server(tmp_path):
+    from support.toy_server import serve_in_process
+
+    (tmp_path / "photo.png").write_bytes(png(0.2))
+    with serve_in_process(tmp_path) as address:
+        paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "9999", "--server", address]
+        process = subprocess.Popen([*STYLESERVE, *paint], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE)
+        from styleserve_client import Client
+
+        with Client(address) as client:
+            deadline = time.monotonic() + 20
+            while not any(job.state == job_pb2.JOB_STATE_RUNNING for job in client.jobs()):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 1
+            while not all(job.state == job_pb2.JOB_STATE_CANCELLED for job in client.jobs()):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        process.stderr.close()

@@ -1,0 +1,113 @@
+"""The feed: states are never lost, progress is conflated, silence is broken."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from styleserve.errors import DrainingError
+from styleserve.evaluation import Losses
+from styleserve.events import Progress
+from styleserve.jobs.feed import Feed, PreviewWish, Update
+from styleserve.jobs.status import JobStatus, StoredImage
+
+
+def status(state: str) -> JobStatus:
+    return JobStatus(name="jobs/a", state=state, create_time=0.0, labels=())
+
+
+def progress(iteration: int) -> Progress:
+    return Progress(iteration, 10, iteration, Losses(1.0, 0.0, 1.0, 0.0), 8, 8, 1.0, 1.0)
+
+
+async def read(feed: Feed, **options: object) -> list[Update]:
+    return [update async for update in feed.watch(**options)]
+
+
+def told(updates: list[Update]) -> list[object]:
+    return [
+        update.content.state
+        if update.kind in ("state", "position")
+        else getattr(update.content, "iteration", update.kind)
+        for update in updates
+    ]
+
+
+async def test_a_slow_watcher_misses_progress_but_no_state():
+    feed = Feed()
+    feed.tell_state(status("queued"))
+    watching = feed.watch()
+    assert (await anext(watching)).content.state == "queued"
+    feed.tell_state(status("running"))
+    for iteration in range(5):
+        feed.tell_progress(progress(iteration))
+    feed.tell_state(status("failed"))
+    feed.close()
+    rest = [update async for update in watching]
+    assert told(rest) == ["running", 4, "failed"]
+    assert [update.sequence for update in rest] == [2, 7, 8]
+
+
+async def test_who_comes_late_gets_the_whole_job_first():
+    feed = Feed()
+    feed.tell_state(status("running"))
+    feed.tell_progress(progress(3))
+    feed.tell_result(StoredImage("0" * 64, "image/png", 1, 1, 1))
+    feed.tell_state(status("succeeded"))
+    feed.close()
+    for after, expected in ((0, [3, 4, 5]), (2, [3, 4, 5]), (3, [4, 5]), (4, [5]), (5, [])):
+        updates = await read(feed, after_sequence=after)
+        assert [update.sequence for update in updates] == expected
+    assert told(await read(feed)) == ["succeeded", "result", "succeeded"]
+
+
+async def test_silence_is_broken_by_the_last_progress_under_its_own_sequence():
+    feed = Feed()
+    feed.tell_state(status("running"))
+    watching = feed.watch(idle_s=0.02)
+    await anext(watching)
+    feed.tell_progress(progress(1))
+    first, again = await anext(watching), await anext(watching)
+    assert first == again
+    await watching.aclose()
+
+
+async def test_silence_before_any_progress_is_broken_by_the_whole_job():
+    feed = Feed()
+    feed.tell_state(status("queued"))
+    watching = feed.watch(idle_s=0.02)
+    assert (await anext(watching)) == (await anext(watching))
+    await watching.aclose()
+
+
+async def test_a_preview_is_encoded_once_a_size_for_all_watchers(monkeypatch):
+    from styleserve.jobs import feed as module
+
+    sizes = []
+    original = module.images.encode_preview
+    monkeypatch.setattr(
+        module.images, "encode_preview", lambda pixels, side: sizes.append(side) or original(pixels, side)
+    )
+    feed = Feed()
+    feed.tell_state(status("running"))
+    watchers = [feed.watch(wish=PreviewWish(max_side=side)) for side in (16, 16, 32)]
+    for watcher in watchers:
+        await anext(watcher)
+    feed.tell_preview(np.zeros((64, 64, 3), np.uint8))
+    previews = await asyncio.gather(*(anext(watcher) for watcher in watchers))
+    assert [preview.content.width for preview in previews] == [16, 16, 32]
+    assert sorted(sizes) == [16, 32]
+    for watcher in watchers:
+        await watcher.aclose()
+
+
+async def test_an_interruption_ends_every_watch():
+    feed = Feed()
+    feed.tell_state(status("running"))
+    watching = asyncio.ensure_future(read(feed))
+    waiting = asyncio.ensure_future(feed.ended())
+    await asyncio.sleep(0)
+    feed.interrupt(DrainingError(1))
+    for task in (watching, waiting):
+        with pytest.raises(DrainingError):
+            await task

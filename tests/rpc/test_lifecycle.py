@@ -1,0 +1,152 @@
+"""The server's life: warming up, losing its engine, draining, stopping; nothing that can be finished is lost."""
+
+import asyncio
+import functools
+import os
+import signal
+import time
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from styleserve import logs
+from styleserve.catalog.packs import load_catalog
+from styleserve.config import Config
+from styleserve.errors import ConfigurationError, WeightsError
+from styleserve.rpc.server import Server
+from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
+from styleserve.workers.process import ProcessWorker
+from styleserve.workers.thread import ThreadWorker
+from support.rich_errors import refused
+from support.service import request, running
+from support.toy import ToyEngineFactory
+
+SLOWLY = functools.partial(time.sleep, 0.02)
+ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+
+
+def build_late(report):
+    time.sleep(0.5)
+    return ToyEngineFactory()(report)
+
+
+def refuse_to_build(report):
+    raise WeightsError("the weights are not to be had")
+
+
+def config(folder, **settings) -> Config:
+    return Config(listen="127.0.0.1:0", data_dir=folder / "data", cache_dir=folder / "cache", **settings)
+
+
+async def test_until_the_engine_is_warm_jobs_are_refused_and_health_says_so(tmp_path):
+    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(build_late))
+    async with grpc.aio.insecure_channel(await server.start()) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        stub = style_transfer_pb2_grpc.StyleTransferServiceStub(channel)
+        code, reason, others = await refused(stub.Stylize(request()))
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "WARMING_UP")
+        assert others[0].retry_delay.ToMilliseconds() > 0
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+    await server.stop()
+
+
+async def test_what_the_operator_must_mend_ends_the_server_with_its_words(tmp_path):
+    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(refuse_to_build))
+    await server.start()
+    with pytest.raises(WeightsError, match="the weights are not to be had"):
+        await asyncio.wait_for(server.serve_until_stopped(), 10)
+
+
+async def test_a_port_that_is_taken_is_refused(tmp_path):
+    async with running(tmp_path) as service:
+        second = Server(
+            Config(listen=service.address, data_dir=tmp_path / "b", cache_dir=tmp_path / "c"),
+            load_catalog([]),
+            ThreadWorker(ToyEngineFactory()),
+        )
+        with pytest.raises(ConfigurationError, match="no other program has"):
+            await second.start()
+        await second.stop()
+
+
+async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        job = (await service.transfer.Stylize(request(iterations=30, detached=True))).job
+        await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING)
+        os.kill(worker.pid, signal.SIGKILL)
+        ended = await service.wait_for(job.name, *ENDED)
+        assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
+        assert ended.progress.iteration == 30
+
+
+async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(functools.partial(os._exit, 3)), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        job = (await service.transfer.Stylize(request(detached=True))).job
+        ended = await service.wait_for(job.name, *ENDED)
+        assert ended.state == job_pb2.JOB_STATE_FAILED
+        assert ended.error.details[0].TypeName() == "google.rpc.ErrorInfo"
+        assert "fault is ours" in ended.error.message
+
+
+async def test_draining_refuses_new_jobs_lets_running_ones_end_and_says_not_serving(tmp_path):
+    async with running(tmp_path, SLOWLY) as service:
+        waiting = asyncio.ensure_future(service.transfer.Stylize(request(iterations=40)))
+        await asyncio.sleep(0.2)
+        draining = asyncio.create_task(service.server.drain())
+        await asyncio.sleep(0.3)
+        health = health_pb2_grpc.HealthStub(service.channel)
+        response = await health.Check(health_pb2.HealthCheckRequest())
+        assert response.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        code, reason, _ = await refused(service.transfer.Stylize(request()))
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert (await waiting).job.state == job_pb2.JOB_STATE_SUCCEEDED
+        await draining
+
+
+async def test_watchers_of_what_cannot_end_in_time_are_sent_to_come_back(tmp_path):
+    async with running(tmp_path, SLOWLY, drain_s=0.3) as service:
+        detached = await service.transfer.Stylize(request(iterations=5000, detached=True))
+        call = service.transfer.StreamProgress(style_transfer_pb2.StreamProgressRequest(job=detached.job.name))
+
+        async def read() -> None:
+            async for _ in call:
+                pass
+
+        reading = asyncio.ensure_future(refused(read()))
+        await asyncio.sleep(0.1)
+        await service.server.drain()
+        code, reason, _ = await reading
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+async def test_a_signal_drains_and_stops(tmp_path):
+    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(ToyEngineFactory()))
+    await server.start()
+    serving = asyncio.create_task(server.serve_until_stopped())
+    await asyncio.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 10)
+
+
+async def test_ended_jobs_and_their_images_are_forgotten_in_time(tmp_path):
+    async with running(tmp_path, retention_s=1.0) as service:
+        name = (await service.transfer.Stylize(request())).job.name
+        assert list((tmp_path / "data" / "images").iterdir())
+        await asyncio.sleep(3.2)
+        code, reason, _ = await refused(service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name=name)))
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
+        assert not list((tmp_path / "data" / "images").iterdir())
+
+
+async def test_an_unknown_exception_is_told_by_an_incident_and_never_by_its_text(tmp_path, monkeypatch):
+    async with running(tmp_path) as service:
+        monkeypatch.setattr(service.server._jobs, "find", lambda name: 1 / 0)
+        code, reason, others = await refused(service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name="jobs/x")))
+        assert (code, reason) == (grpc.StatusCode.INTERNAL, "ENGINE_ERROR")
+        assert others[0].request_id
+        assert "division" not in str(others)
