@@ -22,7 +22,7 @@ ROWS = (
     ("events",),
     ("evaluation",),
     ("config",),
-    ("documents",),
+    ("documents", "colors"),
     ("recipes",),
     ("images", "download"),
     ("errors", "logs"),

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from styleserve.errors import ConfigurationError
-from styleserve.recipes import nearest
+from styleserve.errors import ConfigurationError, nearest
 
 
 def read_mapping(path: Path) -> dict[str, object]:

@@ -32,6 +32,7 @@ error can travel between processes; its text is made from them, says what was go
 quotes an unknown exception.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,3 +314,8 @@ class CatalogError(ConfigurationError):
 
 class WeightsError(ConfigurationError):
     """Network weights that cannot be fetched or are not what they should be."""
+
+
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Up to three of `known` that look like `name`, the most alike first; for the hints of errors."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -32,9 +32,6 @@ _METADATA_KEY = "styleserve"
 _COMMENT_PREFIX = b"ASCII\0\0\0"
 _WHITE = 1.0
 
-#: RGB to Y, the luminance, and I and Q, the colour, of NTSC 1953; rows are Y, I, Q.
-_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
@@ -171,31 +168,6 @@ def noise(height: int, width: int, seed: int) -> Pixels:
     return np.random.default_rng(seed).random((height, width, 3), dtype=np.float32)
 
 
-def match_colors(pixels: Pixels, reference: Pixels) -> Pixels:
-    """Give `pixels` the colour mean and covariance of `reference`, clipped to [0, 1].
-
-    x' = A (x - mu_x) + mu_r with A = S_r^(1/2) S_x^(-1/2), S the covariances of RGB (Gatys et al. 2016, "Preserving
-    color in neural artistic style transfer", eq. 4 and 7, the symmetric roots).
-    """
-    mean, root = _mean_and_root(pixels)
-    reference_mean, reference_root = _mean_and_root(reference)
-    transform = reference_root @ np.linalg.inv(root)
-    matched = (pixels.reshape(-1, 3) - mean) @ transform.T + reference_mean
-    return np.asarray(np.clip(matched, 0, 1), np.float32).reshape(pixels.shape)
-
-
-def transfer_luminance(pixels: Pixels, colours: Pixels) -> Pixels:
-    """The luminance Y of `pixels` with the I and Q of `colours`, both [H, W, 3], clipped to [0, 1].
-
-    Gatys et al. 2016, "Preserving color in neural artistic style transfer", section 3. Departs from the paper: there
-    the transfer itself runs on luminance; here the picture is made in colour and its luminance is taken.
-    """
-    luminance = (pixels @ _YIQ.T)[..., :1]
-    chrominance = (colours @ _YIQ.T)[..., 1:]
-    merged = np.concatenate([luminance, chrominance], axis=-1) @ np.linalg.inv(_YIQ).T
-    return np.asarray(np.clip(merged, 0, 1), np.float32)
-
-
 def sniff(data: bytes) -> ImageFormat | None:
     """The codec by the first bytes; None when it is none that we read."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -303,10 +275,3 @@ def _comment_exif(comment: str | None) -> Image.Exif:
     if comment is not None:
         exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: _COMMENT_PREFIX + comment.encode("ascii")}
     return exif
-
-
-def _mean_and_root(pixels: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean colour and the symmetric square root of the covariance, which is kept off zero for plain images."""
-    colours = pixels.reshape(-1, 3).astype(np.float64)
-    values, vectors = np.linalg.eigh(np.cov(colours, rowvar=False) + 1e-6 * np.eye(3))
-    return colours.mean(axis=0), vectors @ np.diag(np.sqrt(values)) @ vectors.T

@@ -5,7 +5,6 @@ whatever a style or a request leaves unset comes from it: recipe = preset < styl
 """
 
 import dataclasses
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
-from styleserve.errors import Violation
+from styleserve.errors import Violation, nearest
 
 OptimizerName: TypeAlias = Literal["adam", "lbfgsb"]
 CanvasInit: TypeAlias = Literal["content", "noise"]
@@ -274,11 +273,6 @@ def plan_scales(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
         Scale(round(height * side / longest), round(width * side / longest), iterations)
         for side, iterations in zip(sides, [first, *rest], strict=True)
     )
-
-
-def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """Up to three of `known` that look like `name`, the most alike first."""
-    return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
 def _pyramid_sides(pyramid: Pyramid, end: int) -> list[int]:

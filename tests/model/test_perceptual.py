@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from styleserve import images
+from styleserve.engine.engine import Engine
+from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import StyleImage
+from styleserve.events import EngineEvent, Finished
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import TAPS
+from styleserve.optimizers.adam import Adam
 from styleserve.recipes import PRESETS, RecipeChanges, resolve
 from support.network import REAL_WEIGHTS, make_evaluator, needs_weights
 
@@ -164,3 +168,18 @@ def test_bfloat16_is_near_float32_and_stays_off_for_line_searches(tmp_path):
     assert rough.losses.total == pytest.approx(fine.losses.total, rel=0.02)
     cosine = np.sum(rough.gradient * fine.gradient) / (np.linalg.norm(rough.gradient) * np.linalg.norm(fine.gradient))
     assert cosine > 0.98
+
+
+def test_the_same_job_gives_the_same_pixels_to_the_bit(tmp_path):
+    pictures = []
+    for folder in ("a", "b"):
+        evaluator = make_evaluator(TargetStore(tmp_path / folder))
+        events: list[EngineEvent] = []
+        engine = Engine(evaluator, {"adam": Adam(evaluator)}, events.append)
+        recipe = dataclasses.replace(PRESETS["standard"], iterations=6)
+        engine.accept(JobSpecification("a", smooth(1, 200, 150), (style(2),), recipe))
+        while engine.step():
+            pass
+        assert isinstance(events[-1], Finished)
+        pictures.append(events[-1].pixels)
+    np.testing.assert_array_equal(*pictures)

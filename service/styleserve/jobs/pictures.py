@@ -6,7 +6,7 @@ Both decode and encode images, so they are called off the event loop.
 import hashlib
 import importlib.metadata
 
-from styleserve import images
+from styleserve import colors, images
 from styleserve.catalog.style_images import StyleImages
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
@@ -41,7 +41,7 @@ class Pictures:
         """Finish the engine's picture, encode it with its provenance, and store it."""
         content = self._content(submission)
         if submission.recipe.color == "content_luminance":
-            pixels = images.transfer_luminance(pixels, content.pixels)
+            pixels = colors.transfer_luminance(pixels, content.pixels)
         output = submission.output
         encoded = images.encode(
             Picture(pixels, content.alpha),
@@ -75,7 +75,7 @@ class Pictures:
         if submission.recipe.color != "content_matched":
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, is_catalogued=chosen.style is not None)
         style = images.decode(data, self._limits)
-        matched = images.encode(Picture(images.match_colors(style.pixels, content)), "png").data
+        matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 
 
