@@ -27,7 +27,7 @@ from styleserve.evaluation import Evaluation, Pixels
 from styleserve.model.perceptual import PerceptualObjective
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgsb import HISTORY, RELATIVE_GAIN, PointEvaluator, Vector
-from styleserve.recipes import PRESETS
+from styleserve.presets import PRESETS
 
 CLASSIC = PRESETS["classic"]
 

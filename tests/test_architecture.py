@@ -23,6 +23,7 @@ ROWS = (
     ("evaluation",),
     ("config",),
     ("documents", "colors"),
+    ("presets",),
     ("recipes",),
     ("images", "download"),
     ("errors", "logs"),

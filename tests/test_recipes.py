@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from styleserve.recipes import PRESETS, RecipeChanges, check, plan_scales, resolve
+from styleserve.presets import PRESETS, check, resolve
+from styleserve.recipes import RecipeChanges, plan_scales
 
 
 def test_a_request_overrides_a_style_which_overrides_the_preset():

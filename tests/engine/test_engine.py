@@ -22,7 +22,8 @@ from styleserve.events import (
 )
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgsb import Lbfgsb
-from styleserve.recipes import PRESETS, Recipe, RecipeChanges, resolve
+from styleserve.presets import PRESETS, resolve
+from styleserve.recipes import Recipe, RecipeChanges
 from support.toy import ToyEvaluator, plain_image, plain_style
 
 

@@ -14,7 +14,8 @@ from styleserve.events import EngineEvent, Finished
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import TAPS
 from styleserve.optimizers.adam import Adam
-from styleserve.recipes import PRESETS, RecipeChanges, resolve
+from styleserve.presets import PRESETS, resolve
+from styleserve.recipes import RecipeChanges
 from support.network import REAL_WEIGHTS, make_evaluator, needs_weights
 
 SIDE = 48

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from styleserve.optimizers.adam import Adam, AdamRun
-from styleserve.recipes import PRESETS, AdamSettings, Recipe
+from styleserve.presets import PRESETS
+from styleserve.recipes import AdamSettings, Recipe
 from support.toy import ToyEvaluator, ToyObjective, plain_image
 
 RANDOM = np.random.default_rng(5)

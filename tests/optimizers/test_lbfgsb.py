@@ -7,7 +7,7 @@ import scipy.optimize
 
 from styleserve.evaluation import Evaluation, Losses
 from styleserve.optimizers.lbfgsb import HISTORY, RELATIVE_GAIN, Lbfgsb, PointEvaluator
-from styleserve.recipes import PRESETS
+from styleserve.presets import PRESETS
 
 SHAPE = (3, 4, 3)
 TARGET = np.random.default_rng(3).random(SHAPE)

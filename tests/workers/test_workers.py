@@ -15,7 +15,8 @@ import pytest
 from styleserve.engine.specification import Cancel, JobSpecification
 from styleserve.errors import WeightsError
 from styleserve.events import Cancelled, EngineEvent, Finished, Lost, Progressed, Ready, Started
-from styleserve.recipes import RecipeChanges, resolve
+from styleserve.presets import resolve
+from styleserve.recipes import RecipeChanges
 from styleserve.workers import Worker
 from styleserve.workers.process import ProcessWorker as PlainProcessWorker
 from styleserve.workers.thread import ThreadWorker

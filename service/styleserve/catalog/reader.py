@@ -19,7 +19,8 @@ from styleserve import images
 from styleserve.catalog.style import ImageReference, Style
 from styleserve.documents import read_mapping, unknown_keys
 from styleserve.errors import ConfigurationError, InvalidImageError
-from styleserve.recipes import RecipeChanges, check
+from styleserve.presets import check
+from styleserve.recipes import RecipeChanges
 
 ID_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")

@@ -13,7 +13,8 @@ from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json
 from styleserve.cli.plot import plot_losses
 from styleserve.config import PRECISIONS
-from styleserve.recipes import OPTIMIZERS, PRESETS
+from styleserve.presets import PRESETS
+from styleserve.recipes import OPTIMIZERS
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, JobChanged, Picture, Previewed, Previews, Progressed, ResultReady, Style
 from styleserve_client.flows import raise_for

@@ -14,7 +14,8 @@ from styleserve.model.calibration import natural_image
 from styleserve.model.targets import MAX_STYLE_SIDE, Grams, TargetCache, TargetKey, TargetStore, blend, style_size
 from styleserve.model.vgg import TAPS, Tap, Vgg19
 from styleserve.model.weights import Weights
-from styleserve.recipes import DEFAULT_PRESET, PRESETS, LossDesign, Recipe, plan_scales
+from styleserve.presets import DEFAULT_PRESET, PRESETS
+from styleserve.recipes import LossDesign, Recipe, plan_scales
 
 Tensor: TypeAlias = tf.Tensor
 Precision: TypeAlias = Literal["float32", "bfloat16"]

@@ -29,7 +29,8 @@ from styleserve.images import DEFAULT_QUALITY, ImageLimits
 from styleserve.jobs.feed import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
-from styleserve.recipes import MIN_SIDE, RecipeChanges, check, resolve
+from styleserve.presets import check, resolve
+from styleserve.recipes import MIN_SIDE, RecipeChanges
 from styleserve.rpc.enums import CANVAS_INITS, COLOR_MODES, FORMATS, OPTIMIZERS
 from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
 

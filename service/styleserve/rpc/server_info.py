@@ -8,7 +8,7 @@ import grpc
 from styleserve.config import Config
 from styleserve.images import ImageLimits
 from styleserve.jobs.jobs import Jobs
-from styleserve.recipes import PRESETS
+from styleserve.presets import PRESETS
 from styleserve.rpc import responses
 from styleserve.v1 import recipe_pb2, server_info_pb2, server_info_pb2_grpc
 

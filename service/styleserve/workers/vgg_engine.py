@@ -15,7 +15,7 @@ from styleserve.engine.engine import Engine
 from styleserve.evaluation import Evaluator, Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.optimizers import AnyOptimizer
-from styleserve.recipes import DEFAULT_PRESET, PRESETS
+from styleserve.presets import DEFAULT_PRESET, PRESETS
 from styleserve.workers.loop import Report
 
 logger = logging.getLogger(__name__)

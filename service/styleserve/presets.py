@@ -1,0 +1,167 @@
+"""Presets: the named recipes, and how preset, style and request combine into one.
+
+The same code validates the recipe of a request and that of a style's YAML file. A preset is a complete recipe;
+whatever a style or a request leaves unset comes from it: recipe = preset < style < request.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from styleserve.errors import Violation, nearest
+from styleserve.recipes import (
+    CANVAS_INITS,
+    COLOR_MODES,
+    MAX_ITERATIONS,
+    OPTIMIZERS,
+    AdamSettings,
+    LossDesign,
+    Pyramid,
+    Recipe,
+    RecipeChanges,
+)
+
+DEFAULT_PRESET = "standard"
+MAX_WEIGHT = 1e9
+MAX_SEED = 2**63 - 1
+
+_STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
+
+_CLASSIC = Recipe(
+    preset="classic",
+    optimizer="adam",
+    iterations=500,
+    content_weight=1000.0,
+    style_weight=0.1,
+    total_variation_weight=30.0,
+    init="content",
+    color="style",
+    seed=0,
+    strength=None,
+    loss=LossDesign(
+        distance="mean_square",
+        content_layers=(("block5_conv2", 1.0),),
+        style_layers=tuple((name, 1 / 5) for name in _STYLE_LAYERS),
+        rescaled=False,
+        mean_total_variation=False,
+        replicate_edges=False,
+    ),
+    adam=AdamSettings(learning_rate=0.02, beta_1=0.99, beta_2=0.999, epsilon=0.1, average_decay=0.0),
+    pyramid=None,
+)
+
+_PAPER = dataclasses.replace(
+    _CLASSIC,
+    preset="paper",
+    optimizer="lbfgsb",
+    iterations=300,
+    content_weight=1.0,
+    style_weight=3e7,
+    total_variation_weight=0.0,
+    loss=LossDesign(
+        distance="sum_square",
+        content_layers=(("block4_conv2", 1.0),),
+        style_layers=tuple((name, 1 / 5) for name in _STYLE_LAYERS),
+        rescaled=True,
+        mean_total_variation=False,
+        replicate_edges=False,
+    ),
+)
+
+_STANDARD = Recipe(
+    preset="standard",
+    optimizer="adam",
+    iterations=300,
+    content_weight=0.015,
+    style_weight=1.0,
+    total_variation_weight=2.0,
+    init="content",
+    color="style",
+    seed=0,
+    strength=None,
+    loss=LossDesign(
+        distance="normalized",
+        content_layers=(("block4_conv2", 1.0),),
+        style_layers=tuple((name, 4.0**rank / 341) for name, rank in zip(_STYLE_LAYERS, range(4, -1, -1), strict=True)),
+        rescaled=True,
+        mean_total_variation=True,
+        replicate_edges=True,
+    ),
+    adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.9),
+    pyramid=Pyramid(smallest_side=128, growth=math.sqrt(2), first_share=0.5),
+)
+
+PRESETS: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.preset: recipe
+        for recipe in (
+            _CLASSIC,
+            _PAPER,
+            dataclasses.replace(_STANDARD, preset="draft", iterations=100),
+            _STANDARD,
+            dataclasses.replace(_STANDARD, preset="fine", iterations=1000),
+        )
+    }
+)
+
+
+def check(changes: RecipeChanges, field: str = "recipe", max_iterations: int = MAX_ITERATIONS) -> list[Violation]:
+    """List everything wrong with `changes`; `field` is where they stand in the request or the file."""
+    violations = [
+        *_check_choice(f"{field}.preset", changes.preset, tuple(PRESETS)),
+        *_check_choice(f"{field}.optimizer", changes.optimizer, OPTIMIZERS),
+        *_check_choice(f"{field}.init", changes.init, CANVAS_INITS),
+        *_check_choice(f"{field}.color", changes.color, COLOR_MODES),
+        *_check_range(f"{field}.iterations", changes.iterations, 0, max_iterations),
+        *_check_range(f"{field}.seed", changes.seed, 0, MAX_SEED),
+        *_check_range(f"{field}.strength", changes.strength, 0, 1),
+        *_check_range(f"{field}.weights.content", changes.content_weight, 0, MAX_WEIGHT),
+        *_check_range(f"{field}.weights.style", changes.style_weight, 0, MAX_WEIGHT),
+        *_check_range(f"{field}.weights.total_variation", changes.total_variation_weight, 0, MAX_WEIGHT),
+    ]
+    if changes.strength is not None and (changes.content_weight is not None or changes.style_weight is not None):
+        violations.append(
+            Violation(
+                f"{field}.strength",
+                "strength sets the balance of content and style, and so do weights.content and weights.style; set "
+                "either strength or those weights",
+                "CONFLICT",
+            )
+        )
+    return violations
+
+
+def resolve(style: RecipeChanges, request: RecipeChanges) -> Recipe:
+    """Combine preset < style < request, all checked before.
+
+    A `strength` s in (0, 1] sets the balance on top of the preset: the content's weight is multiplied by (1 - s) / s,
+    so that 1/2 is the preset's own balance and 1 leaves the style alone. A `strength` of 0 is the content itself.
+    """
+    recipe = PRESETS[request.preset or style.preset or DEFAULT_PRESET]
+    if request.strength is not None:
+        style = dataclasses.replace(style, content_weight=None, style_weight=None)
+    elif request.content_weight is not None or request.style_weight is not None:
+        style = dataclasses.replace(style, strength=None)
+    for changes in (style, request):
+        values = {name: getattr(changes, name) for name in RecipeChanges.__slots__ if name != "preset"}
+        recipe = dataclasses.replace(recipe, **{name: value for name, value in values.items() if value is not None})
+    if recipe.strength:
+        balance = (1 - recipe.strength) / recipe.strength
+        recipe = dataclasses.replace(recipe, content_weight=recipe.content_weight * balance)
+    if recipe.strength == 0:
+        recipe = dataclasses.replace(recipe, iterations=0, init="content", pyramid=None)
+    return recipe
+
+
+def _check_choice(field: str, value: str | None, allowed: Sequence[str]) -> list[Violation]:
+    if value is None or value in allowed:
+        return []
+    hint = f"; did you mean {near[0]!r}?" if (near := nearest(value, allowed)) else ""
+    return [Violation(field, f"got {value!r}; allowed: {', '.join(allowed)}{hint}", "UNKNOWN_VALUE")]
+
+
+def _check_range(field: str, value: float | None, low: float, high: float) -> list[Violation]:
+    if value is None or low <= value <= high:
+        return []
+    return [Violation(field, f"got {value}; allowed: {low:g} to {high:g}", "OUT_OF_RANGE")]
