@@ -108,6 +108,19 @@ def test_the_first_frame_of_an_animation_is_taken():
     assert_colour(images.decode(animation, LIMITS).pixels, RED)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_measuring_finds_the_size_that_decoding_makes(orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encoded(two_halves(), "JPEG", exif=exif)
+    assert images.measure(data, LIMITS) == images.decode(data, LIMITS).pixels.shape[:2]
+
+
+def test_measuring_refuses_what_decoding_refuses():
+    with pytest.raises(InvalidImageError, match="truncated"):
+        images.measure(encoded(photograph(), "JPEG")[:-900], LIMITS)
+
+
 def test_an_icc_profile_is_converted_to_srgb():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"TEMP").replace(b"bXYZ", b"rXYZ").replace(b"TEMP", b"bXYZ")

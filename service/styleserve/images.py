@@ -31,6 +31,8 @@ PREVIEW_QUALITY = 80
 _METADATA_KEY = "styleserve"
 _COMMENT_PREFIX = b"ASCII\0\0\0"
 _WHITE = 1.0
+#: EXIF orientations that exchange rows and columns.
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,17 @@ def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Pic
         raise _truncated(error) from None
     opacity = None if alpha is None else _to_float(alpha)
     return Picture(_to_float(colours), None if opacity is None or bool((opacity == 1).all()) else opacity)
+
+
+def measure(data: bytes, limits: ImageLimits) -> tuple[int, int]:
+    """Height and width of an image once it is upright; decoded whole, so what `decode` refuses is refused here."""
+    image = _open(data, limits)
+    try:
+        image.load()
+        is_on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+    except Exception as error:
+        raise _truncated(error) from None
+    return (image.width, image.height) if is_on_its_side else (image.height, image.width)
 
 
 def encode(
@@ -150,11 +163,6 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         for channel in range(3)
     ]
     return np.asarray(np.clip(np.stack(channels, axis=-1), 0, 1), np.float32)
-
-
-def resize_alpha(alpha: Pixels, height: int, width: int) -> Pixels:
-    """Resize alpha, [H, W], as `resize` does colours."""
-    return resize(np.repeat(alpha[..., np.newaxis], 3, axis=-1), height, width)[..., 0]
 
 
 def fit(pixels: Pixels, max_side: int) -> Pixels:

@@ -229,6 +229,14 @@ async def test_errors_are_the_clients_own_and_carry_reason_and_details(client):
         await client.stylize(CONTENT, GREY, job_id="taken", preset="classic", iterations=1)
 
 
+async def test_a_style_whose_image_cannot_be_fetched_is_told_at_once(client, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(UnavailableError) as caught:
+        await client.stylize(CONTENT, "far-away", **QUICK)
+    assert caught.value.reason == "STYLE_IMAGE_UNAVAILABLE"
+    assert "--style-images" in str(caught.value)
+
+
 async def test_a_full_queue_is_waited_for_within_the_time_given(slow):
     for _ in range(2):
         await slow.submit(CONTENT, GREY, preset="classic", iterations=30)

@@ -87,3 +87,9 @@ def test_a_blend_is_the_weighted_mean_of_each_layer():
 )
 def test_a_style_image_is_sized_within_what_the_network_can_take(size, side, expected):
     assert style_size(*size, side) == expected
+
+
+def test_a_disk_that_takes_nothing_is_told_and_does_no_harm(tmp_path, caplog):
+    (tmp_path / "targets").write_text("a file in the way")
+    TargetStore(tmp_path / "targets").write(KEY, GRAMS)
+    assert "cannot be kept" in caplog.text

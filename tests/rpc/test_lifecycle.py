@@ -72,6 +72,12 @@ async def test_a_port_that_is_taken_is_refused(tmp_path):
         await second.stop()
 
 
+async def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "data").write_text("a file in the way")
+    with pytest.raises(ConfigurationError, match="data_dir: got"):
+        Server(config(tmp_path), load_catalog([]), ThreadWorker(ToyEngineFactory()))
+
+
 async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
     worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
     async with running(tmp_path, worker=worker) as service:

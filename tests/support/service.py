@@ -63,6 +63,9 @@ async def running(
     styles.mkdir(exist_ok=True)
     (styles / "grey.png").write_bytes(png(0.6, 20, 20))
     (styles / "plain-grey.yaml").write_text("title: Grey\nimage: grey.png\n")
+    (styles / "far-away.yaml").write_text(
+        f"title: Far away\nimage: {{url: 'http://127.0.0.1:9/far.png', sha256: '{'0' * 64}'}}\n"
+    )
     config = Config(
         **{
             "listen": "127.0.0.1:0",

@@ -207,8 +207,13 @@ def _retry(operation: Operation) -> Flow:
 
 
 def _delay(error: StyleServeError, attempt: int) -> float | None:
-    """Seconds until the next attempt: what the server said, else twice as long each time; None to give up."""
+    """Seconds until the next attempt: what the server said, else twice as long each time; None to give up.
+
+    A wait longer than half a minute is for the caller to decide upon.
+    """
     if not isinstance(error, RetryLaterError) or attempt + 1 >= MAX_ATTEMPTS:
+        return None
+    if (error.retry_after_s or 0.0) > _LONGEST_DELAY_S:
         return None
     if error.retry_after_s is None and not isinstance(error, UnavailableError):
         return None

@@ -71,6 +71,7 @@ class Dispatcher:
         self._unprepared: list[StyleImage] = []
         self._num_starts = 0
         self._restart_s = _FIRST_RESTART_S
+        self._restart: asyncio.TimerHandle | None = None
         self.prepared: set[str] = set()
         self.engine: EngineInfo | None = None
 
@@ -87,6 +88,8 @@ class Dispatcher:
     async def stop(self) -> None:
         """End the worker, with whatever it still does."""
         self._num_starts += 1
+        if self._restart is not None:
+            self._restart.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -196,7 +199,7 @@ class Dispatcher:
         self._handed_over.clear()
         for job in jobs:
             self._take_back(job)
-        asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
+        self._restart = asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
         self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)
 
     def _take_back(self, job: Job) -> None:

@@ -15,6 +15,7 @@ from styleserve.images import ImageLimits, Picture
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
+from styleserve.model.targets import MAX_STYLE_SIDE
 
 
 class Pictures:
@@ -65,16 +66,17 @@ class Pictures:
 
     def _content(self, submission: Submission) -> Picture:
         """The content at the size of the result."""
-        picture = images.decode(self._image_store.read(submission.content_digest), self._limits)
-        height, width = submission.output.height, submission.output.width
-        alpha = None if picture.alpha is None else images.resize_alpha(picture.alpha, height, width)
-        return Picture(images.resize(picture.pixels, height, width), alpha)
+        output = submission.output
+        data = self._image_store.read(submission.content_digest)
+        picture = images.decode(data, self._limits, fit_side=max(output.height, output.width))
+        assert picture.pixels.shape[:2] == (output.height, output.width)
+        return picture
 
     def _style(self, chosen: ChosenStyle, submission: Submission, content: Pixels) -> StyleImage:
         data = self.style_image(chosen)
         if submission.recipe.color != "content_matched":
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, is_catalogued=chosen.style is not None)
-        style = images.decode(data, self._limits)
+        style = images.decode(data, self._limits, fit_side=MAX_STYLE_SIDE)
         matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 

@@ -76,13 +76,16 @@ class TargetStore:
             return tuple(_unfold(triangles[f"arr_{index}"]) for index in range(len(key.layers)))
 
     def write(self, key: TargetKey, grams: Grams) -> None:
-        """Keep the targets."""
+        """Keep the targets; a disk that takes none costs time later and no job now."""
         payload = BytesIO()
         np.savez(payload, *(_fold(gram) for gram in grams))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            file.write(hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
-        os.replace(file.name, self._path(key))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
+            os.replace(file.name, self._path(key))
+        except OSError as error:
+            logger.warning("targets cannot be kept in %s: %s", self._folder, error.strerror)
 
     def _path(self, key: TargetKey) -> Path:
         return self._folder / f"{key.digest}.grams"

@@ -74,13 +74,15 @@ class RequestReader:
     max_side: int
     max_iterations: int
 
-    def read(self, request: style_transfer_pb2.StylizeRequest, remaining_s: float | None) -> Submission:
+    def read(
+        self, request: style_transfer_pb2.StylizeRequest, request_fingerprint: str, remaining_s: float | None
+    ) -> Submission:
         """The submission, its images stored; `remaining_s` is what the call's own deadline leaves.
 
         Raises InvalidRequestError with every violation, else StyleNotFoundError or ImageNotFoundError, else
         StyleImageUnavailableError.
         """
-        return _Reading(self, request).submission(remaining_s)
+        return _Reading(self, request).submission(request_fingerprint, remaining_s)
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class _Reading:
     not_found: list[NotFoundError] = field(default_factory=list)
     own_images: list[bytes] = field(default_factory=list)
 
-    def submission(self, remaining_s: float | None) -> Submission:
+    def submission(self, request_fingerprint: str, remaining_s: float | None) -> Submission:
         request = self.request
         self._check_scalars()
         content_digest, output = self._content_and_output()
@@ -113,7 +115,7 @@ class _Reading:
             styles=_with_shares(styles),
             recipe=resolve(_settings(styles[0].style), changes),
             output=output,
-            fingerprint=fingerprint(request),
+            fingerprint=request_fingerprint,
             request_id=request.request_id,
             job_id=request.job_id,
             is_cancelled_when_orphaned=is_cancelled_when_orphaned,
@@ -205,11 +207,10 @@ class _Reading:
 
     def _decoded_size(self, data: bytes, field_path: str) -> tuple[int, int] | None:
         try:
-            height, width, _ = images.decode(data, self.reader.limits).pixels.shape
+            return images.measure(data, self.reader.limits)
         except InvalidImageError as error:
             self._complain(field_path, error.description, error.reason)
             return None
-        return height, width
 
     def _styles(self) -> list[ChosenStyle]:
         given = self.request.styles

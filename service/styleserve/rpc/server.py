@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -61,7 +62,7 @@ class Server:
 
     def __init__(self, config: Config, catalog: Catalog, worker: Worker) -> None:
         limits = ImageLimits()
-        image_store = ImageStore(config.data_dir / "images")
+        image_store = _open_image_store(config.data_dir)
         self._config = config
         self._catalog = catalog
         self._style_images = StyleImages(config.cache_dir, config.style_images)
@@ -149,6 +150,15 @@ class Server:
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error
         self._stopping.set()
+
+
+def _open_image_store(data_dir: Path) -> ImageStore:
+    try:
+        return ImageStore(data_dir / "images")
+    except OSError as error:
+        raise ConfigurationError(
+            f"data_dir: got {str(data_dir)!r}, {error.strerror}; allowed: a folder that can be made and written to"
+        ) from None
 
 
 def _add_reflection(server: grpc.aio.Server) -> None:

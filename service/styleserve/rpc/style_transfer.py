@@ -132,11 +132,12 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
 
     async def _admit(self, request: style_transfer_pb2.StylizeRequest, context: Context) -> Job:
         """Join the job of the same request, or read the request and start one."""
-        job = self._jobs.joined(request.request_id, fingerprint(request))
+        same = await asyncio.to_thread(fingerprint, request)
+        job = self._jobs.joined(request.request_id, same)
         if job is not None:
             return job
         self._jobs.check_open()
-        submission = await asyncio.to_thread(self._reader.read, request, context.time_remaining())
+        submission = await asyncio.to_thread(self._reader.read, request, same, context.time_remaining())
         return self._jobs.submit(submission)
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
