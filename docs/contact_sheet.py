@@ -16,7 +16,7 @@ from styleserve_client import Client, Picture
 DOCS = Path(__file__).resolve().parent
 COLUMNS = 2
 SIDE, SWATCH, GAP, CAPTION = 256, 128, 12, 26
-HERO, HERO_SIDE = "impasto", 512
+HERO, HERO_SIDE = "ink-wash", 451
 
 
 def main() -> None:
