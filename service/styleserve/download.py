@@ -55,6 +55,7 @@ def fetch(source: Source, folder: Path) -> Path:
 def _download(url: str, output_file: str, caller: pooch.Pooch | None) -> None:
     """Pooch's downloader, behind an attempt to connect that is bounded as a whole."""
     _require_reachable(url)
+    logger.info("fetching %s", url)
     show_progress = sys.stderr.isatty()
     pooch.HTTPDownloader(progressbar=show_progress, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))(
         url, output_file, caller

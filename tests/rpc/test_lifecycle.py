@@ -83,7 +83,12 @@ async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
     async with running(tmp_path, worker=worker) as service:
         job = (await service.transfer.Stylize(request(iterations=30, detached=True))).job
         await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING)
+        watch = health_pb2_grpc.HealthStub(service.channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         os.kill(worker.pid, signal.SIGKILL)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
         ended = await service.wait_for(job.name, *ENDED)
         assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
         assert ended.progress.iteration == 30

@@ -13,8 +13,10 @@ from google.protobuf import duration_pb2
 
 from styleserve import images
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import details, refused
 from support.service import GREY, png, request, running
+from support.toy import ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
@@ -281,7 +283,20 @@ async def test_a_made_up_page_token_is_refused(service, token):
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
-async def test_an_engine_that_diverges_says_so_and_the_server_lives_on(tmp_path):
+async def test_a_loss_that_is_no_number_ends_its_job_as_diverged_and_the_server_lives_on(tmp_path):
+    async with running(tmp_path, worker=ThreadWorker(ToyEngineFactory(diverging_colour=1.0))) as service:
+        bad = request(iterations=5)
+        bad.styles[0].CopyFrom(recipe_pb2.StyleInput(image=image_pb2.ImageSource(inline=png(1.0))))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.transfer.Stylize(bad)
+        info, _ = details(caught.value)
+        assert (caught.value.code(), info.reason) == (grpc.StatusCode.INTERNAL, "DIVERGED")
+        assert info.metadata["iteration"] == "0"
+        assert json.loads(info.metadata["recipe"])["iterations"] == 5
+        assert (await service.transfer.Stylize(request())).result.inline
+
+
+async def test_a_fault_of_the_engine_is_told_without_its_words(tmp_path):
     def break_down() -> None:
         raise RuntimeError("secret words")
 

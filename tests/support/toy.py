@@ -44,14 +44,20 @@ class ToyObjective:
 
 @dataclass
 class ToyEvaluator:
-    """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it."""
+    """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it.
+
+    Styles whose blend is all `diverging_colour` have losses that are no numbers.
+    """
 
     before_step: Callable[[], None] = lambda: None
+    diverging_colour: float | None = None
     batches: list[int] = field(default_factory=list)
 
     def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> ToyObjective:
         colours = [images.decode(style.data, images.ImageLimits()).pixels.mean(axis=(0, 1)) for style in styles]
         blend = sum(style.weight * colour for style, colour in zip(styles, colours, strict=True))
+        if self.diverging_colour is not None and np.allclose(blend, self.diverging_colour):
+            blend = np.nan
         return ToyObjective(np.broadcast_to(np.float32(blend), content.shape).copy())
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
@@ -92,12 +98,13 @@ class ToyEngineFactory:
     """Builds an engine with the toy evaluator and both optimizers; picklable, so a process can build it too."""
 
     before_step: Callable[[], None] = lambda: None
+    diverging_colour: float | None = None
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.adam import Adam
         from styleserve.optimizers.lbfgsb import Lbfgsb
 
-        evaluator = ToyEvaluator(self.before_step)
+        evaluator = ToyEvaluator(self.before_step, self.diverging_colour)
         return Engine(evaluator, {"adam": Adam(evaluator), "lbfgsb": Lbfgsb(evaluator)}, report), TOY_INFO
 
 
