@@ -1,0 +1,111 @@
+"""What the client does step by step, driven by hand: no server, no waiting."""
+
+import grpc
+import pytest
+
+from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve_client import CancelledError, RetryLaterError, UnavailableError, flows, requests
+from styleserve_client.flows import Call, Download, Sleep, Upload
+
+CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
+CANCELLED = CancelledError("cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
+DONE = style_transfer_pb2.StylizeResponse(
+    result=image_pb2.ImageResult(inline=b"picture"), job=job_pb2.Job(name="jobs/a")
+)
+
+
+def later(seconds: float | None) -> RetryLaterError:
+    error = RetryLaterError("full", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+    error.retry_after_s = seconds
+    return error
+
+
+@pytest.fixture
+def request_made():
+    return requests.build(b"content", "mosaic", {})
+
+
+def finish(flow, reply) -> object:
+    with pytest.raises(StopIteration) as end:
+        flow.send(reply)
+    return end.value.value
+
+
+def test_a_lost_connection_is_tried_again_with_the_same_request(request_made):
+    request_id = request_made.request_id
+    flow = flows.stylize(request_made, None)
+    assert isinstance(next(flow), Call)
+    assert isinstance(flow.throw(CUT_OFF), Sleep)
+    again = flow.send(None)
+    assert again.request.request_id == request_id
+    assert finish(flow, DONE).data == b"picture"
+
+
+def test_a_job_that_was_cancelled_because_the_connection_broke_is_made_anew(request_made):
+    request_id = request_made.request_id
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    flow.throw(CUT_OFF)
+    flow.send(None)
+    again = flow.throw(CANCELLED)
+    assert isinstance(again, Call)
+    assert again.request.request_id != request_id
+    with pytest.raises(CancelledError):
+        flow.throw(CANCELLED)
+
+
+def test_a_job_that_somebody_cancelled_is_not_made_anew(request_made):
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    with pytest.raises(CancelledError):
+        flow.throw(CANCELLED)
+
+
+def test_the_server_says_how_long_to_wait_and_a_long_wait_is_the_callers(request_made):
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    assert 7 <= flow.throw(later(7)).seconds <= 8.4
+    flow.send(None)
+    with pytest.raises(RetryLaterError):
+        flow.throw(later(60))
+
+
+def test_no_wait_goes_beyond_the_timeout(request_made):
+    flow = flows.stylize(request_made, timeout_s=5)
+    next(flow)
+    with pytest.raises(RetryLaterError):
+        flow.throw(later(7))
+
+
+def test_trying_again_ends_sometime(request_made):
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    for _ in range(flows.MAX_ATTEMPTS - 1):
+        assert isinstance(flow.throw(CUT_OFF), Sleep)
+        flow.send(None)
+    with pytest.raises(UnavailableError):
+        flow.throw(CUT_OFF)
+
+
+def test_a_download_goes_on_where_it_broke():
+    flow = flows.download("images/a")
+    operation = next(flow)
+    assert isinstance(operation, Download)
+    operation.received.extend(b"half")
+    flow.throw(CUT_OFF)
+    again = flow.send(None)
+    assert len(again.received) == 4
+    again.received.extend(b" and half")
+    assert finish(flow, None) == b"half and half"
+
+
+def test_only_large_images_are_uploaded_and_the_header_goes_first():
+    large = bytes(requests.MAX_INLINE_BYTES + 1)
+    made = requests.build(large, b"small", {})
+    flow = flows.send_large_images(made)
+    header = next(flow)
+    assert isinstance(header, Upload)
+    assert (header.data, header.num_bytes) == (b"", len(large))
+    finish(flow, style_transfer_pb2.UploadImageResponse(image="images/a"))
+    assert made.content.image == "images/a"
+    assert made.styles[0].image.inline == b"small"
