@@ -1,6 +1,6 @@
 """StyleServe: paintings out of photographs, as a service. The journey of a request:
 
-1. `rpc` receives a StylizeRequest; `rpc.convert` decodes and validates all of it at once.
+1. `rpc` receives a StylizeRequest; `rpc.requests` decodes and validates all of it at once.
 2. `jobs` admits it: joins a request ID, bounds the queue, stores the images, answers.
 3. When the engine has room, the job's specification goes to the process that `workers` keeps.
 4. There `engine` admits it: the evaluator computes the targets, the optimizer takes the first canvas.

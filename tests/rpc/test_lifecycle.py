@@ -87,11 +87,15 @@ async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         os.kill(worker.pid, signal.SIGKILL)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        meanwhile = (await service.transfer.Stylize(request(iterations=30, detached=True))).job
+        waiting = await service.wait_for(job.name, job_pb2.JOB_STATE_QUEUED)
+        assert (waiting.queue_position, meanwhile.queue_position) == (1, 2)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         watch.cancel()
-        ended = await service.wait_for(job.name, *ENDED)
-        assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
-        assert ended.progress.iteration == 30
+        for name in (job.name, meanwhile.name):
+            ended = await service.wait_for(name, *ENDED)
+            assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
+            assert ended.progress.iteration == 30
 
 
 async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
@@ -133,6 +137,15 @@ async def test_watchers_of_what_cannot_end_in_time_are_sent_to_come_back(tmp_pat
         await service.server.drain()
         code, reason, _ = await reading
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+async def test_an_open_health_watch_does_not_hold_the_end_up(tmp_path):
+    async with running(tmp_path) as service:
+        watch = health_pb2_grpc.HealthStub(service.channel).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        begun = time.monotonic()
+        await service.server.stop()
+        assert time.monotonic() - begun < 0.8
 
 
 async def test_a_signal_drains_and_stops(tmp_path):

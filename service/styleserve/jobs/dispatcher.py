@@ -70,6 +70,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unprepared: list[StyleImage] = []
         self._num_starts = 0
+        self._is_alive = False
         self._restart_s = _FIRST_RESTART_S
         self._restart: asyncio.TimerHandle | None = None
         self.prepared: set[str] = set()
@@ -180,6 +181,7 @@ class Dispatcher:
     def _welcome(self, info: EngineInfo) -> None:
         logger.info("an engine is ready: %s", info)
         self.engine = info
+        self._is_alive = True
         self._restart_s = _FIRST_RESTART_S
         for style in self._unprepared:
             if style.key not in self.prepared:
@@ -189,6 +191,7 @@ class Dispatcher:
 
     def _replace(self, lost: Lost) -> None:
         """Take the lost engine's jobs back and start another, each time a little later."""
+        self._is_alive = False
         self._tell_alive(False)
         if lost.error is not None:
             self._tell_broken(lost.error)
@@ -213,7 +216,7 @@ class Dispatcher:
             self._queue.push(job)
 
     def _fill(self) -> None:
-        while self.engine is not None and len(self._in_engine) < self._max_running and self._queue:
+        while self._is_alive and len(self._in_engine) < self._max_running and self._queue:
             job = self._queue.pop()
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))

@@ -41,14 +41,15 @@ class Job:
         return self._status.has_ended
 
     def wait_at(self, position: int) -> None:
-        """It stands at `position` of the queue, from 1."""
-        if position != self._status.queue_position:
-            is_first_word = self._status.queue_position == 0
-            self._status = replace(self._status, queue_position=position)
-            if is_first_word:
-                self.feed.tell_state(self._status)
-            else:
-                self.feed.tell_position(self._status)
+        """It stands at `position` of the queue, from 1; one that its engine lost waits again."""
+        before = self._status
+        if position == before.queue_position:
+            return
+        self._status = replace(before, state="queued", queue_position=position)
+        if before.queue_position == 0:
+            self.feed.tell_state(self._status)
+        else:
+            self.feed.tell_position(self._status)
 
     def start(self) -> None:
         """An engine takes it up; after a lost engine, again."""

@@ -22,6 +22,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._services = ("", *services)
         self._is_alive = False
         self._is_draining = False
+        self._is_closed = False
         self._changed = asyncio.Event()
 
     @property
@@ -37,6 +38,11 @@ class Health(health_pb2_grpc.HealthServicer):
     def drain(self) -> None:
         """The server is about to stop."""
         self._is_draining = True
+        self._tell()
+
+    def close(self) -> None:
+        """End every watch, so that stopping waits for none."""
+        self._is_closed = True
         self._tell()
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
@@ -61,7 +67,7 @@ class Health(health_pb2_grpc.HealthServicer):
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """The state of one service, now and at every change."""
         last = None
-        while True:
+        while not self._is_closed:
             changed = self._changed
             status = self._status(request.service)
             if status != last:

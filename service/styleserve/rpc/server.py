@@ -143,6 +143,7 @@ class Server:
 
     async def stop(self) -> None:
         """End every call and the engine."""
+        self._health.close()
         await self._server.stop(_GRACE_S)
         await self._jobs.stop()
         logger.info("stopped")
