@@ -1,5 +1,6 @@
 """`styleserve styles`: the catalogue of a server, and a check of a folder before a server reads it."""
 
+import json
 from pathlib import Path
 
 import click
@@ -58,8 +59,6 @@ def check_styles(folder: Path, as_json: bool) -> None:
     """Check a folder of styles; every problem is reported, and the exit status is 1 when there is one."""
     reading = check_folder(folder)
     if as_json:
-        import json
-
         found = {"styles": [style.name for style in reading.styles], "problems": list(reading.problems)}
         click.echo(json.dumps(found))
     else:
