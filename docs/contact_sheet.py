@@ -1,6 +1,8 @@
 """Paints one photograph in every style whose image is at hand: docs/catalogue.jpg and docs/painting.jpg.
 
-python docs/contact_sheet.py [--weights WEIGHTS] [--preset standard]
+    python docs/contact_sheet.py [--weights WEIGHTS] [--preset standard] [--style-images DIR]
+
+The style's own image stands beside the painting where the project drew it.
 """
 
 import argparse
@@ -11,11 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 from styleserve.cli.connection import private_server
-from styleserve_client import Client, Picture
+from styleserve_client import Client
 
 DOCS = Path(__file__).resolve().parent
 COLUMNS = 2
 SIDE, SWATCH, GAP, CAPTION = 256, 128, 12, 26
+OURS = "StyleServe"
 HERO, HERO_SIDE = "ink-wash", 451
 
 
@@ -24,26 +27,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="auto", help="as of `styleserve serve` (default: auto)")
     parser.add_argument("--preset", default="standard", help="the recipe (default: standard)")
+    parser.add_argument("--style-images", help="as of `styleserve serve`: where the paintings' images are")
     arguments = parser.parse_args()
+    flags = ["--weights", arguments.weights]
+    if arguments.style_images:
+        flags += ["--style-images", arguments.style_images]
     photograph = Image.fromarray(data.chelsea())
-    with private_server(("--weights", arguments.weights)) as address, Client(address) as client:
+    with private_server(tuple(flags)) as address, Client(address) as client:
         cells = []
         for style in client.styles():
             thumbnail = client.style(style.name).thumbnail.inline
             if thumbnail:
                 picture = client.stylize(photograph, style.name, preset=arguments.preset, max_side=SIDE)
-                cells.append(_cell(style.title, Image.open(io.BytesIO(thumbnail)), picture))
+                is_ours = style.artist == OURS
+                title = style.title if is_ours else f"{style.artist}: {style.title}"
+                swatch = Image.open(io.BytesIO(thumbnail)) if is_ours else None
+                cells.append(_cell(title, swatch, picture.to_pil()))
         hero = client.stylize(photograph, HERO, preset=arguments.preset, max_side=HERO_SIDE, image_format="jpeg")
     hero.save(DOCS / "painting.jpg")
     _sheet(cells).save(DOCS / "catalogue.jpg", quality=88, optimize=True)
 
 
-def _cell(title: str, swatch: Image.Image, picture: Picture) -> Image.Image:
-    """The style's name, its image, and the photograph painted in it."""
-    painted = picture.to_pil()
+def _cell(title: str, swatch: Image.Image | None, painted: Image.Image) -> Image.Image:
+    """The style's name, its image if it may be shown, and the photograph painted in it."""
     cell = Image.new("RGB", (SWATCH + GAP + painted.width, CAPTION + painted.height), "white")
     ImageDraw.Draw(cell).text((0, 4), title, fill="black", font=ImageFont.load_default(16))
-    cell.paste(swatch.resize((SWATCH, SWATCH)), (0, CAPTION))
+    if swatch is not None:
+        cell.paste(swatch.resize((SWATCH, SWATCH)), (0, CAPTION))
     cell.paste(painted, (SWATCH + GAP, CAPTION))
     return cell
 
