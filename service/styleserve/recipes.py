@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 OptimizerName: TypeAlias = Literal["adam", "lbfgsb"]
 CanvasInit: TypeAlias = Literal["content", "noise"]
 ColorMode: TypeAlias = Literal["style", "content_luminance", "content_matched"]
-FeatureDistance: TypeAlias = Literal["mean_square", "sum_square", "normalized"]
+FeatureDistance: TypeAlias = Literal["mean_square", "sum_square", "normalized", "relative"]
 
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 CANVAS_INITS: tuple[CanvasInit, ...] = get_args(CanvasInit)
@@ -29,6 +29,7 @@ class LossDesign:
     - `mean_square`: mean((F - P)^2) and mean((G/M - A/M)^2), M = H_l W_l positions.
     - `sum_square`: 1/2 sum (F - P)^2 and 1/(4 N^2 M^2) sum (G - A)^2, N = C_l filters (Gatys et al. 2016, eq. 1 and 4).
     - `normalized`: sum d^2 / (sum |d| + 1e-8) with d = F - P and d = G/M - A/M, whose gradient has an L1 norm near 1.
+    - `relative`: |F - P| / |P| and |G - A| / |A|, Frobenius norms: a share, which means the same in every layer.
 
     Layers are pairs of a name and a weight. `rescaled` divides each layer's activations by their mean over natural
     images. `mean_total_variation` takes the mean over neighbours, which means the same at every size, in the place

@@ -1,6 +1,7 @@
 """Each loss against the same equation written again in NumPy float64, and each gradient against finite differences."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,9 +23,34 @@ def numpy_gram(features: np.ndarray) -> np.ndarray:
     return np.einsum("ki,kj->ij", flat, flat)
 
 
-def test_the_gram_matrix_is_the_mean_product_of_filters_over_positions():
-    expected = [numpy_gram(features) / 35 for features in FEATURES]
-    np.testing.assert_allclose(losses.gram(tf.constant(FEATURES, tf.float32)), expected, rtol=1e-5)
+def content_loss(features: tf.Tensor, distance: str) -> tf.Tensor:
+    target = tf.constant(TARGET_FEATURES, tf.float32)
+    return losses.content(losses.difference_sums(features, target), tf.size(features[0]), distance)
+
+
+def style_loss(features: tf.Tensor, distance: str) -> tf.Tensor:
+    return losses.style(losses.gram_sum(features) / 35, tf.constant(TARGET_GRAMS, tf.float32), distance)
+
+
+def variation_loss(canvases: tf.Tensor, is_mean: bool) -> tf.Tensor:
+    sums = losses.variation_sums(canvases[..., :3], is_squared=is_mean)
+    return losses.total_variation(sums, tf.constant(5), tf.constant(7), is_mean)
+
+
+def test_the_gram_matrix_is_the_product_of_filters_summed_over_positions():
+    expected = [numpy_gram(features) for features in FEATURES]
+    np.testing.assert_allclose(losses.gram_sum(tf.constant(FEATURES, tf.float32)), expected, rtol=1e-5)
+
+
+def test_sums_of_parts_add_up_to_those_of_the_whole():
+    whole, left, right = (tf.constant(part, tf.float32) for part in (FEATURES, FEATURES[:, :, :3], FEATURES[:, :, 3:]))
+    target = tf.constant(TARGET_FEATURES, tf.float32)
+    np.testing.assert_allclose(losses.gram_sum(left) + losses.gram_sum(right), losses.gram_sum(whole), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.difference_sums(left, target[:, :, :3]) + losses.difference_sums(right, target[:, :, 3:]),
+        losses.difference_sums(whole, target),
+        rtol=1e-6,
+    )
 
 
 def test_the_content_losses_are_their_equations():
@@ -35,9 +61,10 @@ def test_the_content_losses_are_their_equations():
             np.sum((f - p) ** 2) / (np.sum(np.abs(f - p)) + 1e-8)
             for f, p in zip(FEATURES, TARGET_FEATURES, strict=True)
         ],
+        "relative": [np.linalg.norm(f - p) / np.linalg.norm(p) for f, p in zip(FEATURES, TARGET_FEATURES, strict=True)],
     }
     for distance, values in expected.items():
-        computed = losses.content(tf.constant(FEATURES, tf.float32), tf.constant(TARGET_FEATURES, tf.float32), distance)
+        computed = content_loss(tf.constant(FEATURES, tf.float32), distance)
         assert computed.dtype == tf.float64
         np.testing.assert_allclose(computed, values, rtol=1e-5, err_msg=distance)
 
@@ -51,9 +78,10 @@ def test_the_style_losses_are_their_equations():
         "normalized": [
             np.sum((g - a) ** 2 / positions**2) / (np.sum(np.abs(g - a) / positions) + 1e-8) for g, a in pairs
         ],
+        "relative": [np.linalg.norm(g - a) / np.linalg.norm(a) for g, a in pairs],
     }
     for distance, values in expected.items():
-        computed = losses.style(tf.constant(FEATURES, tf.float32), tf.constant(TARGET_GRAMS, tf.float32), distance)
+        computed = style_loss(tf.constant(FEATURES, tf.float32), distance)
         np.testing.assert_allclose(computed, values, rtol=1e-4, err_msg=distance)
 
 
@@ -61,26 +89,17 @@ def test_the_total_variations_are_their_equations():
     expected_sum = [np.abs(np.diff(x, axis=0)).sum() + np.abs(np.diff(x, axis=1)).sum() for x in CANVASES]
     expected_mean = [(np.diff(x, axis=0) ** 2).mean() + (np.diff(x, axis=1) ** 2).mean() for x in CANVASES]
     canvases = tf.constant(CANVASES, tf.float32)
-    np.testing.assert_allclose(losses.total_variation_sum(canvases), expected_sum, rtol=1e-5)
-    np.testing.assert_allclose(losses.total_variation_sum(canvases), tf.image.total_variation(canvases), rtol=1e-5)
-    np.testing.assert_allclose(losses.total_variation_mean(canvases), expected_mean, rtol=1e-5)
+    np.testing.assert_allclose(variation_loss(canvases, is_mean=False), expected_sum, rtol=1e-5)
+    np.testing.assert_allclose(variation_loss(canvases, is_mean=False), tf.image.total_variation(canvases), rtol=1e-5)
+    np.testing.assert_allclose(variation_loss(canvases, is_mean=True), expected_mean, rtol=1e-5)
 
 
+DISTANCES = ("sum_square", "mean_square", "normalized", "relative")
 LOSSES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    **{
-        f"content {distance}": lambda x, distance=distance: losses.content(
-            x, tf.constant(TARGET_FEATURES, tf.float32), distance
-        )
-        for distance in ("sum_square", "mean_square", "normalized")
-    },
-    **{
-        f"style {distance}": lambda x, distance=distance: losses.style(
-            x, tf.constant(TARGET_GRAMS, tf.float32), distance
-        )
-        for distance in ("sum_square", "mean_square", "normalized")
-    },
-    "total variation sum": losses.total_variation_sum,
-    "total variation mean": losses.total_variation_mean,
+    **{f"content {distance}": partial(content_loss, distance=distance) for distance in DISTANCES},
+    **{f"style {distance}": partial(style_loss, distance=distance) for distance in DISTANCES},
+    "total variation sum": partial(variation_loss, is_mean=False),
+    "total variation mean": partial(variation_loss, is_mean=True),
 }
 
 

@@ -1,7 +1,6 @@
 """The evaluator on a network of untrained weights, and with the real ones where they are at hand."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
@@ -9,29 +8,15 @@ import pytest
 from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
-from styleserve.evaluation import StyleImage
 from styleserve.events import EngineEvent, Finished
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import TAPS
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS, resolve
 from styleserve.recipes import RecipeChanges
-from support.network import REAL_WEIGHTS, make_evaluator, needs_weights
+from support.network import REAL_WEIGHTS, SIDE, make_evaluator, needs_weights, smooth, style
 
-SIDE = 48
 RANDOM = np.random.default_rng(11)
-
-
-def smooth(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
-    """An image with shapes of several sizes."""
-    random = np.random.default_rng(seed)
-    layers = [images.resize(random.random((n, n, 3)).astype(np.float32), height, width) for n in (3, 9, 27)]
-    return (0.5 * layers[0] + 0.3 * layers[1] + 0.2 * layers[2]).astype(np.float32)
-
-
-def style(seed: int, weight: float = 1.0, is_catalogued: bool = False) -> StyleImage:
-    data = images.encode(images.Picture(smooth(seed, 64, 64), None), "png").data
-    return StyleImage(hashlib.sha256(data).hexdigest(), data, weight=weight, is_catalogued=is_catalogued)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +112,11 @@ def test_every_size_is_served_by_one_trace(evaluator):
     for size in ((16, 16), (17, 40), (33, 20)):
         content = smooth(1, *size)
         evaluator.evaluate([content], [evaluator.objective(content, [style(2)], recipe)])
-    counts = {function.experimental_get_tracing_count() for function in evaluator._functions.values()}
+    counts = {
+        function.experimental_get_tracing_count()
+        for judge in evaluator._judges.values()
+        for function in judge._traced.values()
+    }
     assert counts == {1}
 
 

@@ -1,14 +1,19 @@
 """A perceptual evaluator for tests: untrained weights by default, the real ones where they lie beside the checkout."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
+from styleserve import images
+from styleserve.evaluation import StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
 from styleserve.model.weights import load_file, untrained
 
+SIDE = 48
 REAL_WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "vgg19_imagenet_notop.h5"
 
 needs_weights = pytest.mark.skipif(
@@ -21,3 +26,16 @@ def make_evaluator(
 ) -> PerceptualEvaluator:
     """An evaluator with targets in `store`."""
     return PerceptualEvaluator(untrained() if weights is None else load_file(weights), precision, store)
+
+
+def smooth(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """An image with shapes of several sizes."""
+    random = np.random.default_rng(seed)
+    layers = [images.resize(random.random((n, n, 3)).astype(np.float32), height, width) for n in (3, 9, 27)]
+    return (0.5 * layers[0] + 0.3 * layers[1] + 0.2 * layers[2]).astype(np.float32)
+
+
+def style(seed: int, weight: float = 1.0, is_catalogued: bool = False) -> StyleImage:
+    """A style image of such shapes."""
+    data = images.encode(images.Picture(smooth(seed, 64, 64), None), "png").data
+    return StyleImage(hashlib.sha256(data).hexdigest(), data, weight=weight, is_catalogued=is_catalogued)

@@ -1,8 +1,10 @@
-"""The losses as pure functions of tensors, each with its equation; every result is one number a canvas, float64, [B].
+"""The losses as pure functions of tensors, each with its equation: sums over positions, and what is made of them.
 
 F_l is the feature map of layer l, [B, H_l, W_l, C_l]; P_l that of the content. N_l = C_l filters, M_l = H_l W_l
 positions. Eq. numbers are those of Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural
-Networks", CVPR 2016. Elements are float32 and their sums float64: a sum in float32 misleads a line search.
+Networks", CVPR 2016. Every loss is a function of sums over positions, and sums over the parts of an image add up to
+those of the whole: by that a canvas that is too large for the memory is judged in tiles, without approximation.
+Elements are float32 and their sums float64, since a sum in float32 misleads a line search; every loss is [B] float64.
 """
 
 from typing import TypeAlias
@@ -13,83 +15,76 @@ from styleserve.recipes import FeatureDistance
 
 Tensor: TypeAlias = tf.Tensor
 
-#: Keeps the normalized distance finite where there is no difference.
+#: Keeps distances and their gradients finite where there is no difference.
 EPSILON = 1e-8
 
 
-def gram(features: Tensor) -> Tensor:
-    """G_l / M_l: the Gram matrix (eq. 3, G_ij = sum_k F_ik F_jk) divided by the positions, [B, C, C] float32.
-
-    Departs from the paper: divided by M_l here, so that it is a mean that does not grow with the canvas; the style loss
-    takes that into account.
-    """
+def gram_sum(features: Tensor) -> Tensor:
+    """The Gram matrix, eq. 3: G_ij = sum_k F_ik F_jk over the positions k, [B, C, C] float32."""
     shape = tf.shape(features)
-    positions = shape[1] * shape[2]
-    flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], positions, features.shape[-1]])
-    return tf.matmul(flat, flat, transpose_a=True) / tf.cast(positions, tf.float32)
+    flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], shape[1] * shape[2], features.shape[-1]])
+    return tf.matmul(flat, flat, transpose_a=True)
 
 
-def content(features: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
-    """Distance of the features to the content's, both [B, H, W, C].
+def difference_sums(values: Tensor, target: Tensor) -> Tensor:
+    """With d = values - target over all axes but the first: sum d^2, sum |d| and sum target^2, [B, 3] float64."""
+    difference = values - target
+    return tf.stack([_sum(tf.square(difference)), _sum(tf.abs(difference)), _sum(tf.square(target))], axis=1)
+
+
+def content(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Tensor:
+    """Distance of features F to the content's P, of the `difference_sums` of `num_values` values.
 
     - `sum_square`: 1/2 sum (F - P)^2 (eq. 1)
     - `mean_square`: mean (F - P)^2
     - `normalized`: sum d^2 / (sum |d| + 1e-8), d = F - P
+    - `relative`: sqrt((sum d^2 + 1e-8) / (sum P^2 + 1e-8))
     """
-    difference = tf.cast(features, tf.float32) - target
-    match distance:
-        case "sum_square":
-            return _sum(tf.square(difference)) / 2
-        case "mean_square":
-            return _mean(tf.square(difference))
-        case "normalized":
-            return _normalized(difference)
+    return sums[:, 0] / 2 if distance == "sum_square" else _distance(sums, num_values, distance)
 
 
-def style(features: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
-    """Distance of the features' Gram matrix to the target A / M, [B, C, C].
+def style(gram: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
+    """Distance of a Gram matrix G / M to the target A / M, both [B, C, C].
 
     - `sum_square`: 1/(4 N^2 M^2) sum (G - A)^2 (eq. 4), which is 1/4 mean (G/M - A/M)^2
     - `mean_square`: mean (G/M - A/M)^2
     - `normalized`: sum d^2 / (sum |d| + 1e-8), d = G/M - A/M
+    - `relative`: sqrt((sum d^2 + 1e-8) / (sum (A/M)^2 + 1e-8))
     """
-    difference = gram(features) - target
+    num_values = tf.shape(gram)[1] * tf.shape(gram)[2]
+    loss = _distance(difference_sums(gram, target), num_values, distance)
+    return loss / 4 if distance == "sum_square" else loss
+
+
+def variation_sums(canvases: Tensor, is_squared: bool) -> Tensor:
+    """Sums of |x_down - x| and |x_right - x| over all neighbours, or of their squares, [B, 2] float64."""
+    measure = tf.square if is_squared else tf.abs
+    down, right = canvases[:, 1:] - canvases[:, :-1], canvases[:, :, 1:] - canvases[:, :, :-1]
+    return tf.stack([_sum(measure(down)), _sum(measure(right))], axis=1)
+
+
+def total_variation(sums: Tensor, height: Tensor, width: Tensor, is_mean: bool) -> Tensor:
+    """Total variation of a canvas of `height` x `width` pixels, of its `variation_sums`.
+
+    The sum of the absolute differences (anisotropic, as `tf.image.total_variation`); or, as a mean, that of the squared
+    ones down plus that of the squared ones to the right, which means the same at every size.
+    """
+    if not is_mean:
+        return sums[:, 0] + sums[:, 1]
+    down, right = 3 * (height - 1) * width, 3 * height * (width - 1)
+    return sums[:, 0] / tf.cast(down, tf.float64) + sums[:, 1] / tf.cast(right, tf.float64)
+
+
+def _distance(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Tensor:
+    squares, absolutes, target_squares = tf.unstack(sums, axis=1)
     match distance:
-        case "sum_square":
-            return _mean(tf.square(difference)) / 4
-        case "mean_square":
-            return _mean(tf.square(difference))
+        case "sum_square" | "mean_square":
+            return squares / tf.cast(num_values, tf.float64)
         case "normalized":
-            return _normalized(difference)
-
-
-def total_variation_sum(canvases: Tensor) -> Tensor:
-    """Sum of |x_down - x| and |x_right - x| over all neighbours (anisotropic, as `tf.image.total_variation`)."""
-    down, right = _neighbours(canvases)
-    return _sum(tf.abs(down)) + _sum(tf.abs(right))
-
-
-def total_variation_mean(canvases: Tensor) -> Tensor:
-    """Mean of (x_down - x)^2 plus mean of (x_right - x)^2: means the same at every size."""
-    down, right = _neighbours(canvases)
-    return _mean(tf.square(down)) + _mean(tf.square(right))
-
-
-def _neighbours(canvases: Tensor) -> tuple[Tensor, Tensor]:
-    return canvases[:, 1:] - canvases[:, :-1], canvases[:, :, 1:] - canvases[:, :, :-1]
-
-
-def _normalized(difference: Tensor) -> Tensor:
-    return _sum(tf.square(difference)) / (_sum(tf.abs(difference)) + EPSILON)
+            return squares / (absolutes + EPSILON)
+        case "relative":
+            return tf.sqrt((squares + EPSILON) / (target_squares + EPSILON))
 
 
 def _sum(values: Tensor) -> Tensor:
-    return tf.reduce_sum(tf.cast(values, tf.float64), axis=_all_but_batch(values))
-
-
-def _mean(values: Tensor) -> Tensor:
-    return tf.reduce_mean(tf.cast(values, tf.float64), axis=_all_but_batch(values))
-
-
-def _all_but_batch(values: Tensor) -> list[int]:
-    return list(range(1, values.shape.rank))
+    return tf.reduce_sum(tf.cast(values, tf.float64), axis=list(range(1, values.shape.rank)))

@@ -14,7 +14,6 @@ the result. Canvases and moments are plain tensors that belong to their runs and
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,36 +21,9 @@ import tensorflow as tf
 
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
+from styleserve.optimizers import tensors
+from styleserve.optimizers.tensors import Tensor, TensorEvaluator, TensorObjective
 from styleserve.recipes import AdamSettings, Recipe
-
-#: TensorFlow has no types of its own for mypy; the alias says what is meant.
-Tensor: TypeAlias = tf.Tensor
-
-
-class TensorObjective(Objective, Protocol):
-    """An objective made of tensors, each with a leading dimension of 1; equal forms share one traced function."""
-
-    @property
-    def form(self) -> Hashable:
-        """All that is fixed when the loss is traced."""
-        ...
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All that may change from canvas to canvas."""
-        ...
-
-
-class TensorEvaluator(Protocol):
-    """An evaluator whose judgement can be traced into another function."""
-
-    def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
-        """Types of the tensors of an objective of this form, for any number of canvases of any size."""
-        ...
-
-    def judge(self, form: Hashable, canvases: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Losses [B, 4] (total, content, style, total variation; float64) and gradients [B, H, W, 3] of a batch."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +74,7 @@ class AdamRun:
 
     def preview(self, max_side: int) -> npt.NDArray[np.uint8]:
         """The result so far, made small on the device."""
-        picture = self.result_tensor()
-        height, width = picture.shape[1:3]
-        shrink = min(1.0, max_side / max(height, width))
-        size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-        small = tf.image.resize(picture, size, method="area")
-        pixels: npt.NDArray[np.uint8] = tf.cast(tf.round(small[0] * 255.0), tf.uint8).numpy()
-        return pixels
+        return tensors.preview(self.result_tensor(), max_side)
 
     def close(self) -> None:
         """Nothing to give up: the tensors go with the run."""
@@ -131,7 +97,7 @@ class Adam:
         """Begin at `canvas` with moments of zero."""
         start = tf.convert_to_tensor(canvas[np.newaxis], tf.float32)
         zeros = tf.zeros_like(start)
-        return AdamRun(_State(start, zeros, zeros, zeros), _with_tensors(objective), recipe.adam, iterations)
+        return AdamRun(_State(start, zeros, zeros, zeros), tensors.with_tensors(objective), recipe.adam, iterations)
 
     def grow(
         self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
@@ -144,7 +110,7 @@ class Adam:
         first_moment = tf.image.resize(run.state.first_moment, shape, method="bicubic")
         second_moment = tf.maximum(tf.image.resize(run.state.second_moment, shape, method="bilinear"), 0.0)
         state = _State(canvas, first_moment, second_moment, tf.zeros_like(canvas))
-        return AdamRun(state, _with_tensors(objective), recipe.adam, iterations, age=run.age)
+        return AdamRun(state, tensors.with_tensors(objective), recipe.adam, iterations, age=run.age)
 
     def step(self, runs: Sequence[AdamRun]) -> None:
         """Judge the canvases and move them; a run that has made its moves is judged at its result and stays there."""
@@ -163,9 +129,9 @@ class Adam:
 
     def _step_batch(self, runs: Sequence[AdamRun]) -> tuple[list[_State], list[Losses]]:
         canvases, first, second, averages = (
-            _stack([getattr(run.state, name) for run in runs]) for name in _State.__slots__
+            tensors.stack([getattr(run.state, name) for run in runs]) for name in _State.__slots__
         )
-        targets = [_stack(list(tensors)) for tensors in zip(*(run.objective.tensors for run in runs), strict=True)]
+        targets = tensors.stack_targets([run.objective for run in runs])
         train_step = self._train_step(runs[0].objective.form)
         *moved, losses = train_step(canvases, first, second, averages, _rates(runs), *targets)
         pieces = zip(*(tf.split(tensor, len(runs)) for tensor in moved), strict=True)
@@ -208,14 +174,3 @@ def _rates(runs: Sequence[AdamRun]) -> Tensor:
 def _rates_of(settings: AdamSettings, age: int) -> tuple[float, ...]:
     step_size = settings.learning_rate * (1 - settings.beta_2**age) ** 0.5 / (1 - settings.beta_1**age)
     return step_size, settings.beta_1, settings.beta_2, settings.epsilon, settings.average_decay
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Join tensors of one canvas each into a batch."""
-    return tensors[0] if len(tensors) == 1 else tf.concat(list(tensors), axis=0)
-
-
-def _with_tensors(objective: Objective) -> TensorObjective:
-    assert hasattr(objective, "form"), "Adam needs objectives of an evaluator whose judgement can be traced"
-    assert hasattr(objective, "tensors")
-    return objective  # type: ignore[return-value]

@@ -1,0 +1,171 @@
+"""Judge: the losses of canvases and their gradients by one network, whole or in parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from styleserve.model import losses
+from styleserve.model.form import Form
+from styleserve.model.vgg import Vgg19
+
+Tensor: TypeAlias = tf.Tensor
+Traced: TypeAlias = Callable[..., tuple[Tensor, ...]]
+
+_PIXELS = tf.TensorSpec([None, None, None, 3], tf.float32)
+_DIFFERENCES = tf.TensorSpec([None, 3], tf.float64)
+_VARIATIONS = tf.TensorSpec([None, 2], tf.float64)
+#: Top, left, bottom, right of a core in its tile.
+_BOX = tf.TensorSpec([4], tf.int32)
+
+
+class Judge:
+    """Judges by one form.
+
+    `gains` are what a layer's activations are multiplied by where the design asks for rescaled ones. Each method that
+    computes is traced once, for any batch and any size, when `traced` is first asked for it by its name.
+    """
+
+    def __init__(self, form: Form, network: Vgg19, gains: Mapping[str, float]) -> None:
+        self.form = form
+        self._network = network
+        self._gains = gains
+        self._traced: dict[str, Traced] = {}
+
+    def traced(self, name: str) -> Traced:
+        """The method as one call of the device."""
+        if name not in self._traced:
+            self._traced[name] = tf.function(
+                getattr(self, name), input_signature=self._signature(name), autograph=False
+            )
+        return self._traced[name]
+
+    def _signature(self, name: str) -> list[object]:
+        """Types of a method's arguments."""
+        form = self.form
+        contents, grams = list(form.content_types), list(form.gram_types)
+        sums = [*len(contents) * [_DIFFERENCES], *grams, _VARIATIONS]
+        return {
+            "judge": [_PIXELS, list(form.target_types)],
+            "sums": [_PIXELS, contents, _BOX],
+            "losses_and_slopes": [sums, tf.TensorSpec([None, 3], tf.float32), grams, tf.TensorSpec([2], tf.int32)],
+            "pull_back": [_PIXELS, contents, _BOX, sums],
+            "content_features": [_PIXELS, _BOX],
+            "gram_sums": [_PIXELS, _BOX],
+        }[name]
+
+    def judge(self, canvases: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Losses [B, 4] (total, content, style, total variation) and gradients [B, H, W, 3].
+
+        Each canvas adds its own total to the sum whose gradient is taken, so none sees another's.
+        """
+        weights, contents, grams = self.unpack(targets)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(canvases)
+            sums = self.sums(canvases, contents)
+            judged = self.losses(sums, weights, grams, tf.shape(canvases)[1:3])
+            totals = judged[:, 0]
+        return judged, tape.gradient(totals, canvases)
+
+    def unpack(self, targets: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor]]:
+        """The tensors of an objective: weights, contents, Gram matrices."""
+        weights, *rest = targets
+        num_contents = len(self.form.content_taps)
+        return weights, rest[:num_contents], rest[num_contents:]
+
+    def sums(self, canvases: Tensor, contents: Sequence[Tensor], core: Tensor | None = None) -> tuple[Tensor, ...]:
+        """All that the losses need of canvases: difference sums, Gram sums and variation sums.
+
+        Of a tile only its `core`, [top, left, bottom, right] in its pixels, counts; the rest is there for the sake of
+        what the network sees around it. `contents` are the content's features in the core.
+        """
+        taps = (*self.form.content_taps, *self.form.style_taps)
+        replicates = self.form.design.replicate_edges
+        features = self._network.features(canvases, [tap.name for tap in taps], replicates)
+        if core is not None:
+            features = {tap.name: _cut(features[tap.name], core // tap.stride) for tap in taps}
+        differences = [
+            losses.difference_sums(self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target))
+            for tap, target in zip(self.form.content_taps, contents, strict=True)
+        ]
+        grams = [losses.gram_sum(self._rescale(tap.name, features[tap.name])) for tap in self.form.style_taps]
+        return *differences, *grams, self._variation(canvases, core)
+
+    def losses(self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor) -> Tensor:
+        """The weighted losses [B, 4] of canvases of `size`, (height, width), of their sums."""
+        design = self.form.design
+        num_contents = len(design.content_layers)
+        content = [
+            share * losses.content(differences, _num_values(size, tap.stride, tap.channels), design.distance)
+            for (_, share), tap, differences in zip(design.content_layers, self.form.content_taps, sums, strict=False)
+        ]
+        style = [
+            share * losses.style(gram / _num_values(size, tap.stride, 1), target, design.distance)
+            for (_, share), tap, gram, target in zip(
+                design.style_layers, self.form.style_taps, sums[num_contents:-1], grams, strict=True
+            )
+        ]
+        variation = losses.total_variation(sums[-1], size[0], size[1], design.mean_total_variation)
+        terms = tf.stack([tf.add_n(content), tf.add_n(style), variation], axis=1) * tf.cast(weights, tf.float64)
+        return tf.concat([tf.reduce_sum(terms, axis=1, keepdims=True), terms], axis=1)
+
+    def losses_and_slopes(
+        self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The losses [B, 4], then the slope of the total in each of the sums."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(sums))
+            judged = self.losses(sums, weights, grams, size)
+            totals = judged[:, 0]
+        return judged, *tape.gradient(totals, list(sums))
+
+    def pull_back(
+        self, tile: Tensor, contents: Sequence[Tensor], core: Tensor, slopes: Sequence[Tensor]
+    ) -> tuple[Tensor]:
+        """What a tile's core adds to the gradient at each of the tile's pixels, given the slopes in the sums."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tile)
+            sums = self.sums(tile, contents, core)
+        return (tape.gradient(list(sums), tile, output_gradients=list(slopes)),)
+
+    def content_features(self, content: Tensor, core: Tensor) -> tuple[Tensor, ...]:
+        """The content's features in the network's precision, as targets; not rescaled, which would round them."""
+        taps = self.form.content_taps
+        raw = self._network.features(content, [tap.name for tap in taps], self.form.design.replicate_edges)
+        return tuple(_cut(raw[tap.name], core // tap.stride) for tap in taps)
+
+    def gram_sums(self, style: Tensor, core: Tensor) -> tuple[Tensor, ...]:
+        """Gram sums of a style image's tile, not rescaled, so that they can be kept for other designs."""
+        taps = self.form.style_taps
+        raw = self._network.features(style, [tap.name for tap in taps], self.form.design.replicate_edges)
+        return tuple(losses.gram_sum(_cut(raw[tap.name], core // tap.stride)) for tap in taps)
+
+    def gram_gain(self, name: str) -> float:
+        """What a Gram matrix of a layer is multiplied by as a target of this form."""
+        return self._gain(name) ** 2
+
+    def _rescale(self, name: str, features: Tensor) -> Tensor:
+        return tf.cast(features, tf.float32) * self._gain(name)
+
+    def _gain(self, name: str) -> float:
+        return self._gains[name] if self.form.design.rescaled else 1.0
+
+    def _variation(self, canvases: Tensor, core: Tensor | None) -> Tensor:
+        """Variation sums; a neighbour below or to the right of the core belongs to the core's own pixel."""
+        is_squared = self.form.design.mean_total_variation
+        if core is None:
+            return losses.variation_sums(canvases, is_squared)
+        top, left, bottom, right = tf.unstack(core)
+        down = losses.variation_sums(canvases[:, top : bottom + 1, left:right], is_squared)[:, 0]
+        across = losses.variation_sums(canvases[:, top:bottom, left : right + 1], is_squared)[:, 1]
+        return tf.stack([down, across], axis=1)
+
+
+def _cut(features: Tensor, core: Tensor) -> Tensor:
+    top, left, bottom, right = tf.unstack(core)
+    return features[:, top:bottom, left:right]
+
+
+def _num_values(size: Tensor, stride: int, channels: int) -> Tensor:
+    """Values of a layer: its positions, each `stride` pixels apart, times its channels; float32, which counts them."""
+    return tf.cast((size[0] // stride) * (size[1] // stride) * channels, tf.float32)

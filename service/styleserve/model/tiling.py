@@ -1,0 +1,128 @@
+"""Tiling: judging a canvas that is too large for the memory in tiles, exactly.
+
+All that the losses need are sums over positions (`losses`), and those of the tiles add up to those of the canvas. So
+the first pass adds up the sums tile by tile; of the totals follow the losses and their slope in each sum; the second
+pass goes over the tiles again and pulls the slopes back to the pixels. A tile is its core, which counts, and a halo as
+wide as the network looks, so that every feature of the core is what it is in the whole canvas: there are no seams, and
+no departure but the rounding of sums. The price is one more forward pass, and the halos.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from styleserve.model.form import Form
+from styleserve.model.judge import Judge
+from styleserve.model.vgg import TAPS, Tap
+
+Tensor: TypeAlias = tf.Tensor
+
+#: Cores begin at multiples of this many pixels, so that every pooling pairs the same pixels as in the whole canvas.
+ALIGNMENT = max(tap.stride for tap in TAPS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of a canvas in pixels; bottom and right are excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def widened(self, margin: int, height: int, width: int) -> "Box":
+        """The box with a margin on each side, as far as the canvas goes."""
+        return Box(
+            max(0, self.top - margin),
+            max(0, self.left - margin),
+            min(height, self.bottom + margin),
+            min(width, self.right + margin),
+        )
+
+    def within(self, other: "Box") -> "Box":
+        """The same part in the pixels of a box around it."""
+        return Box(self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left)
+
+    def of(self, tensor: Tensor, stride: int = 1) -> Tensor:
+        """That part of [B, H, W, C] whose positions are `stride` pixels apart."""
+        rows = slice(self.top // stride, self.bottom // stride)
+        return tensor[:, rows, self.left // stride : self.right // stride]
+
+    def to_tensor(self) -> Tensor:
+        """As [top, left, bottom, right]."""
+        return tf.constant([self.top, self.left, self.bottom, self.right])
+
+
+def radius(taps: Sequence[Tap]) -> int:
+    """How many pixels on each side of itself a position looks at: each convolution adds one of its own strides."""
+    deepest = max(list(TAPS).index(tap.name) for tap in taps)
+    return sum(tap.stride for tap in list(TAPS.values())[: deepest + 1])
+
+
+def halo(taps: Sequence[Tap]) -> int:
+    """The radius, rounded up so that a tile begins where its poolings do."""
+    return -(-radius(taps) // ALIGNMENT) * ALIGNMENT
+
+
+def cores(height: int, width: int, side: int) -> Iterator[Box]:
+    """Parts of at most `side` x `side` pixels, a multiple of `ALIGNMENT`, that cover the canvas once."""
+    assert side % ALIGNMENT == 0
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield Box(top, left, min(top + side, height), min(left + side, width))
+
+
+def evaluate(judge: Judge, canvas: Tensor, targets: Sequence[Tensor], side: int) -> tuple[Tensor, Tensor]:
+    """Losses [1, 4] and gradient [1, H, W, 3] of one canvas, in tiles whose cores are `side` pixels wide."""
+    height, width = canvas.shape[1:3]
+    tiles = list(_tiles(judge.form, height, width, side))
+    weights, contents, grams = judge.unpack(targets)
+    parts = [
+        [core.of(content, tap.stride) for content, tap in zip(contents, judge.form.content_taps, strict=True)]
+        for core, _ in tiles
+    ]
+    totals: list[Tensor] = []
+    for (core, tile), part in zip(tiles, parts, strict=True):
+        sums = judge.traced("sums")(tile.of(canvas), part, core.within(tile).to_tensor())
+        totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
+    losses, *slopes = judge.traced("losses_and_slopes")(totals, weights, list(grams), tf.constant([height, width]))
+    gradient = np.zeros(canvas.shape, np.float32)
+    for (core, tile), part in zip(tiles, parts, strict=True):
+        (pulled,) = judge.traced("pull_back")(tile.of(canvas), part, core.within(tile).to_tensor(), slopes)
+        gradient[:, tile.top : tile.bottom, tile.left : tile.right] += pulled.numpy()
+    return losses, tf.convert_to_tensor(gradient)
+
+
+def gram_matrices(judge: Judge, style: Tensor, side: int) -> list[Tensor]:
+    """The Gram matrices G / M of a style image, [1, H, W, 3], not rescaled, a layer each."""
+    height, width = style.shape[1:3]
+    totals: list[Tensor] = []
+    for core, tile in _tiles(judge.form, height, width, side):
+        sums = judge.traced("gram_sums")(tile.of(style), core.within(tile).to_tensor())
+        totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
+    return [
+        total / ((height // tap.stride) * (width // tap.stride))
+        for total, tap in zip(totals, judge.form.style_taps, strict=True)
+    ]
+
+
+def content_features(judge: Judge, content: Tensor, side: int) -> list[Tensor]:
+    """The content's features, a layer each, put together from those of the tiles."""
+    height, width = content.shape[1:3]
+    rows: dict[int, list[tuple[Tensor, ...]]] = {}
+    for core, tile in _tiles(judge.form, height, width, side):
+        features = judge.traced("content_features")(tile.of(content), core.within(tile).to_tensor())
+        rows.setdefault(core.top, []).append(features)
+    return [
+        tf.concat([tf.concat([features[layer] for features in row], axis=2) for row in rows.values()], axis=1)
+        for layer in range(len(judge.form.content_taps))
+    ]
+
+
+def _tiles(form: Form, height: int, width: int, side: int) -> Iterator[tuple[Box, Box]]:
+    """The cores of a canvas, each with the tile around it."""
+    margin = halo((*form.content_taps, *form.style_taps))
+    return ((core, core.widened(margin, height, width)) for core in cores(height, width, side))

@@ -1,0 +1,74 @@
+"""Tiles against the whole canvas: losses and gradients agree for every size, tile and design."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from styleserve.model import tiling
+from styleserve.model.targets import TargetStore
+from styleserve.model.tiling import Box
+from styleserve.model.vgg import TAPS
+from styleserve.presets import PRESETS
+from support.network import make_evaluator, smooth, style
+
+SIZES = [(160, 200), (257, 131), (97, 330)]
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory):
+    return make_evaluator(TargetStore(tmp_path_factory.mktemp("targets")))
+
+
+@pytest.mark.parametrize("preset", ["classic", "paper", "standard"])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("tile_side", [48, 96])
+def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, tile_side):
+    recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
+    content, canvas = smooth(1, height, width), smooth(3, height, width)
+    whole, tiled = (evaluator.objective(content, [style(2)], recipe, side) for side in (None, tile_side))
+    (expected,), (computed,) = (evaluator.evaluate([canvas], [objective]) for objective in (whole, tiled))
+    for term in ("total", "content", "style", "total_variation"):
+        assert getattr(computed.losses, term) == pytest.approx(getattr(expected.losses, term), rel=1e-4), term
+    difference = np.linalg.norm(computed.gradient - expected.gradient)
+    assert difference <= 1e-4 * np.linalg.norm(expected.gradient)
+
+
+def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
+    recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
+    content, canvas = smooth(1, 160, 200), smooth(3, 160, 200)
+    whole, tiled = (evaluator.objective(content, [style(2)], recipe, side) for side in (None, 48))
+    monkeypatch.setattr(tiling, "halo", lambda taps: 16)
+    (expected,), (computed,) = (evaluator.evaluate([canvas], [objective]) for objective in (whole, tiled))
+    difference = np.linalg.norm(computed.gradient - expected.gradient)
+    assert difference > 1e-3 * np.linalg.norm(expected.gradient)
+
+
+def test_the_radius_is_how_far_a_change_of_one_pixel_is_seen(evaluator):
+    taps = [TAPS["block3_conv1"]]
+    image = np.zeros((1, 96, 96, 3), np.float32)
+    changed = image.copy()
+    changed[0, 48, 48] = 1.0
+    network = evaluator._networks["float32"]
+    before, after = (
+        network.features(tf.constant(x), ["block3_conv1"], False)["block3_conv1"] for x in (image, changed)
+    )
+    rows = np.flatnonzero(np.abs(after - before).max(axis=(0, 2, 3)) > 0)
+    radius = tiling.radius(taps)
+    assert [rows.min(), rows.max()] == [-(-(48 - 3 - radius) // 4), (48 + radius) // 4]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_the_cores_cover_every_pixel_once(height, width):
+    covered = np.zeros((height, width), int)
+    for core in tiling.cores(height, width, 48):
+        covered[core.top : core.bottom, core.left : core.right] += 1
+    assert (covered == 1).all()
+
+
+def test_a_box_is_found_again_within_its_tile():
+    core = Box(48, 96, 96, 131)
+    tile = core.widened(80, 257, 131)
+    assert (tile.top, tile.left, tile.bottom, tile.right) == (0, 16, 176, 131)
+    assert core.within(tile) == Box(48, 80, 96, 115)
