@@ -24,11 +24,24 @@ def test_zero_is_a_value_and_not_unset():
     assert (recipe.iterations, recipe.seed) == (0, 0)
 
 
-def test_a_strength_of_one_half_is_the_presets_own_balance_and_more_of_it_means_less_content():
-    weights = [resolve(RecipeChanges(), RecipeChanges(strength=s)).content_weight for s in (0.25, 0.5, 0.75, 1.0)]
-    assert weights[1] == pytest.approx(PRESETS["standard"].content_weight)
+def test_where_a_preset_has_weights_more_strength_means_less_content_and_one_half_the_presets_own():
+    recipes = [resolve(RecipeChanges(preset="classic"), RecipeChanges(strength=s)) for s in (0.25, 0.5, 0.75, 1.0)]
+    weights = [recipe.content_weight for recipe in recipes]
+    assert weights[1] == pytest.approx(PRESETS["classic"].content_weight)
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] == 0
+
+
+def test_where_a_preset_bounds_the_content_strength_is_how_far_it_may_move():
+    recipes = [resolve(RecipeChanges(), RecipeChanges(strength=s)) for s in (0.25, 0.5, 0.75)]
+    leeways = [recipe.content_leeway for recipe in recipes]
+    assert leeways == pytest.approx([0.575, 1.15, 1.725])
+    assert {recipe.content_weight for recipe in recipes} == {PRESETS["standard"].content_weight}
+    assert PRESETS["standard"].content_leeway == leeways[1]
+
+
+def test_full_strength_leaves_the_content_alone():
+    assert resolve(RecipeChanges(), RecipeChanges(strength=1.0)).content_weight == 0
 
 
 def test_no_strength_at_all_is_the_content_itself():
@@ -41,7 +54,7 @@ def test_the_requests_kind_of_balance_replaces_the_styles():
     by_strength = resolve(RecipeChanges(content_weight=9.0), RecipeChanges(strength=0.5))
     assert by_strength.content_weight == pytest.approx(PRESETS["standard"].content_weight)
     by_weight = resolve(RecipeChanges(strength=0.9), RecipeChanges(content_weight=9.0))
-    assert (by_weight.content_weight, by_weight.strength) == (9.0, None)
+    assert (by_weight.content_weight, by_weight.strength) == (9.0, PRESETS["standard"].strength)
 
 
 def test_all_violations_come_at_once_and_say_what_is_allowed():
@@ -63,7 +76,7 @@ def test_all_violations_come_at_once_and_say_what_is_allowed():
 def test_a_recipe_as_json_has_sorted_keys_and_every_choice():
     recipe = json.loads(PRESETS["standard"].to_json())
     assert list(recipe) == sorted(recipe)
-    assert recipe["loss"]["distance"] == "normalized"
+    assert recipe["loss"]["distance"] == "relative"
 
 
 @pytest.mark.parametrize("size", [(256, 256), (170, 256), (512, 300), (100, 100), (1000, 17), (129, 129)])
@@ -79,8 +92,14 @@ def test_scales_grow_to_the_canvas_and_share_out_every_iteration(size, iteration
     assert all(min(scale.height, scale.width) >= 16 for scale in scales)
 
 
-def test_the_pyramid_of_a_square_of_256_is_the_published_one():
-    assert [scale.width for scale in plan_scales(PRESETS["standard"], 256, 256)] == [128, 181, 256]
+def test_most_iterations_are_spent_where_they_cost_little():
+    scales = plan_scales(PRESETS["standard"], 256, 256)
+    assert [scale.width for scale in scales] == [64, 128, 256]
+    assert [scale.iterations for scale in scales] == [97, 98, 55]
+
+
+def test_a_scale_close_to_the_end_is_left_out():
+    assert [scale.width for scale in plan_scales(PRESETS["standard"], 300, 300)] == [64, 128, 300]
 
 
 def test_presets_without_a_pyramid_have_one_scale():

@@ -74,6 +74,10 @@ class Evaluator(Protocol):
     Law: an evaluation never depends on its batch-mates; nothing is averaged over the batch.
     """
 
+    def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
+        """Settle what of a recipe depends on the content; once a job, of the content at the size of the result."""
+        ...
+
     def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> Objective:
         """Compute the targets of a canvas of the content's shape; done before the first step, never inside it."""
         ...

@@ -5,7 +5,6 @@ whatever a style or a request leaves unset comes from it: recipe = preset < styl
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -71,26 +70,36 @@ _PAPER = dataclasses.replace(
 
 _STANDARD = Recipe(
     preset="standard",
-    optimizer="adam",
-    iterations=300,
-    content_weight=0.015,
+    optimizer="lbfgs",
+    iterations=250,
+    content_weight=5.0,
     style_weight=1.0,
-    total_variation_weight=2.0,
+    total_variation_weight=5.0,
     init="content",
     color="style",
     seed=0,
-    strength=None,
+    strength=0.5,
     loss=LossDesign(
-        distance="normalized",
+        distance="relative",
         content_layers=(("block4_conv2", 1.0),),
-        style_layers=tuple((name, 4.0**rank / 341) for name, rank in zip(_STYLE_LAYERS, range(4, -1, -1), strict=True)),
+        style_layers=tuple((name, 1 / 5) for name in _STYLE_LAYERS),
         rescaled=True,
         mean_total_variation=True,
         replicate_edges=True,
+        bounds_content=True,
+        style_sizes=2,
     ),
     adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.9),
-    pyramid=Pyramid(smallest_side=128, growth=math.sqrt(2), first_share=0.5),
+    pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.22),
 )
+
+
+def _spend(recipe: Recipe, preset: str, iterations: int, last_share: float) -> Recipe:
+    """The same recipe with another amount of work."""
+    assert recipe.pyramid is not None
+    pyramid = dataclasses.replace(recipe.pyramid, last_share=last_share)
+    return dataclasses.replace(recipe, preset=preset, iterations=iterations, pyramid=pyramid)
+
 
 PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -98,9 +107,9 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
         for recipe in (
             _CLASSIC,
             _PAPER,
-            dataclasses.replace(_STANDARD, preset="draft", iterations=100),
+            _spend(_STANDARD, "draft", iterations=110, last_share=0.08),
             _STANDARD,
-            dataclasses.replace(_STANDARD, preset="fine", iterations=1000),
+            _spend(_STANDARD, "fine", iterations=750, last_share=0.25),
         )
     }
 )
@@ -135,8 +144,9 @@ def check(changes: RecipeChanges, field: str = "recipe", max_iterations: int = M
 def resolve(style: RecipeChanges, request: RecipeChanges) -> Recipe:
     """Combine preset < style < request, all checked before.
 
-    A `strength` s in (0, 1] sets the balance on top of the preset: the content's weight is multiplied by (1 - s) / s,
-    so that 1/2 is the preset's own balance and 1 leaves the style alone. A `strength` of 0 is the content itself.
+    A `strength` of 0 is the content itself, 1 leaves the style alone. In between it is how far the content may move in
+    presets that bound it; in the others it sets the balance: the content's weight is multiplied by (1 - s) / s, so that
+    1/2 is the preset's own.
     """
     recipe = PRESETS[request.preset or style.preset or DEFAULT_PRESET]
     if request.strength is not None:
@@ -146,10 +156,12 @@ def resolve(style: RecipeChanges, request: RecipeChanges) -> Recipe:
     for changes in (style, request):
         values = {name: getattr(changes, name) for name in RecipeChanges.__slots__ if name != "preset"}
         recipe = dataclasses.replace(recipe, **{name: value for name, value in values.items() if value is not None})
-    if recipe.strength:
+    if recipe.strength == 1:
+        recipe = dataclasses.replace(recipe, content_weight=0.0)
+    elif recipe.strength and not recipe.loss.bounds_content:
         balance = (1 - recipe.strength) / recipe.strength
         recipe = dataclasses.replace(recipe, content_weight=recipe.content_weight * balance)
-    if recipe.strength == 0:
+    elif recipe.strength == 0:
         recipe = dataclasses.replace(recipe, iterations=0, init="content", pyramid=None)
     return recipe
 

@@ -113,7 +113,7 @@ async def test_styles_are_listed_shown_and_checked(run, tmp_path):
 
 
 async def test_jobs_are_listed_got_watched_and_cancelled(run):
-    await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "3")
+    await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--preset", "classic", "--iterations", "3")
     (job,) = json.loads((await run("jobs", "list", "--json")).stdout)
     assert job["name"] in (await run("jobs", "list", "--state", "succeeded")).stdout
     assert (await run("jobs", "list", "--state", "failed")).stdout == ""
@@ -216,7 +216,20 @@ def test_ctrl_c_cancels_the_job_on_the_server(tmp_path):
 
     (tmp_path / "photo.png").write_bytes(png(0.2))
     with serve_in_process(tmp_path) as address:
-        paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "9999", "--server", address]
+        paint = [
+            "stylize",
+            "photo.png",
+            "--style",
+            GREY,
+            "-o",
+            "out.png",
+            "--preset",
+            "classic",
+            "--iterations",
+            "9999",
+            "--server",
+            address,
+        ]
         process = subprocess.Popen([*STYLESERVE, *paint], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE)
         from styleserve_client import Client
 

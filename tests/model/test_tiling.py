@@ -23,7 +23,7 @@ def evaluator(tmp_path_factory):
 
 @pytest.mark.parametrize("preset", ["classic", "paper", "standard"])
 @pytest.mark.parametrize(("height", "width"), SIZES)
-@pytest.mark.parametrize("tile_side", [48, 96])
+@pytest.mark.parametrize("tile_side", [64, 96])
 def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, tile_side):
     recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
     content, canvas = smooth(1, height, width), smooth(3, height, width)
@@ -38,8 +38,8 @@ def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, 
 def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
     recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
     content, canvas = smooth(1, 160, 200), smooth(3, 160, 200)
-    whole, tiled = (evaluator.objective(content, [style(2)], recipe, side) for side in (None, 48))
-    monkeypatch.setattr(tiling, "halo", lambda taps: 16)
+    whole, tiled = (evaluator.objective(content, [style(2)], recipe, side) for side in (None, 64))
+    monkeypatch.setattr(tiling, "halo", lambda form: 32)
     (expected,), (computed,) = (evaluator.evaluate([canvas], [objective]) for objective in (whole, tiled))
     difference = np.linalg.norm(computed.gradient - expected.gradient)
     assert difference > 1e-3 * np.linalg.norm(expected.gradient)
@@ -62,7 +62,7 @@ def test_the_radius_is_how_far_a_change_of_one_pixel_is_seen(evaluator):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_the_cores_cover_every_pixel_once(height, width):
     covered = np.zeros((height, width), int)
-    for core in tiling.cores(height, width, 48):
+    for core in tiling.cores(height, width, 64):
         covered[core.top : core.bottom, core.left : core.right] += 1
     assert (covered == 1).all()
 

@@ -53,6 +53,9 @@ class ToyEvaluator:
     diverging_colour: float | None = None
     batches: list[int] = field(default_factory=list)
 
+    def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
+        return recipe
+
     def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> ToyObjective:
         colours = [images.decode(style.data, images.ImageLimits()).pixels.mean(axis=(0, 1)) for style in styles]
         blend = sum(style.weight * colour for style, colour in zip(styles, colours, strict=True))
@@ -95,17 +98,19 @@ class ToyEvaluator:
 
 @dataclass(frozen=True)
 class ToyEngineFactory:
-    """Builds an engine with the toy evaluator and both optimizers; picklable, so a process can build it too."""
+    """Builds an engine with the toy evaluator and every optimizer; picklable, so a process can build it too."""
 
     before_step: Callable[[], None] = lambda: None
     diverging_colour: float | None = None
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.adam import Adam
+        from styleserve.optimizers.lbfgs import Lbfgs
         from styleserve.optimizers.lbfgsb import Lbfgsb
 
         evaluator = ToyEvaluator(self.before_step, self.diverging_colour)
-        return Engine(evaluator, {"adam": Adam(evaluator), "lbfgsb": Lbfgsb(evaluator)}, report), TOY_INFO
+        optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
+        return Engine(evaluator, optimizers, report), TOY_INFO
 
 
 def plain_image(colour: float | tuple[float, float, float], height: int = 4, width: int = 4) -> Pixels:

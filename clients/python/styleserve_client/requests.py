@@ -62,7 +62,7 @@ class StylizeOptions(TypedDict, total=False):
     """
 
     preset: str
-    optimizer: Literal["adam", "lbfgsb"]
+    optimizer: Literal["adam", "lbfgs", "lbfgsb"]
     iterations: int
     strength: float
     content_weight: float

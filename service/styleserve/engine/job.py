@@ -1,5 +1,6 @@
 """A job inside the engine: its specification, the scale it is at, and the run that works there."""
 
+import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -113,7 +114,8 @@ class Job:
 
 def begin(specification: JobSpecification, optimizer: AnyOptimizer, evaluator: Evaluator, now: float) -> Job:
     """Take a job up: plan its scales, compute the first one's targets, and lay its first canvas."""
-    recipe = specification.recipe
+    recipe = evaluator.calibrate(specification.content, specification.recipe)
+    specification = dataclasses.replace(specification, recipe=recipe)
     height, width = specification.content.shape[:2]
     scales = plan_scales(recipe, height, width)
     first = scales[0]

@@ -10,6 +10,9 @@ from styleserve.recipes import LossDesign
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
+#: Weights of content, style and total variation, and the content's bound, [B, 4].
+WEIGHTS = tf.TensorSpec([None, 4], tf.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -29,6 +32,19 @@ class Form:
         return tuple(TAPS[name] for name, _ in self.design.style_layers)
 
     @property
+    def shrinks(self) -> tuple[int, ...]:
+        """What the canvas's sides are divided by where style is compared: 1, 2, 4, ..."""
+        return tuple(2**halvings for halvings in range(self.design.style_sizes))
+
+    @property
+    def style_comparisons(self) -> tuple[tuple[Tap, int, float], ...]:
+        """Every comparison of Gram matrices: its tap, the canvas's shrink, and its share of the style's loss."""
+        shares = [share / len(self.shrinks) for _, share in self.design.style_layers]
+        return tuple(
+            (tap, shrink, share) for shrink in self.shrinks for tap, share in zip(self.style_taps, shares, strict=True)
+        )
+
+    @property
     def content_types(self) -> tuple[tf.TensorSpec, ...]:
         """Types of the content's features, [B, H_l, W_l, C_l], for any number of canvases of any size."""
         dtype = tf.as_dtype(self.precision)
@@ -36,10 +52,12 @@ class Form:
 
     @property
     def gram_types(self) -> tuple[tf.TensorSpec, ...]:
-        """Types of the style's Gram matrices, [B, C_l, C_l], for any number of canvases."""
-        return tuple(tf.TensorSpec([None, tap.channels, tap.channels], tf.float32) for tap in self.style_taps)
+        """Types of the style's Gram matrices, [B, C_l, C_l], for any number of canvases, in the comparisons' order."""
+        return tuple(
+            tf.TensorSpec([None, tap.channels, tap.channels], tf.float32) for tap, _, _ in self.style_comparisons
+        )
 
     @property
     def target_types(self) -> tuple[tf.TensorSpec, ...]:
-        """Types of an objective's tensors: weights [B, 3], contents, Gram matrices."""
-        return tf.TensorSpec([None, 3], tf.float32), *self.content_types, *self.gram_types
+        """Types of an objective's tensors: weights, contents, Gram matrices."""
+        return WEIGHTS, *self.content_types, *self.gram_types

@@ -6,8 +6,8 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from styleserve.model import losses
-from styleserve.model.form import Form
-from styleserve.model.vgg import Vgg19
+from styleserve.model.form import WEIGHTS, Form
+from styleserve.model.vgg import TAPS, Tap, Vgg19
 
 Tensor: TypeAlias = tf.Tensor
 Traced: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -48,7 +48,7 @@ class Judge:
         return {
             "judge": [_PIXELS, list(form.target_types)],
             "sums": [_PIXELS, contents, _BOX],
-            "losses_and_slopes": [sums, tf.TensorSpec([None, 3], tf.float32), grams, tf.TensorSpec([2], tf.int32)],
+            "losses_and_slopes": [sums, WEIGHTS, grams, tf.TensorSpec([2], tf.int32)],
             "pull_back": [_PIXELS, contents, _BOX, sums],
             "content_features": [_PIXELS, _BOX],
             "gram_sums": [_PIXELS, _BOX],
@@ -81,15 +81,20 @@ class Judge:
         """
         taps = (*self.form.content_taps, *self.form.style_taps)
         replicates = self.form.design.replicate_edges
-        features = self._network.features(canvases, [tap.name for tap in taps], replicates)
-        if core is not None:
-            features = {tap.name: _cut(features[tap.name], core // tap.stride) for tap in taps}
+        features = _within(self._network.features(canvases, [tap.name for tap in taps], replicates), core)
         differences = [
             losses.difference_sums(self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target))
             for tap, target in zip(self.form.content_taps, contents, strict=True)
         ]
-        grams = [losses.gram_sum(self._rescale(tap.name, features[tap.name])) for tap in self.form.style_taps]
+        grams = self._gram_sums(features)
+        for shrink in self.form.shrinks[1:]:
+            small = tf.nn.avg_pool2d(canvases, shrink, shrink, "VALID")
+            features = self._network.features(small, [tap.name for tap in self.form.style_taps], replicates)
+            grams += self._gram_sums(_within(features, None if core is None else core // shrink))
         return *differences, *grams, self._variation(canvases, core)
+
+    def _gram_sums(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        return [losses.gram_sum(self._rescale(tap.name, features[tap.name])) for tap in self.form.style_taps]
 
     def losses(self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor) -> Tensor:
         """The weighted losses [B, 4] of canvases of `size`, (height, width), of their sums."""
@@ -100,13 +105,16 @@ class Judge:
             for (_, share), tap, differences in zip(design.content_layers, self.form.content_taps, sums, strict=False)
         ]
         style = [
-            share * losses.style(gram / _num_values(size, tap.stride, 1), target, design.distance)
-            for (_, share), tap, gram, target in zip(
-                design.style_layers, self.form.style_taps, sums[num_contents:-1], grams, strict=True
+            share * losses.style(gram / _num_values(size, shrink * tap.stride, 1), target, design.distance)
+            for (tap, shrink, share), gram, target in zip(
+                self.form.style_comparisons, sums[num_contents:-1], grams, strict=True
             )
         ]
+        distance, factors = tf.add_n(content), tf.cast(weights, tf.float64)
+        if design.bounds_content:
+            distance = losses.excess(distance, factors[:, 3])
         variation = losses.total_variation(sums[-1], size[0], size[1], design.mean_total_variation)
-        terms = tf.stack([tf.add_n(content), tf.add_n(style), variation], axis=1) * tf.cast(weights, tf.float64)
+        terms = tf.stack([distance, tf.add_n(style), variation], axis=1) * factors[:, :3]
         return tf.concat([tf.reduce_sum(terms, axis=1, keepdims=True), terms], axis=1)
 
     def losses_and_slopes(
@@ -132,13 +140,17 @@ class Judge:
         """The content's features in the network's precision, as targets; not rescaled, which would round them."""
         taps = self.form.content_taps
         raw = self._network.features(content, [tap.name for tap in taps], self.form.design.replicate_edges)
-        return tuple(_cut(raw[tap.name], core // tap.stride) for tap in taps)
+        return tuple(_within(raw, core)[tap.name] for tap in taps)
 
     def gram_sums(self, style: Tensor, core: Tensor) -> tuple[Tensor, ...]:
         """Gram sums of a style image's tile, not rescaled, so that they can be kept for other designs."""
         taps = self.form.style_taps
         raw = self._network.features(style, [tap.name for tap in taps], self.form.design.replicate_edges)
-        return tuple(losses.gram_sum(_cut(raw[tap.name], core // tap.stride)) for tap in taps)
+        return tuple(losses.gram_sum(_within(raw, core)[tap.name]) for tap in taps)
+
+    def strength(self, tap: Tap, features: Tensor) -> float:
+        """Root mean square of a layer's features, as the losses see them."""
+        return float(tf.sqrt(tf.reduce_mean(tf.square(self._rescale(tap.name, features)))))
 
     def gram_gain(self, name: str) -> float:
         """What a Gram matrix of a layer is multiplied by as a target of this form."""
@@ -159,6 +171,13 @@ class Judge:
         down = losses.variation_sums(canvases[:, top : bottom + 1, left:right], is_squared)[:, 0]
         across = losses.variation_sums(canvases[:, top:bottom, left : right + 1], is_squared)[:, 1]
         return tf.stack([down, across], axis=1)
+
+
+def _within(features: Mapping[str, Tensor], core: Tensor | None) -> Mapping[str, Tensor]:
+    """The features of a core given in the network's pixels; all of them when there is none."""
+    return (
+        features if core is None else {name: _cut(flow, core // TAPS[name].stride) for name, flow in features.items()}
+    )
 
 
 def _cut(features: Tensor, core: Tensor) -> Tensor:

@@ -43,6 +43,11 @@ def content(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Tens
     return sums[:, 0] / 2 if distance == "sum_square" else _distance(sums, num_values, distance)
 
 
+def excess(distance: Tensor, bound: Tensor) -> Tensor:
+    """max(0, D - b)^2: nothing up to the bound, and without a kink in its slope there."""
+    return tf.square(tf.maximum(distance - bound, 0.0))
+
+
 def style(gram: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
     """Distance of a Gram matrix G / M to the target A / M, both [B, C, C].
 

@@ -1,5 +1,6 @@
 """PerceptualEvaluator: judges canvases by VGG19's features, a whole batch with one forward and one backward pass."""
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,13 +18,17 @@ from styleserve.model.targets import MAX_STYLE_SIDE, Grams, TargetCache, TargetK
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
-from styleserve.recipes import Recipe, plan_scales
+from styleserve.recipes import MIN_SIDE, Recipe, plan_scales
 
 Tensor: TypeAlias = tf.Tensor
 #: Longest sides up to which a catalogued style's targets are made before anybody asks.
 PREPARED_SIDE = 512
 #: Side of the image that tells how strong each layer's activations are.
 _CALIBRATION_SIDE = 128
+#: Longest side at which the content's features are measured, so that a bound means the same at every size.
+_CALIBRATED_SIDE = 256
+#: Root mean square of the features of a content that is all but plain, in mean activations; natural ones have over 1.
+_LEAST_FEATURES = 0.1
 #: Style images are seen in tiles of this side, so that none takes more memory than a small canvas.
 _STYLE_TILE_SIDE = 768
 
@@ -32,9 +37,9 @@ _STYLE_TILE_SIDE = 768
 class PerceptualObjective:
     """The targets of one canvas of `height` x `width` pixels.
 
-    `tensors` are the weights of content, style and total variation, [1, 3]; the content's features, [1, H_l, W_l, C_l]
-    a layer; and the style's Gram matrices, [1, C_l, C_l] a layer. `tile_side` is there when
-    the canvas is judged in tiles.
+    `tensors` are the weights of content, style and total variation with the content's bound, [1, 4]; the content's
+    features, [1, H_l, W_l, C_l] a layer; and the style's Gram matrices, [1, C_l, C_l] a layer. `tile_side` is there
+    when the canvas is judged in tiles.
     """
 
     form: Form
@@ -68,6 +73,17 @@ class PerceptualEvaluator:
         self._gains = self._measure_gains()
         self._judges: dict[Form, Judge] = {}
 
+    def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
+        """The recipe with its leeway as a share of the norm of the content's features, taken at one size for all."""
+        if not recipe.loss.bounds_content:
+            return recipe
+        reference = images.fit(content, _CALIBRATED_SIDE)
+        judge = self._judge(self._form(recipe, *reference.shape[:2]))
+        side = _round_up(max(reference.shape))
+        features = tiling.content_features(judge, _batch_of_one(reference), side)
+        norms = [judge.strength(tap, of_layer) for tap, of_layer in zip(judge.form.content_taps, features, strict=True)]
+        return dataclasses.replace(recipe, content_bound=recipe.content_leeway / max(*norms, _LEAST_FEATURES))
+
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
     ) -> PerceptualObjective:
@@ -75,12 +91,24 @@ class PerceptualEvaluator:
 
         Styles are resized so that their longest side is `scale` times the content's.
         """
-        form = self._form(recipe)
-        judge = self._judge(form)
         height, width = content.shape[:2]
-        known = [self._style_grams(style, form, style.scale * max(height, width)) for style in styles]
-        grams = blend([grams for grams, _ in known], [style.weight for style in styles])
-        weights = (recipe.content_weight, recipe.style_weight, recipe.total_variation_weight)
+        form = self._form(recipe, height, width)
+        judge = self._judge(form)
+        known = [
+            [self._style_grams(style, form, style.scale * max(height, width) / shrink) for style in styles]
+            for shrink in form.shrinks
+        ]
+        grams = [
+            gram
+            for of_size in known
+            for gram in blend([grams for grams, _ in of_size], [style.weight for style in styles])
+        ]
+        weights = (
+            recipe.content_weight,
+            recipe.style_weight,
+            recipe.total_variation_weight,
+            recipe.content_bound,
+        )
         return PerceptualObjective(
             form,
             height,
@@ -90,10 +118,10 @@ class PerceptualEvaluator:
                 *tiling.content_features(judge, _batch_of_one(content), tile_side or _round_up(max(height, width))),
                 *(
                     tf.constant(gram[np.newaxis] * judge.gram_gain(tap.name))
-                    for gram, tap in zip(grams, form.style_taps, strict=True)
+                    for gram, (tap, _, _) in zip(grams, form.style_comparisons, strict=True)
                 ),
             ),
-            network_passes=1 + sum(passes for _, passes in known),
+            network_passes=1 + sum(passes for of_size in known for _, passes in of_size),
             tile_side=tile_side,
         )
 
@@ -117,9 +145,10 @@ class PerceptualEvaluator:
     def prepare(self, style: StyleImage) -> int:
         """Compute the next of the style's targets for the default preset, up to 512 pixels, that is not kept yet."""
         recipe = PRESETS[DEFAULT_PRESET]
-        form = self._form(recipe)
+        form = self._form(recipe, PREPARED_SIDE, PREPARED_SIDE)
         sides = [scale.width for scale in plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)]
-        passes = (self._style_grams(style, form, style.scale * side)[1] for side in sides)
+        lengths = {style.scale * side / shrink for side in sides for shrink in form.shrinks}
+        passes = (self._style_grams(style, form, length)[1] for length in sorted(lengths))
         return next((cost for cost in passes if cost > 0), 0)
 
     def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
@@ -165,8 +194,12 @@ class PerceptualEvaluator:
             self._store.write(key, grams)
         return grams, 1
 
-    def _form(self, recipe: Recipe) -> Form:
-        return Form(recipe.loss, "float32" if recipe.needs_float32 else self._precision)
+    def _form(self, recipe: Recipe, height: int, width: int) -> Form:
+        """The form of a canvas; one too small to be seen at half its size is compared at its own alone."""
+        design = recipe.loss
+        if min(height, width) < 2 ** (design.style_sizes - 1) * MIN_SIDE:
+            design = dataclasses.replace(design, style_sizes=1)
+        return Form(design, "float32" if recipe.needs_float32 else self._precision)
 
     def _measure_gains(self) -> dict[str, float]:
         """One over the mean activation of each layer, on an image with the statistics of natural ones."""

@@ -17,11 +17,12 @@ import tensorflow as tf
 from styleserve.model.form import Form
 from styleserve.model.judge import Judge
 from styleserve.model.vgg import TAPS, Tap
+from styleserve.recipes import MAX_STYLE_SIZES
 
 Tensor: TypeAlias = tf.Tensor
 
 #: Cores begin at multiples of this many pixels, so that every pooling pairs the same pixels as in the whole canvas.
-ALIGNMENT = max(tap.stride for tap in TAPS.values())
+ALIGNMENT: int = max(tap.stride for tap in TAPS.values()) * 2 ** (MAX_STYLE_SIZES - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ def radius(taps: Sequence[Tap]) -> int:
     return sum(tap.stride for tap in list(TAPS.values())[: deepest + 1])
 
 
-def halo(taps: Sequence[Tap]) -> int:
-    """The radius, rounded up so that a tile begins where its poolings do."""
-    return -(-radius(taps) // ALIGNMENT) * ALIGNMENT
+def halo(form: Form) -> int:
+    """The radius where the canvas is shrunk most, rounded up so that a tile begins where its poolings do."""
+    widest = max(radius((*form.content_taps, *form.style_taps)), form.shrinks[-1] * radius(form.style_taps))
+    return -(-widest // ALIGNMENT) * ALIGNMENT
 
 
 def cores(height: int, width: int, side: int) -> Iterator[Box]:
-    """Parts of at most `side` x `side` pixels, a multiple of `ALIGNMENT`, that cover the canvas once."""
-    assert side % ALIGNMENT == 0
+    """Parts of at most `side` x `side` pixels that cover the canvas once."""
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Box(top, left, min(top + side, height), min(left + side, width))
@@ -124,5 +125,6 @@ def content_features(judge: Judge, content: Tensor, side: int) -> list[Tensor]:
 
 def _tiles(form: Form, height: int, width: int, side: int) -> Iterator[tuple[Box, Box]]:
     """The cores of a canvas, each with the tile around it."""
-    margin = halo((*form.content_taps, *form.style_taps))
+    assert side % ALIGNMENT == 0
+    margin = halo(form)
     return ((core, core.widened(margin, height, width)) for core in cores(height, width, side))

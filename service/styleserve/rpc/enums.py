@@ -21,6 +21,7 @@ OPTIMIZERS: Mapping[recipe_pb2.Optimizer.ValueType, OptimizerName | None] = Mapp
         recipe_pb2.OPTIMIZER_UNSPECIFIED: None,
         recipe_pb2.OPTIMIZER_ADAM: "adam",
         recipe_pb2.OPTIMIZER_LBFGSB: "lbfgsb",
+        recipe_pb2.OPTIMIZER_LBFGS: "lbfgs",
     }
 )
 CANVAS_INITS: Mapping[recipe_pb2.CanvasInit.ValueType, CanvasInit | None] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Builds the engine that the service runs: VGG19 with its weights, both optimizers, warmed up.
+"""Builds the engine that the service runs: VGG19 with its weights, the optimizers, warmed up.
 
 Whatever is heavy is imported and made inside the call, in the worker's process, never in the front.
 """
@@ -45,13 +45,18 @@ class VggEngineFactory:
         from styleserve.model.targets import TargetStore
         from styleserve.model.weights import acquire
         from styleserve.optimizers.adam import Adam
+        from styleserve.optimizers.lbfgs import Lbfgs
         from styleserve.optimizers.lbfgsb import Lbfgsb
 
         begun = time.monotonic()
         weights = acquire(self.weights, self.cache_dir)
         hardware = device.configure(self.precision)
         evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(self.data_dir / "targets"))
-        optimizers: dict[str, AnyOptimizer] = {"adam": Adam(evaluator), "lbfgsb": Lbfgsb(evaluator)}
+        optimizers: dict[str, AnyOptimizer] = {
+            "adam": Adam(evaluator),
+            "lbfgs": Lbfgs(evaluator),
+            "lbfgsb": Lbfgsb(evaluator),
+        }
         info = EngineInfo(
             weights.label,
             weights.is_trained,
