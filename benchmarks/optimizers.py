@@ -232,7 +232,7 @@ def _print_and_write(
     path = report.write(
         "optimizers",
         {
-            "weights": subject.weights,
+            "weights": subject.weights.label,
             "precision": subject.precision,
             "style": subject.style_name,
             "curves": {name: dataclasses.asdict(curve) for name, curve in curves.items()},

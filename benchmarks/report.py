@@ -32,6 +32,12 @@ def write(name: str, results: Mapping[str, Value]) -> Path:
     return path
 
 
+def read(name: str) -> Mapping[str, Value]:
+    """What `write` wrote, empty when nothing did."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

@@ -19,8 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Optional, beside the checkout: weights and paintings for tests and benchmarks.
 SHARED = ROOT.parent / "shared"
 SHARED_WEIGHTS = SHARED / "weights" / "vgg19_imagenet_notop.h5"
-PAINTING = SHARED / "images" / "styles" / "starry_night_vangogh1889_full.jpg"
-DRAWN_STYLE = ROOT / "styles" / "mosaic.jpg"
+_PAINTINGS = SHARED / "images" / "styles"
+PAINTINGS = {
+    "starry-night": _PAINTINGS / "starry_night_vangogh1889_full.jpg",
+    "udnie": _PAINTINGS / "udnie_picabia1913.jpg",
+    "great-wave": _PAINTINGS / "great_wave_hokusai_c1831.jpg",
+    "the-scream": _PAINTINGS / "the_scream_munch1893.jpg",
+}
+DRAWN_STYLES = {name: ROOT / "styles" / f"{name}.jpg" for name in ("mosaic", "woodcut", "watercolour", "impasto")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Subject:
 
     evaluator: PerceptualEvaluator
     style: StyleImage
-    weights: str
+    weights: Weights
     precision: str
     style_name: str
 
@@ -37,15 +43,11 @@ class Subject:
 def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
     """Set the device up and load the weights: those beside the checkout, else whatever `auto` finds."""
     logging.basicConfig(level=logging.WARNING)
-    weights: Weights = acquire(
-        str(SHARED_WEIGHTS) if SHARED_WEIGHTS.exists() else "auto", user_cache_path("styleserve")
-    )
+    weights = acquire(str(SHARED_WEIGHTS) if SHARED_WEIGHTS.exists() else "auto", user_cache_path("styleserve"))
     hardware = device.configure(precision)
     evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(data_dir / "targets"))
-    path = PAINTING if PAINTING.exists() else DRAWN_STYLE
-    data = path.read_bytes()
-    style = StyleImage(hashlib.sha256(data).hexdigest(), data)
-    return Subject(evaluator, style, weights.label, hardware.precision, path.stem)
+    name, style = next(iter(styles().items()))
+    return Subject(evaluator, style, weights, hardware.precision, name)
 
 
 def photograph(side: int) -> Pixels:
@@ -53,3 +55,23 @@ def photograph(side: int) -> Pixels:
     from skimage import data
 
     return images.resize(data.astronaut().astype("float32") / 255, side, side)
+
+
+def photographs() -> dict[str, Pixels]:
+    """Four photographs of scikit-image by name, as large as they come."""
+    from skimage import data
+
+    return {
+        name: getattr(data, name)().astype("float32") / 255 for name in ("astronaut", "chelsea", "coffee", "rocket")
+    }
+
+
+def styles() -> dict[str, StyleImage]:
+    """Four paintings by name where they lie beside the checkout, else four drawn styles of the project."""
+    paths = PAINTINGS if all(path.exists() for path in PAINTINGS.values()) else DRAWN_STYLES
+    return {name: _style(path) for name, path in paths.items()}
+
+
+def _style(path: Path) -> StyleImage:
+    data = path.read_bytes()
+    return StyleImage(hashlib.sha256(data).hexdigest(), data)

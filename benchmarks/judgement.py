@@ -1,0 +1,87 @@
+"""Judgement: how near a picture is to its style and to its content, by VGG19 in float32 whatever made the picture.
+
+    style distance    mean over relu1_1 ... relu5_1 and two sizes of  |G - A| / |A|
+    content distance  |F - P| / |P|  at relu4_2
+
+in Frobenius norms: G and A are the Gram matrices of picture and style, each divided by its positions, F and P the
+features of picture and content. The two sizes are the picture's own and half of it; the style image is resized to the
+same longest side. Pictures are judged as they are delivered, in 8 bits.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from styleserve import images
+from styleserve.evaluation import Pixels, StyleImage
+from styleserve.model import losses
+from styleserve.model.targets import style_size
+from styleserve.model.vgg import Vgg19
+from styleserve.model.weights import Weights
+
+Tensor: TypeAlias = tf.Tensor
+
+STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
+CONTENT_LAYER = "block4_conv2"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Distances of a picture, 0 where it is the style or the content."""
+
+    style: float
+    content: float
+
+
+class Judge:
+    """Judges pictures by one network."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._network = Vgg19(weights, tf.float32)
+        self._see = tf.function(self._features, input_signature=[tf.TensorSpec([1, None, None, 3])], autograph=False)
+        self._grams: dict[tuple[str, int, int], list[Tensor]] = {}
+
+    def judge(self, picture: Pixels, content: Pixels, style: StyleImage) -> Judgement:
+        """The distances of a picture that has the content's shape."""
+        delivered: Pixels = images.to_uint8(picture).astype(np.float32) / np.float32(255)
+        height, width = delivered.shape[:2]
+        seen, wanted = self._look(delivered), self._look(content)
+        small = self._look(images.resize(delivered, height // 2, width // 2))
+        distances = [
+            distance
+            for features, longest in ((seen, max(height, width)), (small, max(height, width) // 2))
+            for distance in self._style_distances(features, style, longest)
+        ]
+        return Judgement(float(np.mean(distances)), _relative(seen[CONTENT_LAYER], wanted[CONTENT_LAYER]))
+
+    def _style_distances(self, features: dict[str, Tensor], style: StyleImage, longest: int) -> list[float]:
+        targets = self._style_grams(style, longest)
+        return [_relative(_gram(features[name]), target) for name, target in zip(STYLE_LAYERS, targets, strict=True)]
+
+    def _style_grams(self, style: StyleImage, longest: int) -> list[Tensor]:
+        picture = images.decode(style.data, images.ImageLimits())
+        height, width = style_size(picture.pixels.shape[0], picture.pixels.shape[1], longest)
+        key = (style.key, height, width)
+        if key not in self._grams:
+            features = self._look(images.resize(picture.pixels, height, width))
+            self._grams[key] = [_gram(features[name]) for name in STYLE_LAYERS]
+        return self._grams[key]
+
+    def _look(self, image: Pixels) -> dict[str, Tensor]:
+        return dict(zip((*STYLE_LAYERS, CONTENT_LAYER), self._see(tf.constant(image[np.newaxis])), strict=True))
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        names = (*STYLE_LAYERS, CONTENT_LAYER)
+        features = self._network.features(image, names, replicate_edges=False)
+        return [features[name] for name in names]
+
+
+def _gram(features: Tensor) -> Tensor:
+    positions = features.shape[1] * features.shape[2]
+    return losses.gram_sum(features) / positions
+
+
+def _relative(values: Tensor, target: Tensor) -> float:
+    return float(tf.norm(values - target) / tf.norm(target))

@@ -1,0 +1,124 @@
+"""Painting outside the service: a recipe carried out step by step, timed, and looked at on the way.
+
+`SCHEDULE` is the published recipe that the presets are held against: Crowson's pyramid in its Gram form, 1000
+iterations of averaged Adam at 128 pixels and 500 at each scale after it, growing by the square root of two.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks import subjects
+from styleserve import images
+from styleserve.evaluation import Pixels, StyleImage
+from styleserve.model.perceptual import PerceptualEvaluator
+from styleserve.optimizers import AnyOptimizer, Run
+from styleserve.optimizers.adam import Adam
+from styleserve.optimizers.lbfgs import Lbfgs
+from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.presets import PRESETS
+from styleserve.recipes import AdamSettings, LossDesign, Recipe, Scale, plan_scales
+
+SCHEDULE_NAME = "schedule"
+_SCHEDULE_SMALLEST, _SCHEDULE_FIRST, _SCHEDULE_NEXT = 128, 1000, 500
+
+SCHEDULE = dataclasses.replace(
+    PRESETS["standard"],
+    preset=SCHEDULE_NAME,
+    optimizer="adam",
+    iterations=_SCHEDULE_FIRST,
+    content_weight=0.015,
+    total_variation_weight=2.0,
+    strength=None,
+    loss=LossDesign(
+        distance="normalized",
+        content_layers=(("block4_conv2", 1.0),),
+        style_layers=tuple((f"block{rank}_conv1", 4.0 ** (5 - rank) / 341) for rank in range(1, 6)),
+        rescaled=True,
+        mean_total_variation=True,
+        replicate_edges=True,
+    ),
+    adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.99),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A picture on its way: seconds of painting until it, evaluations, and those as megapixels judged."""
+
+    seconds: float
+    evaluations: int
+    megapixels: float
+    picture: Pixels
+
+
+def scales_of(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
+    """The recipe's scales; those of the published schedule by its own rule."""
+    if recipe.preset != SCHEDULE_NAME:
+        return plan_scales(recipe, height, width)
+    longest = max(height, width)
+    sides = [round(_SCHEDULE_SMALLEST * math.sqrt(2) ** step) for step in range(20)]
+    sides = [*(side for side in sides if side < longest), longest]
+    return tuple(
+        Scale(
+            round(height * side / longest), round(width * side / longest), _SCHEDULE_NEXT if rank else _SCHEDULE_FIRST
+        )
+        for rank, side in enumerate(sides)
+    )
+
+
+class Painter:
+    """Paints with one evaluator and every optimizer."""
+
+    def __init__(self, evaluator: PerceptualEvaluator) -> None:
+        self._evaluator = evaluator
+        self._optimizers: Mapping[str, AnyOptimizer] = {
+            "adam": Adam(evaluator),
+            "lbfgs": Lbfgs(evaluator),
+            "lbfgsb": Lbfgsb(evaluator),
+        }
+
+    def paint(
+        self, content: Pixels, style: StyleImage, recipe: Recipe, show: Callable[[Look], None], num_looks: int = 1
+    ) -> None:
+        """Carry the recipe out; `show` gets about `num_looks` pictures at the content's size, the last one the result.
+
+        Making and showing them does not count as painting.
+        """
+        height, width = content.shape[:2]
+        scales = scales_of(recipe, height, width)
+        total = sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales) / 1e6
+        begun, seconds, evaluations, megapixels, shown = time.perf_counter(), 0.0, 0, 0.0, 0
+        recipe = self._evaluator.calibrate(content, recipe)
+        run: Run | None = None
+        for scale in scales:
+            run = self._begin(run, content, style, recipe, scale)
+            while run.ended is None:
+                self._optimizers[recipe.optimizer].step([run])
+                evaluations += 1
+                megapixels += scale.height * scale.width / 1e6
+                is_last = scale is scales[-1] and run.ended is not None
+                if is_last or megapixels >= total * (shown + 1) / num_looks:
+                    shown += 1
+                    seconds += time.perf_counter() - begun
+                    show(Look(seconds, evaluations, megapixels, images.resize(run.result(), height, width)))
+                    begun = time.perf_counter()
+
+    def _begin(self, run: Run | None, content: Pixels, style: StyleImage, recipe: Recipe, scale: Scale) -> Run:
+        optimizer = self._optimizers[recipe.optimizer]
+        small = images.resize(content, scale.height, scale.width)
+        objective = self._evaluator.objective(small, [style], recipe)
+        if run is None:
+            first: Run = optimizer.start(small, objective, recipe, scale.iterations)
+            return first
+        grown: Run = optimizer.grow(run, objective, (scale.height, scale.width), recipe, scale.iterations)
+        return grown
+
+    def warm_up(self, recipes: Mapping[str, Recipe]) -> None:
+        """Trace what the recipes need."""
+        content = subjects.photograph(64)
+        style = next(iter(subjects.styles().values()))
+        for recipe in recipes.values():
+            self.paint(content, style, dataclasses.replace(recipe, iterations=2, preset="warm-up"), lambda _: None)
