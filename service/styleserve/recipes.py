@@ -39,7 +39,7 @@ class LossDesign:
     images. `mean_total_variation` takes the mean over neighbours, which means the same at every size, in the place
     of the sum. `replicate_edges` pads the first convolution with the edge's own pixels in the place of zeros.
 
-    With `bounds_content` the content's distance D costs nothing up to a bound b, and beyond it max(0, D - b)^2: the
+    With `bounds_content` the content's distance D costs nothing up to a bound b, and beyond it (D / b - 1)^2: the
     picture is the nearest to the style among those that keep so much of the content. The bound is the recipe's
     `content_bound`. Style is compared at
     `style_sizes` sizes, the canvas's own and each half of the one before, so that large shapes count too.
@@ -98,7 +98,7 @@ class Recipe:
     loss: LossDesign
     adam: AdamSettings
     pyramid: Pyramid | None
-    content_bound: float = 0.0
+    content_bound: float = 1.0
 
     @property
     def content_leeway(self) -> float:

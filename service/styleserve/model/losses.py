@@ -44,8 +44,8 @@ def content(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Tens
 
 
 def excess(distance: Tensor, bound: Tensor) -> Tensor:
-    """max(0, D - b)^2: nothing up to the bound, and without a kink in its slope there."""
-    return tf.square(tf.maximum(distance - bound, 0.0))
+    """(max(0, D - b) / b)^2 for a bound b above 0: nothing up to it, and without a kink in its slope there."""
+    return tf.square(tf.maximum(distance - bound, 0.0) / bound)
 
 
 def style(gram: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:

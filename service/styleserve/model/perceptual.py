@@ -29,6 +29,8 @@ _CALIBRATION_SIDE = 128
 _CALIBRATED_SIDE = 256
 #: Root mean square of the features of a content that is all but plain, in mean activations; natural ones have over 1.
 _LEAST_FEATURES = 0.1
+#: Bound of a content that may not move at all: excess is counted in bounds.
+_LEAST_BOUND = 1e-3
 #: Style images are seen in tiles of this side, so that none takes more memory than a small canvas.
 _STYLE_TILE_SIDE = 768
 
@@ -82,7 +84,8 @@ class PerceptualEvaluator:
         side = _round_up(max(reference.shape))
         features = tiling.content_features(judge, _batch_of_one(reference), side)
         norms = [judge.strength(tap, of_layer) for tap, of_layer in zip(judge.form.content_taps, features, strict=True)]
-        return dataclasses.replace(recipe, content_bound=recipe.content_leeway / max(*norms, _LEAST_FEATURES))
+        bound = recipe.content_leeway / max(*norms, _LEAST_FEATURES)
+        return dataclasses.replace(recipe, content_bound=max(bound, _LEAST_BOUND))
 
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
