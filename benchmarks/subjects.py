@@ -69,9 +69,10 @@ def photographs() -> dict[str, Pixels]:
 def styles() -> dict[str, StyleImage]:
     """Four paintings by name where they lie beside the checkout, else four drawn styles of the project."""
     paths = PAINTINGS if all(path.exists() for path in PAINTINGS.values()) else DRAWN_STYLES
-    return {name: _style(path) for name, path in paths.items()}
+    return {name: read_style(path) for name, path in paths.items()}
 
 
-def _style(path: Path) -> StyleImage:
+def read_style(path: Path) -> StyleImage:
+    """A style image of a file."""
     data = path.read_bytes()
     return StyleImage(hashlib.sha256(data).hexdigest(), data)

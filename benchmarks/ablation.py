@@ -1,0 +1,140 @@
+"""What each choice of `standard` is worth: one choice changed at a time, at the same work, on the same pictures.
+
+    python -m benchmarks.ablation [--side 256] [--pairs 4] [--variants NAME ...]
+
+Work is judged pixels, those of the halved canvas included; each variant's iterations are set so that it does as much as
+`standard`, within 3 %. Style and content distances are those of `judgement`; they trade against each other, so a
+variant is better where one falls and the other does not rise.
+"""
+
+import argparse
+import dataclasses
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+
+from benchmarks import report, subjects
+from benchmarks.judgement import Judge, Judgement
+from benchmarks.painting import SCHEDULE, Look, Painter
+from benchmarks.quality import Pair, pairs
+from styleserve.presets import PRESETS
+from styleserve.recipes import Pyramid, Recipe, plan_scales
+
+STANDARD = PRESETS["standard"]
+
+
+def _scales(smallest_side: int, growth: float, last_share: float) -> Recipe:
+    return dataclasses.replace(STANDARD, pyramid=Pyramid(smallest_side, growth, last_share))
+
+
+def _loss(**changes: object) -> Recipe:
+    return dataclasses.replace(STANDARD, loss=dataclasses.replace(STANDARD.loss, **changes))  # type: ignore[arg-type]
+
+
+def _adam(average_decay: float) -> Recipe:
+    settings = dataclasses.replace(STANDARD.adam, average_decay=average_decay)
+    return dataclasses.replace(STANDARD, optimizer="adam", adam=settings)
+
+
+def _layers(*weights: float) -> tuple[tuple[str, float], ...]:
+    return tuple((f"block{block}_conv1", weight / sum(weights)) for block, weight in enumerate(weights, start=1))
+
+
+VARIANTS: Mapping[str, Recipe] = {
+    "standard": STANDARD,
+    "Adam, no average": _adam(0.0),
+    "Adam, average 0.9": _adam(0.9),
+    "Adam, average 0.99": _adam(0.99),
+    "L-BFGS-B in each scale": dataclasses.replace(STANDARD, optimizer="lbfgsb"),
+    "one scale": dataclasses.replace(STANDARD, pyramid=None),
+    "scales from 128, by 2": _scales(128, 2.0, 0.22),
+    "scales from 64, by sqrt 2": _scales(64, math.sqrt(2), 0.14),
+    "scales from 32, by 2": _scales(32, 2.0, 0.18),
+    "a tenth of the iterations at the end": _scales(64, 2.0, 0.1),
+    "half of the iterations at the end": _scales(64, 2.0, 0.5),
+    "style at one size": _loss(style_sizes=1),
+    "deep layers weigh more, 1:1:1:2:3": _loss(style_layers=_layers(1, 1, 1, 2, 3)),
+    "shallow layers weigh more, 3:2:1:1:1": _loss(style_layers=_layers(3, 2, 1, 1, 1)),
+    "content by weight 0.4, no bound": dataclasses.replace(_loss(bounds_content=False), content_weight=0.4),
+    "no total variation": dataclasses.replace(STANDARD, total_variation_weight=0.0),
+    "total variation 20": dataclasses.replace(STANDARD, total_variation_weight=20.0),
+    "from noise": dataclasses.replace(STANDARD, init="noise"),
+    "the loss of the published schedule, Adam 0.9": dataclasses.replace(
+        SCHEDULE, preset="standard", adam=STANDARD.adam
+    ),
+}
+
+
+def work(recipe: Recipe, height: int, width: int) -> float:
+    """Judged megapixels of a recipe, those of the halved canvas included."""
+    per_pixel = sum(0.25**halvings for halvings in range(recipe.loss.style_sizes))
+    scales = plan_scales(recipe, height, width)
+    return per_pixel * sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales) / 1e6
+
+
+def at_equal_work(recipe: Recipe, height: int, width: int) -> Recipe:
+    """The recipe with as many iterations as make its work that of `standard`."""
+    goal = work(STANDARD, height, width)
+    candidates = (dataclasses.replace(recipe, iterations=iterations) for iterations in range(10, 2000))
+    return min(candidates, key=lambda candidate: abs(work(candidate, height, width) - goal))
+
+
+def main() -> None:
+    """Paint every variant, print, and write docs/benchmarks/ablation.json and .png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=256, help="longest side in pixels (default: 256)")
+    parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
+    arguments = parser.parse_args()
+    chosen = pairs(arguments.side)[: arguments.pairs]
+    results: dict[str, list[Judgement]] = {}
+    with tempfile.TemporaryDirectory() as data_dir:
+        subject = subjects.subject("auto", Path(data_dir))
+        painter, judge = Painter(subject.evaluator), Judge(subject.weights)
+        for name in arguments.variants:
+            results[name] = [_judge(painter, judge, pair, VARIANTS[name]) for pair in chosen]
+            print(name, *results[name], flush=True)
+    means = {
+        name: (mean(one.style for one in judged), mean(one.content for one in judged))
+        for name, judged in results.items()
+    }
+    print(report.table(["variant", "style", "content"], [[name, *pair] for name, pair in means.items()]))
+    path = report.write(
+        "ablation",
+        {
+            "weights": subject.weights.label,
+            "precision": subject.precision,
+            "side": arguments.side,
+            "pairs": [f"{pair.content_name} {pair.style_name}" for pair in chosen],
+            "distances": {name: [[one.style, one.content] for one in judged] for name, judged in results.items()},
+        },
+    )
+    _plot(means, path.with_suffix(".png"))
+
+
+def _judge(painter: Painter, judge: Judge, pair: Pair, recipe: Recipe) -> Judgement:
+    looks: list[Look] = []
+    painter.paint(pair.content, pair.style, at_equal_work(recipe, *pair.content.shape[:2]), looks.append)
+    return judge.judge(looks[-1].picture, pair.content, pair.style)
+
+
+def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """Every variant in the plane of the two distances."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(9, 6.5), layout="constrained")
+    for name, (style, content) in means.items():
+        axis.plot(content, style, "o", color="tab:red" if name == "standard" else "tab:blue")
+        axis.annotate(name, (content, style), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="content distance", ylabel="style distance")
+    axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Strength from 0 to 1: what it does to both distances, and that it looks the same at every size.
+
+    python -m benchmarks.strength [--preset standard] [--sides 256 512] [--pairs 4]
+
+Tells for every strength the distances of `judgement` at every size; the spread is how far a pair's content distance at
+the size where it is largest lies above that where it is smallest. The grid of pictures, of a style that the project
+draws itself, goes to docs/strength.jpg.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import report, subjects
+from benchmarks.judgement import Judge, Judgement
+from benchmarks.painting import Look, Painter
+from benchmarks.quality import pairs
+from styleserve import images
+from styleserve.evaluation import Pixels, StyleImage
+from styleserve.presets import resolve
+from styleserve.recipes import RecipeChanges
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+GRID_STYLE = "stained-glass"
+GRID = subjects.ROOT / "docs" / "strength.jpg"
+_GRID_CELL = 256
+
+
+def paint(painter: Painter, preset: str, strength: float, content: Pixels, style: StyleImage) -> Pixels:
+    """The picture of a strength."""
+    looks: list[Look] = []
+    recipe = resolve(RecipeChanges(), RecipeChanges(preset=preset, strength=strength))
+    painter.paint(content, style, recipe, looks.append)
+    return looks[-1].picture
+
+
+def main() -> None:
+    """Paint, judge, print, and write docs/benchmarks/strength.json and .png and the grid."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="standard", choices=("draft", "standard", "fine"), help="default: standard")
+    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
+    parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
+    arguments = parser.parse_args()
+    judged: dict[str, dict[int, list[Judgement]]] = {}
+    with tempfile.TemporaryDirectory() as data_dir:
+        subject = subjects.subject("auto", Path(data_dir))
+        painter, judge = Painter(subject.evaluator), Judge(subject.weights)
+        _draw_grid(painter, arguments.preset, arguments.sides)
+        for side in arguments.sides:
+            for pair in pairs(side)[: arguments.pairs]:
+                judged.setdefault(f"{pair.content_name} {pair.style_name}", {})[side] = [
+                    judge.judge(
+                        paint(painter, arguments.preset, strength, pair.content, pair.style), pair.content, pair.style
+                    )
+                    for strength in STRENGTHS
+                ]
+                print(pair.content_name, pair.style_name, side, flush=True)
+    _print(judged, arguments.sides)
+    path = report.write(
+        "strength",
+        {
+            "weights": subject.weights.label,
+            "precision": subject.precision,
+            "preset": arguments.preset,
+            "strengths": list(STRENGTHS),
+            "distances": {
+                name: {str(side): [dataclasses.astuple(one) for one in of_side] for side, of_side in of_pair.items()}
+                for name, of_pair in judged.items()
+            },
+        },
+    )
+    _plot(judged, path.with_suffix(".png"))
+
+
+def _print(judged: Mapping[str, Mapping[int, Sequence[Judgement]]], sides: Sequence[int]) -> None:
+    rows = [
+        [
+            strength,
+            *(mean(of_pair[side][rank].content for of_pair in judged.values()) for side in sides),
+            max(_spread([of_pair[side][rank].content for side in sides]) for of_pair in judged.values()),
+            *(mean(of_pair[side][rank].style for of_pair in judged.values()) for side in sides),
+        ]
+        for rank, strength in enumerate(STRENGTHS)
+    ]
+    header = ["strength", *(f"content at {side}" for side in sides), "largest spread of a pair"]
+    print(report.table([*header, *(f"style at {side}" for side in sides)], rows))
+    rises = [
+        all(low.content <= high.content for low, high in itertools.pairwise(of_side))
+        for of_pair in judged.values()
+        for of_side in of_pair.values()
+    ]
+    print(f"\nthe content distance rises with strength for {sum(rises)} of {len(rises)} pairs and sizes")
+
+
+def _spread(values: Sequence[float]) -> float:
+    return max(values) / min(values) - 1 if min(values) > 0 else 0.0
+
+
+def _draw_grid(painter: Painter, preset: str, sides: Sequence[int]) -> None:
+    """A row a size, a column a strength, all shown at one size."""
+    style = subjects.read_style(subjects.ROOT / "styles" / f"{GRID_STYLE}.jpg")
+    rows = [
+        np.concatenate(
+            [_cell(paint(painter, preset, strength, subjects.photograph(side), style)) for strength in STRENGTHS], 1
+        )
+        for side in sides
+    ]
+    Image.fromarray(images.to_uint8(np.concatenate(rows, 0))).save(GRID, quality=88)
+
+
+def _cell(picture: Pixels) -> Pixels:
+    return images.resize(picture, _GRID_CELL, _GRID_CELL)
+
+
+def _plot(judged: Mapping[str, Mapping[int, Sequence[Judgement]]], path: Path) -> None:
+    """Content distance over strength, a line a pair and size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for rank, (name, of_pair) in enumerate(judged.items()):
+        for dash, (side, of_side) in zip(("-", "--", ":", "-."), of_pair.items(), strict=False):
+            axes[0].plot(STRENGTHS, [one.content for one in of_side], dash, color=f"C{rank}", label=f"{name}, {side}")
+            axes[1].plot([one.content for one in of_side], [one.style for one in of_side], dash, color=f"C{rank}")
+    axes[0].set(xlabel="strength", ylabel="content distance")
+    axes[1].set(xlabel="content distance", ylabel="style distance")
+    axes[0].legend(fontsize=7)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
