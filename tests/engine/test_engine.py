@@ -206,6 +206,24 @@ def test_a_deadline_on_a_small_scale_still_returns_the_full_size(bench):
     assert bench.last("a").pixels.shape == (256, 256, 3)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgsb"])
+def test_a_deadline_right_after_a_change_of_scale_returns_the_canvas_carried_up(bench, optimizer):
+    alone = Bench()
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=8, optimizer=optimizer))
+    alone.engine.accept(job("a", recipe, size=256))
+    alone.run()
+    told = [event.progress for event in alone.of("a") if isinstance(event, Progressed)]
+    small = [progress for progress in told if progress.width == told[0].width]
+    bench.engine.accept(job("a", recipe, size=256, deadline=bench.clock.now + len(small) + 0.5))
+    bench.run()
+    finished = bench.last("a")
+    assert isinstance(finished, Finished)
+    assert finished.stop_reason == "deadline"
+    assert finished.progress == small[-1]
+    assert finished.pixels.shape == (256, 256, 3)
+    assert finished.pixels.mean() > 0.21
+
+
 def test_a_deadline_fails_the_job_where_that_was_asked(bench):
     bench.engine.accept(job("a", small_steps(100), deadline=bench.clock.now + 5.5, fails_at_deadline=True))
     bench.run()

@@ -3,6 +3,7 @@
 It owns its jobs and is driven by whoever calls `step`: a process behind the server, a `while` in a script, a test.
 """
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -123,7 +124,8 @@ class Engine:
         if not losses.is_finite:
             self._fail(job, DivergedError(job.progress(losses, now).iteration, job.specification.recipe.to_json()))
             return
-        self._report(Progressed(job.job_id, job.progress(losses, now)))
+        job.judged = job.progress(losses, now)
+        self._report(Progressed(job.job_id, job.judged))
         self._send_preview(job, now)
         if job.run.ended is None:
             return
@@ -147,15 +149,14 @@ class Engine:
             deadline = job.specification.deadline
             if deadline is None or now + coming_step_s <= deadline:
                 continue
-            if job.specification.fails_at_deadline or job.run.losses is None:
+            if job.specification.fails_at_deadline or job.judged is None:
                 self._fail(job, RunTimeoutError())
             else:
                 self._finish(job, "deadline")
 
     def _finish(self, job: Job, stop_reason: StopReason) -> None:
-        losses = job.run.losses
-        assert losses is not None
-        progress = job.progress(losses, self._clock())
+        assert job.judged is not None
+        progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started)
         picture = job.picture()
         self._forget(job)
         self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes))

@@ -25,7 +25,8 @@ class PreviewOrder:
 class Job:
     """One canvas on its way; the engine's thread alone touches it.
 
-    `last_served` is the number of the step that served it last. `started` is a reading of the engine's clock.
+    `last_served` is the number of the step that served it last. `started` is a reading of the engine's clock. `judged` is
+    how far it was when a canvas of it was last judged, at whatever scale; None while none has been.
     """
 
     specification: JobSpecification
@@ -37,6 +38,7 @@ class Job:
     scale_index: int = 0
     last_served: int = -1
     earlier_evaluations: int = 0
+    judged: Progress | None = None
     preview: PreviewOrder | None = field(default=None)
 
     @property
