@@ -112,8 +112,22 @@ def test_the_first_frame_of_an_animation_is_taken():
 def test_measuring_finds_the_size_that_decoding_makes(orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    data = encoded(two_halves(), "JPEG", exif=exif)
+    data = encoded(two_halves(21, 34), "JPEG", exif=exif)
     assert images.measure(data, LIMITS) == images.decode(data, LIMITS).pixels.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_decoded_small_at_once_is_the_one_decoded_large_and_shrunk(orientation):
+    random = np.random.default_rng(0)
+    large = images.resize(random.random((9, 13, 3)).astype(np.float32), 901, 1303)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encoded(Image.fromarray(images.to_uint8(large)), "JPEG", quality=95, exif=exif)
+    small = images.decode(data, LIMITS, fit_side=100).pixels
+    shrunk = images.fit(images.decode(data, LIMITS).pixels, 100)
+    assert small.shape == shrunk.shape
+    assert np.abs(small - shrunk).mean() < 1 / 255
+    assert np.abs(small - shrunk).max() < 3 / 255
 
 
 def test_measuring_refuses_what_decoding_refuses():
