@@ -144,6 +144,8 @@ CASES = [
     refused("a loss weight of NaN", changed(lambda made: setattr(made.recipe.weights, "content", math.nan)),
             ("recipe.weights.content", "OUT_OF_RANGE")),
     refused("10 million iterations", request(iterations=10_000_000), ("recipe.iterations", "OUT_OF_RANGE")),
+    refused("a result of 4 pixels", changed(lambda made: setattr(made.output, "max_side", 4)),
+            ("output.max_side", "OUT_OF_RANGE")),
     refused("strength beside weights", changed(lambda made: made.recipe.MergeFrom(recipe_pb2.Recipe(
         strength=0.5, weights=recipe_pb2.LossWeights(style=1)))), ("recipe.strength", "CONFLICT")),
     refused("too many labels", request(labels={str(n): "x" for n in range(17)}), ("labels", "TOO_MANY")),

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import json
 import time
 import uuid
@@ -12,6 +13,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from styleserve import images
+from styleserve.rpc.requests import RequestReader
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import details, refused
@@ -32,6 +34,10 @@ async def service(tmp_path):
 async def slow_service(tmp_path):
     async with running(tmp_path, SLOWLY, max_running=1, max_queue=2) as service:
         yield service
+
+
+async def jobs_in(service, state) -> list[job_pb2.Job]:
+    return list((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(states=[state]))).jobs)
 
 
 async def test_the_picture_comes_back_with_its_job(service):
@@ -192,6 +198,26 @@ async def test_at_the_calls_deadline_the_best_canvas_comes_in_time(slow_service)
     assert response.job.stop_reason == job_pb2.STOP_REASON_DEADLINE
     assert 5 < response.job.progress.iteration < 100
     assert response.result.inline
+
+
+async def test_the_time_that_reading_a_request_takes_is_part_of_the_calls(slow_service, monkeypatch):
+    read = RequestReader.read
+
+    def read_slowly(*arguments):
+        time.sleep(1.0)
+        return read(*arguments)
+
+    monkeypatch.setattr(RequestReader, "read", read_slowly)
+    response = await slow_service.transfer.Stylize(request(iterations=5000), timeout=2.0)
+    assert response.job.stop_reason == job_pb2.STOP_REASON_DEADLINE
+
+
+async def test_a_picture_is_delivered_without_decoding_the_content_again(slow_service, tmp_path):
+    calling = asyncio.ensure_future(slow_service.transfer.Stylize(request(iterations=20, job_id="running")))
+    while not (await jobs_in(slow_service, job_pb2.JOB_STATE_RUNNING)):
+        await asyncio.sleep(0.01)
+    (tmp_path / "data" / "images" / hashlib.sha256(png(0.2)).hexdigest()).unlink()
+    assert (await calling).result.inline
 
 
 async def test_a_run_timeout_ends_the_job_alike(slow_service):

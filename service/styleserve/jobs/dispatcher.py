@@ -225,7 +225,7 @@ class Dispatcher:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""
         start = self._num_starts
         try:
-            specification = await asyncio.to_thread(
+            specification, content = await asyncio.to_thread(
                 self._pictures.specify, job.job_id, job.submission, timing.run_deadline(job.submission)
             )
         except Exception as error:
@@ -235,6 +235,7 @@ class Dispatcher:
             return
         if start != self._num_starts or job.job_id not in self._in_engine:
             return
+        job.content = content
         self._worker.send(specification)
         self._handed_over.add(job.job_id)
         self.order_previews(job)
@@ -243,8 +244,11 @@ class Dispatcher:
         """Make the file that the caller gets."""
         provenance = self._trace_back(job, finished.network_passes)
         assert provenance is not None
+        assert job.content is not None
         try:
-            result = await asyncio.to_thread(self._pictures.deliver, job.submission, finished.pixels, provenance)
+            result = await asyncio.to_thread(
+                self._pictures.deliver, job.submission, job.content, finished.pixels, provenance
+            )
         except Exception as error:
             self._fail(job, error)
         else:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from styleserve.errors import RequestError
 from styleserve.events import Progress
+from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
 from styleserve.jobs.status import PREFIX, JobStatus, Provenance, State, StopReason, StoredImage
 from styleserve.jobs.submission import Submission
@@ -14,7 +15,8 @@ class Job:
     """A job: what was asked, how it stands, and who watches.
 
     `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
-    lost under it. `is_cancel_wanted` once somebody asked for it.
+    lost under it. `is_cancel_wanted` once somebody asked for it. `content` is the content at the size of the result,
+    while an engine works on it.
     """
 
     def __init__(self, job_id: str, number: int, submission: Submission, retention_s: float) -> None:
@@ -25,6 +27,7 @@ class Job:
         self.num_waiting = 0
         self.num_losses = 0
         self.is_cancel_wanted = False
+        self.content: Picture | None = None
         self._retention_s = retention_s
         self._status = JobStatus(
             name=PREFIX + job_id, state="queued", create_time=time.time(), labels=tuple(submission.labels.items())
@@ -84,6 +87,7 @@ class Job:
         self._tell(
             replace(self._status, state=state, queue_position=0, end_time=now, expire_time=now + self._retention_s)
         )
+        self.content = None
         self.feed.close()
 
     def _tell(self, status: JobStatus) -> None:

@@ -26,10 +26,15 @@ class Pictures:
         self._style_images = style_images
         self._limits = limits
 
-    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> JobSpecification:
-        """What the engine is told of a job that has to end by `deadline`; raises RequestError."""
+    def specify(
+        self, job_id: str, submission: Submission, deadline: float | None
+    ) -> tuple[JobSpecification, Picture]:
+        """What the engine is told of a job that has to end by `deadline`, and the content; raises RequestError.
+
+        The content has the size of the result. `deliver` wants it again, when there is no time to decode it once more.
+        """
         content = self._content(submission)
-        return JobSpecification(
+        specification = JobSpecification(
             job_id=job_id,
             content=content.pixels,
             styles=tuple(self._style(chosen, submission, content.pixels) for chosen in submission.styles),
@@ -37,10 +42,12 @@ class Pictures:
             deadline=deadline,
             fails_at_deadline=submission.fails_at_deadline,
         )
+        return specification, content
 
-    def deliver(self, submission: Submission, pixels: Pixels, provenance: Provenance) -> StoredImage:
-        """Finish the engine's picture, encode it with its provenance, and store it."""
-        content = self._content(submission)
+    def deliver(
+        self, submission: Submission, content: Picture, pixels: Pixels, provenance: Provenance
+    ) -> StoredImage:
+        """Finish the engine's picture, encode it with its provenance, and store it; `content` is that of `specify`."""
         if submission.recipe.color == "content_luminance":
             pixels = colors.transfer_luminance(pixels, content.pixels)
         output = submission.output

@@ -6,7 +6,6 @@ Reading a StylizeRequest decodes its images and may fetch a style's, so it is do
 import hashlib
 import math
 import re
-import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -75,14 +74,14 @@ class RequestReader:
     max_iterations: int
 
     def read(
-        self, request: style_transfer_pb2.StylizeRequest, request_fingerprint: str, remaining_s: float | None
+        self, request: style_transfer_pb2.StylizeRequest, request_fingerprint: str, deadline: float | None
     ) -> Submission:
-        """The submission, its images stored; `remaining_s` is what the call's own deadline leaves.
+        """The submission, its images stored; `deadline` is the call's own, a reading of `time.monotonic()`.
 
         Raises InvalidRequestError with every violation, else StyleNotFoundError or ImageNotFoundError, else
         StyleImageUnavailableError.
         """
-        return _Reading(self, request).submission(request_fingerprint, remaining_s)
+        return _Reading(self, request).submission(request_fingerprint, deadline)
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ class _Reading:
     not_found: list[NotFoundError] = field(default_factory=list)
     own_images: list[bytes] = field(default_factory=list)
 
-    def submission(self, request_fingerprint: str, remaining_s: float | None) -> Submission:
+    def submission(self, request_fingerprint: str, deadline: float | None) -> Submission:
         request = self.request
         self._check_scalars()
         content_digest, output = self._content_and_output()
@@ -109,7 +108,7 @@ class _Reading:
             raise self.not_found[0]
         self._store_images(styles)
         is_cancelled_when_orphaned = self._is_cancelled_when_orphaned()
-        has_deadline = remaining_s is not None and is_cancelled_when_orphaned and not request.detached
+        is_awaited = is_cancelled_when_orphaned and not request.detached
         return Submission(
             content_digest=content_digest,
             styles=_with_shares(styles),
@@ -121,7 +120,7 @@ class _Reading:
             is_cancelled_when_orphaned=is_cancelled_when_orphaned,
             queue_timeout_s=queue_timeout_s,
             run_timeout_s=run_timeout_s,
-            deadline=time.monotonic() + (remaining_s or 0.0) if has_deadline else None,
+            deadline=deadline if is_awaited else None,
             fails_at_deadline=request.deadline_policy == style_transfer_pb2.DEADLINE_POLICY_FAIL,
             priority=request.priority,
             labels=MappingProxyType(dict(request.labels)),
@@ -167,14 +166,16 @@ class _Reading:
         self._check_enum("output.format", options.format, FORMATS)
         self._check_range("output.quality", options.quality, 0, 100)
         self._check_range("output.max_inline_bytes", options.max_inline_bytes, 0, math.inf)
+        num_violations = len(self.violations)
         if options.max_side:
             self._check_range("output.max_side", options.max_side, MIN_SIDE, self.reader.max_side)
+        is_side_allowed = len(self.violations) == num_violations
         data = self._image(self.request.content, "content")
         size = self._decoded_size(data, "content") if data is not None else None
         if data is None or size is None:
             return "", Output(0, 0)
         height, width = images.fitted_size(*size, options.max_side or self.reader.max_side)
-        if min(height, width) < MIN_SIDE:
+        if is_side_allowed and min(height, width) < MIN_SIDE:
             self._complain(
                 "output.max_side",
                 f"the result would have {width} x {height} pixels; allowed: sides of at least {MIN_SIDE}",

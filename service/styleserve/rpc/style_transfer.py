@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
@@ -132,12 +133,13 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
 
     async def _admit(self, request: style_transfer_pb2.StylizeRequest, context: Context) -> Job:
         """Join the job of the same request, or read the request and start one."""
+        deadline = _deadline(context)
         same = await asyncio.to_thread(fingerprint, request)
         job = self._jobs.joined(request.request_id, same)
         if job is not None:
             return job
         self._jobs.check_open()
-        submission = await asyncio.to_thread(self._reader.read, request, same, context.time_remaining())
+        submission = await asyncio.to_thread(self._reader.read, request, same, deadline)
         return self._jobs.submit(submission)
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
@@ -157,3 +159,9 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             return responses.stored_image(image, await asyncio.to_thread(self._image_store.read, image.digest))
         except ImageNotFoundError:
             return responses.stored_image(image)
+
+
+def _deadline(context: Context) -> float | None:
+    """The call's deadline as a reading of `time.monotonic()`; reading the request takes of the time until then."""
+    remaining_s = context.time_remaining()
+    return None if remaining_s is None else time.monotonic() + remaining_s
