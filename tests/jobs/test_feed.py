@@ -80,6 +80,18 @@ async def test_silence_before_any_progress_is_broken_by_the_whole_job():
     await watching.aclose()
 
 
+@pytest.mark.parametrize("after_sequence", [2, 50])
+async def test_silence_is_broken_by_the_whole_job_for_one_who_saw_everything_or_claims_to(after_sequence):
+    feed = Feed()
+    feed.tell_state(status("running"))
+    feed.tell_progress(progress(1))
+    watching = feed.watch(after_sequence, idle_s=0.02)
+    assert (await anext(watching)).content.state == "running"
+    feed.tell_progress(progress(2))
+    assert (await anext(watching)).content.iteration == 2
+    await watching.aclose()
+
+
 async def test_a_preview_is_encoded_once_a_size_for_all_watchers(monkeypatch):
     from styleserve.jobs import feed as module
 

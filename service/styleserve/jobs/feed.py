@@ -121,10 +121,10 @@ class Feed:
     ) -> AsyncGenerator[Update]:
         """Everything after `after_sequence`: first the whole job, last the whole job, in between what is newest.
 
-        After `idle_s` of silence the last progress comes again, or the whole job when there is none.
+        After `idle_s` of silence the last progress comes again, or the whole job when there is none or nothing came yet.
         """
         frames = _Frames(wish)
-        cursor = after_sequence
+        cursor = min(after_sequence, self._sequence)
         is_first = True
         while True:
             changed = self._changed
@@ -140,8 +140,8 @@ class Feed:
                 try:
                     await asyncio.wait_for(changed.wait(), idle_s)
                 except TimeoutError:
-                    if not is_first:
-                        yield self._repeat()
+                    yield self._repeat(is_first)
+                    is_first = False
 
     async def ended(self) -> None:
         """Wait until nothing more will be told; raises the interruption when there is one."""
@@ -199,9 +199,9 @@ class Feed:
             self._encoded[key] = asyncio.create_task(asyncio.to_thread(images.encode_preview, thumbnail, max_side))
         return await asyncio.shield(self._encoded[key])
 
-    def _repeat(self) -> Update:
-        """The last progress again, under its own sequence; the whole job while there is none."""
-        told = self._latest.get("progress") or self._newest_state()
+    def _repeat(self, is_first: bool) -> Update:
+        """The last progress again, under its own sequence; the whole job while there is none, and as the first event."""
+        told = (None if is_first else self._latest.get("progress")) or self._newest_state()
         assert told is not None
         assert not isinstance(told.content, np.ndarray)
         return Update(told.sequence, told.kind, told.content)
