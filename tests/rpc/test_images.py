@@ -76,6 +76,12 @@ async def test_an_upload_that_is_not_what_it_claims_is_refused_and_not_kept(serv
     assert not list((tmp_path / "data" / "images").iterdir())
 
 
+async def test_an_empty_message_among_the_chunks_is_called_that(service):
+    messages = [next(parts(IMAGE)), style_transfer_pb2.UploadImageRequest()]
+    _, _, others = await refused(service.transfer.UploadImage(iter(messages)))
+    assert others[0].field_violations[0].description == "got an empty message; set `chunk`"
+
+
 @pytest.mark.parametrize("name", ["images/" + "0" * 64, "images/../../etc/passwd", "nonsense", ""])
 async def test_an_unknown_image_is_not_found_wherever_it_is_named(service, name):
     code, reason, others = await refused(download(service, name))

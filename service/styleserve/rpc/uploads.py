@@ -33,7 +33,10 @@ def check_chunk(
     request: style_transfer_pb2.UploadImageRequest, incoming: Incoming, header: style_transfer_pb2.UploadHeader
 ) -> None:
     """Raise InvalidRequestError unless this is a chunk and stays within the size that was announced."""
-    if request.WhichOneof("part") != "chunk":
+    part = request.WhichOneof("part")
+    if part is None:
+        raise violation("part", "got an empty message; set `chunk`", "REQUIRED")
+    if part != "chunk":
         raise violation("part", "got a second header; allowed: chunks after the first message", "REPEATED")
     if len(request.chunk) > MAX_CHUNK_BYTES:
         raise violation("chunk", f"got {len(request.chunk)} bytes; allowed: up to {MAX_CHUNK_BYTES}", "TOO_LONG")
