@@ -1,5 +1,6 @@
 """ImageStore: encoded images on disk by the SHA-256 of their bytes, so that equal images are kept once."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -100,5 +101,6 @@ class ImageStore:
         """Forget images that nobody used for `unused_s` seconds, and what a crash left half written."""
         oldest = time.time() - unused_s
         for path in self._folder.iterdir():
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # a file that was moved to its place meanwhile
+                if path.stat().st_mtime < oldest:
+                    path.unlink()

@@ -192,13 +192,20 @@ class Jobs:
             raise DeadlineUnattainableError(max(0.0, available_s), needed_s)
 
     async def _sweep(self) -> None:
-        """Forget jobs and images whose time has come, now and then."""
+        """Forget what has expired, now and then; a fault is for the log and for the next time."""
         while True:
-            now = time.time()
-            for job in self._store.all():
-                if job.status.expire_time is not None and job.status.expire_time < now:
-                    self._store.remove(job)
-                elif not job.has_ended:
-                    self._pictures.keep(job.submission)
-            await asyncio.to_thread(self._image_store.expire, self._retention_s)
+            try:
+                self._forget_jobs()
+                await asyncio.to_thread(self._image_store.expire, self._retention_s)
+            except Exception:
+                logger.exception("expired jobs and images could not be forgotten; the next attempt follows")
             await asyncio.sleep(min(_SWEEP_S, self._retention_s))
+
+    def _forget_jobs(self) -> None:
+        """Forget jobs whose time has come, and keep the images of those that have yet to end."""
+        now = time.time()
+        for job in self._store.all():
+            if job.status.expire_time is not None and job.status.expire_time < now:
+                self._store.remove(job)
+            elif not job.has_ended:
+                self._pictures.keep(job.submission)
