@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from styleserve import images
 from styleserve.engine.engine import Engine
+from styleserve.errors import ConfigurationError
 from styleserve.evaluation import Evaluator, Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.optimizers import AnyOptimizer
@@ -38,15 +39,20 @@ class VggEngineFactory:
     data_dir: Path
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
-        """Load the weights, build, trace every preset, and measure; raises WeightsError."""
-        from styleserve.model import device
-        from styleserve.model.calibration import natural_image
-        from styleserve.model.perceptual import PerceptualEvaluator
-        from styleserve.model.targets import TargetStore
-        from styleserve.model.weights import acquire
-        from styleserve.optimizers.adam import Adam
-        from styleserve.optimizers.lbfgs import Lbfgs
-        from styleserve.optimizers.lbfgsb import Lbfgsb
+        """Load the weights, build, trace every preset, and measure; raises ConfigurationError."""
+        try:
+            from styleserve.model import device
+            from styleserve.model.calibration import natural_image
+            from styleserve.model.perceptual import PerceptualEvaluator
+            from styleserve.model.targets import TargetStore
+            from styleserve.model.weights import acquire
+            from styleserve.optimizers.adam import Adam
+            from styleserve.optimizers.lbfgs import Lbfgs
+            from styleserve.optimizers.lbfgsb import Lbfgsb
+        except ImportError as error:
+            raise ConfigurationError(
+                f"the engine needs a package that cannot be imported ({error}); pip install 'styleserve[cpu]', or [gpu]"
+            ) from None
 
         begun = time.monotonic()
         weights = acquire(self.weights, self.cache_dir)
