@@ -263,12 +263,16 @@ class DivergedError(RequestError):
 
 
 class EngineError(RequestError):
-    """A fault of ours; the log knows more, the caller learns only this."""
+    """A fault of ours; the log knows more, under the name `incident`, and the caller learns only that."""
 
     reason = "ENGINE_ERROR"
 
+    def __init__(self, incident: str = "") -> None:
+        super().__init__(incident)
+        self.incident = incident
+
     def __str__(self) -> str:
-        return "the server failed at this job; the fault is ours and is in the server's log under the job's name"
+        return "the server failed at this; the fault is ours, and the server's log knows more of the incident"
 
 
 class InvalidImageError(StyleServeError):

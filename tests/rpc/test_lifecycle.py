@@ -8,12 +8,15 @@ import time
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve import logs
 from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError, WeightsError
+from styleserve.jobs import dispatcher
+from styleserve.jobs.image_store import ImageStore
 from styleserve.rpc.server import Server
 from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 from styleserve.workers.process import ProcessWorker
@@ -33,6 +36,10 @@ def build_late(report):
 
 def refuse_to_build(report):
     raise WeightsError("the weights are not to be had")
+
+
+def break_down(report):
+    raise RuntimeError("no engine today")
 
 
 def config(folder, **settings) -> Config:
@@ -57,6 +64,14 @@ async def test_what_the_operator_must_mend_ends_the_server_with_its_words(tmp_pa
     server = Server(config(tmp_path), load_catalog([]), ThreadWorker(refuse_to_build))
     await server.start()
     with pytest.raises(WeightsError, match="the weights are not to be had"):
+        await asyncio.wait_for(server.serve_until_stopped(), 10)
+
+
+async def test_an_engine_that_never_comes_up_ends_the_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(dispatcher, "_FIRST_RESTART_S", 0.01)
+    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(break_down))
+    await server.start()
+    with pytest.raises(ConfigurationError, match="no engine could be started, 3 times in a row"):
         await asyncio.wait_for(server.serve_until_stopped(), 10)
 
 
@@ -106,6 +121,42 @@ async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
         assert ended.state == job_pb2.JOB_STATE_FAILED
         assert ended.error.details[0].TypeName() == "google.rpc.ErrorInfo"
         assert "fault is ours" in ended.error.message
+        incident = error_details_pb2.RequestInfo()
+        assert ended.error.details[1].Unpack(incident)
+        assert f"jobs/{incident.request_id}" == job.name
+
+
+async def test_of_jobs_that_ran_together_when_engines_were_lost_only_one_is_lost_twice(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        names = [(await service.transfer.Stylize(request(iterations=60, detached=True))).job.name for _ in range(3)]
+        for name in names:
+            await service.wait_for(name, job_pb2.JOB_STATE_RUNNING)
+        os.kill(worker.pid, signal.SIGKILL)
+        await service.wait_for(names[0], job_pb2.JOB_STATE_QUEUED)
+        suspect = await service.wait_for(names[0], job_pb2.JOB_STATE_RUNNING)
+        others = [await service.wait_for(name, *job_pb2.JobState.values()) for name in names[1:]]
+        assert [other.state for other in others] == [job_pb2.JOB_STATE_QUEUED] * 2
+        os.kill(worker.pid, signal.SIGKILL)
+        assert (await service.wait_for(suspect.name, *ENDED)).state == job_pb2.JOB_STATE_FAILED
+        for name in names[1:]:
+            assert (await service.wait_for(name, *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_fault_while_forgetting_does_not_end_the_forgetting(tmp_path, monkeypatch):
+    forget, attempts = ImageStore.expire, []
+
+    def fail_once(store, unused_s):
+        attempts.append(unused_s)
+        if len(attempts) == 1:
+            raise OSError("the disk is away")
+        forget(store, unused_s)
+
+    monkeypatch.setattr(ImageStore, "expire", fail_once)
+    async with running(tmp_path, retention_s=1.0) as service:
+        await service.transfer.Stylize(request())
+        await asyncio.sleep(3.2)
+        assert not list((tmp_path / "data" / "images").iterdir())
 
 
 async def test_draining_refuses_new_jobs_lets_running_ones_end_and_says_not_serving(tmp_path):

@@ -26,7 +26,7 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.QueueTimeoutError(),
         errors.JobCancelledError("jobs/x"),
         errors.DivergedError(7, "{}"),
-        errors.EngineError(),
+        errors.EngineError("0123456789abcdef"),
     )
 }
 DETAILS = {
@@ -40,6 +40,7 @@ DETAILS = {
     "WARMING_UP": error_details_pb2.RetryInfo,
     "DRAINING": error_details_pb2.RetryInfo,
     "STYLE_IMAGE_UNAVAILABLE": error_details_pb2.RetryInfo,
+    "ENGINE_ERROR": error_details_pb2.RequestInfo,
 }
 
 

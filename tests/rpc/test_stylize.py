@@ -13,6 +13,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from styleserve import images
+from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.requests import RequestReader
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
@@ -140,6 +141,18 @@ async def test_a_detached_call_returns_at_once_and_the_job_runs_on(slow_service)
     job = await slow_service.wait_for(response.job.name, *ENDED)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED
     assert job.result.size_bytes > 0
+
+
+async def test_a_job_on_its_way_to_the_engine_has_no_place_in_the_queue(service, monkeypatch):
+    specify = Pictures.specify
+
+    def specify_slowly(*arguments):
+        time.sleep(0.5)
+        return specify(*arguments)
+
+    monkeypatch.setattr(Pictures, "specify", specify_slowly)
+    job = (await service.transfer.Stylize(request(detached=True))).job
+    assert (job.state, job.queue_position) == (job_pb2.JOB_STATE_QUEUED, 0)
 
 
 async def test_the_same_request_id_joins_the_job_or_returns_the_ended_one(slow_service):

@@ -1,7 +1,7 @@
 """Dispatcher: keeps the engine busy with the queue's jobs, and brings what the engine tells to them.
 
-It lives on the event loop. An engine that is lost is started again and its jobs go on from their beginning; a job under
-which two engines were lost is the likely cause and fails.
+It lives on the event loop. An engine that is lost is started again and its jobs go on from their beginning. Each job that
+had begun may be the cause: from then on it has the engine for itself, and when a second one is lost under it, it fails.
 """
 
 import asyncio
@@ -36,6 +36,8 @@ from styleserve.workers import Worker
 logger = logging.getLogger(__name__)
 
 MAX_LOSSES = 2
+#: Engines lost before the first was ready after which there is no use in another.
+MAX_STILLBIRTHS = 3
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
 
@@ -70,6 +72,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unprepared: list[StyleImage] = []
         self._num_starts = 0
+        self._num_stillbirths = 0
         self._is_alive = False
         self._restart_s = _FIRST_RESTART_S
         self._restart: asyncio.TimerHandle | None = None
@@ -196,6 +199,15 @@ class Dispatcher:
         if lost.error is not None:
             self._tell_broken(lost.error)
             return
+        if self.engine is None:
+            self._num_stillbirths += 1
+            if self._num_stillbirths >= MAX_STILLBIRTHS:
+                self._tell_broken(
+                    ConfigurationError(
+                        f"no engine could be started, {self._num_stillbirths} times in a row: {lost.description}"
+                    )
+                )
+                return
         logger.error("%s; another is started in %.1f s", lost.description, self._restart_s)
         self._num_starts += 1
         jobs, self._in_engine = list(self._in_engine.values()), {}
@@ -206,7 +218,8 @@ class Dispatcher:
         self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)
 
     def _take_back(self, job: Job) -> None:
-        job.num_losses += 1
+        if job.status.state == "running":
+            job.num_losses += 1
         if job.is_cancel_wanted:
             self._end(job, job.cancel)
         elif job.num_losses >= MAX_LOSSES:
@@ -216,10 +229,16 @@ class Dispatcher:
             self._queue.push(job)
 
     def _fill(self) -> None:
-        while self._is_alive and len(self._in_engine) < self._max_running and self._queue:
+        while self._is_alive and self._queue and self._has_room_for(self._queue.first):
             job = self._queue.pop()
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
+
+    def _has_room_for(self, job: Job) -> bool:
+        """Whether the job may enter the engine; a job under which one was lost shares it with nobody."""
+        if job.num_losses > 0 or any(inside.num_losses > 0 for inside in self._in_engine.values()):
+            return not self._in_engine
+        return len(self._in_engine) < self._max_running
 
     async def _hand_over(self, job: Job) -> None:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from styleserve.errors import RequestError
+from styleserve.errors import EngineError, RequestError
 from styleserve.events import Progress
 from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
@@ -54,6 +54,11 @@ class Job:
         else:
             self.feed.tell_position(self._status)
 
+    def leave_queue(self) -> None:
+        """It is on its way to an engine, which has yet to take it up."""
+        self._status = replace(self._status, queue_position=0)
+        self.feed.tell_position(self._status)
+
     def start(self) -> None:
         """An engine takes it up; after a lost engine, again."""
         start_time = self._status.start_time or time.time()
@@ -74,6 +79,8 @@ class Job:
 
     def fail(self, error: RequestError, provenance: Provenance | None = None) -> None:
         """It ends without a picture."""
+        if isinstance(error, EngineError):
+            error = EngineError(self.job_id)
         self._status = replace(self._status, error=error, provenance=provenance)
         self._end("failed")
 

@@ -26,9 +26,7 @@ class Pictures:
         self._style_images = style_images
         self._limits = limits
 
-    def specify(
-        self, job_id: str, submission: Submission, deadline: float | None
-    ) -> tuple[JobSpecification, Picture]:
+    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
         """What the engine is told of a job that has to end by `deadline`, and the content; raises RequestError.
 
         The content has the size of the result. `deliver` wants it again, when there is no time to decode it once more.
@@ -44,9 +42,7 @@ class Pictures:
         )
         return specification, content
 
-    def deliver(
-        self, submission: Submission, content: Picture, pixels: Pixels, provenance: Provenance
-    ) -> StoredImage:
+    def deliver(self, submission: Submission, content: Picture, pixels: Pixels, provenance: Provenance) -> StoredImage:
         """Finish the engine's picture, encode it with its provenance, and store it; `content` is that of `specify`."""
         if submission.recipe.color == "content_luminance":
             pixels = colors.transfer_luminance(pixels, content.pixels)

@@ -27,9 +27,15 @@ class JobQueue:
         self._jobs.sort(key=lambda waiting: (-waiting.submission.priority, waiting.number))
         self._tell_positions()
 
-    def pop(self) -> Job:
+    @property
+    def first(self) -> Job:
         """The next job to run."""
+        return self._jobs[0]
+
+    def pop(self) -> Job:
+        """Take out the next job to run."""
         job = self._jobs.pop(0)
+        job.leave_queue()
         self._tell_positions()
         return job
 

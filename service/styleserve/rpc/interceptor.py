@@ -11,12 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from styleserve.errors import EngineError, RequestError
-from styleserve.rpc.status import RichStatus, to_message, to_status
+from styleserve.rpc.status import RichStatus, to_status
 
 logger = logging.getLogger(__name__)
 
@@ -92,12 +89,4 @@ def _explain(error: Exception, method: str) -> RichStatus:
         return to_status(error)
     incident = secrets.token_hex(8)
     logger.error("%s failed; incident %s", method, incident, exc_info=error)
-    return _with_incident(to_message(EngineError()), incident)
-
-
-def _with_incident(message: status_pb2.Status, incident: str) -> RichStatus:
-    packed = any_pb2.Any()
-    packed.Pack(error_details_pb2.RequestInfo(request_id=incident))
-    message.details.append(packed)
-    plain = rpc_status.to_status(message)
-    return RichStatus(plain.code, plain.details, tuple(plain.trailing_metadata or ()))
+    return to_status(EngineError(incident))

@@ -122,6 +122,8 @@ def _details(error: RequestError) -> list[Message]:
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         case DeadlineUnattainableError():
             metadata = {"available_s": f"{error.available_s:.3f}", "needed_s": f"{error.needed_s:.3f}"}
+        case EngineError() if error.incident:
+            details.append(error_details_pb2.RequestInfo(request_id=error.incident))
         case DivergedError():
             metadata = {"iteration": str(error.iteration), "recipe": error.recipe_json}
         case _:
