@@ -37,10 +37,6 @@ async def slow_service(tmp_path):
         yield service
 
 
-async def jobs_in(service, state) -> list[job_pb2.Job]:
-    return list((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(states=[state]))).jobs)
-
-
 async def test_the_picture_comes_back_with_its_job(service):
     response = await service.transfer.Stylize(request(iterations=1, recipe=recipe_pb2.Recipe(preset="standard")))
     assert response.job.state == job_pb2.JOB_STATE_SUCCEEDED
@@ -227,8 +223,8 @@ async def test_the_time_that_reading_a_request_takes_is_part_of_the_calls(slow_s
 
 async def test_a_picture_is_delivered_without_decoding_the_content_again(slow_service, tmp_path):
     calling = asyncio.ensure_future(slow_service.transfer.Stylize(request(iterations=20, job_id="running")))
-    while not (await jobs_in(slow_service, job_pb2.JOB_STATE_RUNNING)):
-        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    await slow_service.wait_for("jobs/running", job_pb2.JOB_STATE_RUNNING)
     (tmp_path / "data" / "images" / hashlib.sha256(png(0.2)).hexdigest()).unlink()
     assert (await calling).result.inline
 

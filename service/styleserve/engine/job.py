@@ -25,8 +25,8 @@ class PreviewOrder:
 class Job:
     """One canvas on its way; the engine's thread alone touches it.
 
-    `last_served` is the number of the step that served it last. `started` is a reading of the engine's clock. `judged` is
-    how far it was when a canvas of it was last judged, at whatever scale; None while none has been.
+    `last_served` is the number of the step that served it last. `started` is a reading of the engine's clock. `judged`
+    is how far it was when a canvas of it was last judged, at whatever scale; None while none has been.
     """
 
     specification: JobSpecification

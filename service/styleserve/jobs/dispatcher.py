@@ -1,7 +1,7 @@
 """Dispatcher: keeps the engine busy with the queue's jobs, and brings what the engine tells to them.
 
-It lives on the event loop. An engine that is lost is started again and its jobs go on from their beginning. Each job that
-had begun may be the cause: from then on it has the engine for itself, and when a second one is lost under it, it fails.
+It lives on the event loop. An engine that is lost is started again and its jobs go on from their beginning. Each job
+that had begun may be the cause: it has the engine for itself from then on, and fails when a second is lost under it.
 """
 
 import asyncio

@@ -121,7 +121,7 @@ class Feed:
     ) -> AsyncGenerator[Update]:
         """Everything after `after_sequence`: first the whole job, last the whole job, in between what is newest.
 
-        After `idle_s` of silence the last progress comes again, or the whole job when there is none or nothing came yet.
+        After `idle_s` of silence the last progress comes again, or the whole job while nothing else came.
         """
         frames = _Frames(wish)
         cursor = min(after_sequence, self._sequence)
@@ -200,7 +200,7 @@ class Feed:
         return await asyncio.shield(self._encoded[key])
 
     def _repeat(self, is_first: bool) -> Update:
-        """The last progress again, under its own sequence; the whole job while there is none, and as the first event."""
+        """The last progress again, under its own sequence; the whole job while there is none, and at first."""
         told = (None if is_first else self._latest.get("progress")) or self._newest_state()
         assert told is not None
         assert not isinstance(told.content, np.ndarray)
