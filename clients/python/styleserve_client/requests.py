@@ -1,24 +1,29 @@
 """Requests: what a caller writes becomes a StylizeRequest. Nothing here does any input or output but reading files."""
 
+import difflib
 import io
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from google.protobuf import duration_pb2
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
 
-#: An image: a path, encoded bytes, or a PIL image, which is sent as PNG.
+#: An image: a path, encoded bytes, or a PIL image of any mode, which is sent upright as PNG.
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
 
 #: Images above this many bytes are uploaded in chunks before the call.
 MAX_INLINE_BYTES = 3_000_000
 CHUNK_BYTES = 1024 * 1024
+#: PIL's modes that PNG has, and what becomes of others that are not best sent as RGB.
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_SUBSTITUTES: Mapping[str, str] = MappingProxyType({"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "F": "L"})
 
 
 class Enum(Protocol):
@@ -90,7 +95,7 @@ def read_image(image: ImageLike) -> bytes:
         return image
     if isinstance(image, Image.Image):
         buffer = io.BytesIO()
-        image.save(buffer, "PNG")
+        _writable(image).save(buffer, "PNG")
         return buffer.getvalue()
     return Path(image).read_bytes()
 
@@ -98,7 +103,11 @@ def read_image(image: ImageLike) -> bytes:
 def build(
     content: ImageLike, styles: StyleLike | Sequence[StyleLike], options: StylizeOptions
 ) -> style_transfer_pb2.StylizeRequest:
-    """The request, with a fresh request ID, by which it can be sent again without being done twice."""
+    """The request, with a fresh request ID, by which it can be sent again without being done twice.
+
+    Raises TypeError for an option that does not exist.
+    """
+    _check_names(options)
     chosen = [styles] if isinstance(styles, str | bytes | os.PathLike | Image.Image | Style) else list(styles)
     request = style_transfer_pb2.StylizeRequest(
         content=image_pb2.ImageSource(inline=read_image(content)),
@@ -149,6 +158,34 @@ def upload_parts(data: bytes, num_bytes: int, sha256: str) -> Iterator[style_tra
 def resource_name(collection: str, name: str) -> str:
     """`mosaic` or `styles/mosaic` as the latter."""
     return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
+
+
+def _check_names(options: Mapping[str, object]) -> None:
+    known = tuple(StylizeOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"got an unknown option {name!r}; allowed: {', '.join(known)}{hint}")
+
+
+def _writable(image: Image.Image) -> Image.Image:
+    """The image upright and in a mode that PNG has; a profile of colours that it leaves behind is left behind too."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _PNG_MODES:
+        return image
+    if image.mode.startswith("I"):
+        return image.convert("I").convert("I;16")
+    converted = _from_lab(image) if image.mode == "LAB" else image.convert(_SUBSTITUTES.get(image.mode, "RGB"))
+    converted.info.pop("icc_profile", None)
+    return converted
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted
 
 
 def _style(style: StyleLike) -> recipe_pb2.StyleInput:

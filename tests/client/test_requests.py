@@ -1,0 +1,64 @@
+"""What a caller writes becomes a request: images of every kind, and no option that does not exist."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from styleserve_client import requests
+
+ORANGE = (230, 120, 40)
+
+
+def sent(image: Image.Image) -> Image.Image:
+    """The image as the server gets it."""
+    return Image.open(io.BytesIO(requests.read_image(image)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "YCbCr", "HSV", "RGBA", "RGBX", "P"])
+def test_pil_images_of_every_colour_mode_keep_their_colours(mode):
+    image = Image.new("RGB", (20, 16), ORANGE).convert(mode)
+    np.testing.assert_allclose(np.asarray(sent(image).convert("RGB")).mean(axis=(0, 1)), ORANGE, atol=4)
+
+
+def test_lab_keeps_its_colours():
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = ImageCms.profileToProfile(Image.new("RGB", (20, 16), ORANGE), srgb, lab, outputMode="LAB")
+    assert image.mode == "LAB"
+    assert sent(image).getpixel((0, 0)) == pytest.approx(ORANGE, abs=4)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("LA", (20, 16)).convert("La"),
+        Image.new("RGBA", (20, 16), (*ORANGE, 0)).convert("RGBa"),
+        Image.new("PA", (20, 16)),
+    ],
+    ids=lambda image: image.mode,
+)
+def test_transparency_is_kept(image):
+    assert sent(image).convert("RGBA").getpixel((0, 0))[3] == 0
+
+
+@pytest.mark.parametrize(("values", "expected"), [(np.int32(70_000), 65535), (np.int32(999), 999)])
+def test_integers_are_grey_of_16_bits(values, expected):
+    assert sent(Image.fromarray(np.full((16, 20), values))).getpixel((0, 0)) == expected
+
+
+def test_floats_are_grey_from_0_to_255():
+    assert sent(Image.fromarray(np.full((16, 20), 99.6, np.float32))).getpixel((0, 0)) in (99, 100)
+
+
+def test_a_rotated_photograph_is_sent_upright():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(buffer, "JPEG", exif=exif)
+    assert sent(Image.open(buffer)).size == (20, 30)
+
+
+def test_an_option_that_does_not_exist_is_refused_with_the_nearest():
+    with pytest.raises(TypeError, match=r"unknown option 'iteratons'.*did you mean 'iterations'"):
+        requests.build(b"content", "mosaic", {"iteratons": 1})
