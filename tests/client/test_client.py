@@ -33,6 +33,7 @@ from styleserve_client import (
     Style,
     UnavailableError,
 )
+from support.relay import Relay
 from support.service import GREY, png, running
 
 CONTENT = png(0.2)
@@ -174,6 +175,19 @@ async def test_leaving_a_stream_cancels_its_job(slow):
     while (await slow.job("left-alone")).state != job_pb2.JOB_STATE_CANCELLED:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
+
+
+async def test_a_stream_whose_connection_breaks_still_brings_the_picture(kind, tmp_path):
+    async with running(tmp_path, SLOWLY) as service, Relay(service.address) as relay, kind(relay.address) as client:
+        events = []
+        async for event in client.stream(CONTENT, GREY, preset="classic", iterations=40):
+            events.append(event)
+            if len(events) == 10:
+                relay.cut()
+        assert isinstance(events[-2], ResultReady)
+        assert events[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
+        states = [job.state async for job in client.jobs()]
+        assert sorted(states) == [job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED]
 
 
 async def test_a_submitted_job_is_attached_to_and_its_result_fetched(slow):

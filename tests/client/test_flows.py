@@ -87,6 +87,53 @@ def test_trying_again_ends_sometime(request_made):
         flow.throw(CUT_OFF)
 
 
+def test_the_last_error_is_the_callers_even_if_it_is_that_of_a_job_cut_off(request_made):
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    for _ in range(flows.MAX_ATTEMPTS - 1):
+        flow.throw(CUT_OFF)
+        flow.send(None)
+    with pytest.raises(CancelledError):
+        flow.throw(CANCELLED)
+
+
+def state(sequence: int, state: job_pb2.JobState.ValueType) -> style_transfer_pb2.StreamProgressResponse:
+    return style_transfer_pb2.StreamProgressResponse(sequence=sequence, job=job_pb2.Job(name="jobs/a", state=state))
+
+
+def watch_of(made) -> flows.Watch:
+    return flows.Watch(style_transfer_pb2.StreamProgressRequest(start=made))
+
+
+def test_a_stream_whose_job_was_cancelled_because_the_connection_broke_begins_anew(request_made):
+    request_id = request_made.request_id
+    watch = watch_of(request_made)
+    watch.receive(state(4, job_pb2.JOB_STATE_RUNNING))
+    watch.recover(CUT_OFF)
+    assert (watch.request.job, watch.request.after_sequence) == ("jobs/a", 4)
+    assert watch.receive(state(5, job_pb2.JOB_STATE_CANCELLED)) is None
+    assert not watch.is_over
+    assert watch.request.start.content == request_made.content
+    assert watch.request.start.request_id != request_id
+    assert watch.request.after_sequence == 0
+    assert watch.receive(state(1, job_pb2.JOB_STATE_CANCELLED)).job.state == job_pb2.JOB_STATE_CANCELLED
+    assert watch.is_over
+
+
+def test_a_stream_of_a_job_that_somebody_cancelled_tells_so(request_made):
+    watch = watch_of(request_made)
+    assert watch.receive(state(5, job_pb2.JOB_STATE_CANCELLED)).job.state == job_pb2.JOB_STATE_CANCELLED
+    assert watch.is_over
+
+
+def test_a_job_with_a_chosen_name_cannot_be_made_anew(request_made):
+    request_made.job_id = "mine"
+    watch = watch_of(request_made)
+    watch.recover(CUT_OFF)
+    with pytest.raises(CancelledError):
+        watch.receive(state(5, job_pb2.JOB_STATE_CANCELLED))
+
+
 def test_a_download_goes_on_where_it_broke():
     flow = flows.download("images/a")
     operation = next(flow)

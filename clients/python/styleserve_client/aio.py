@@ -87,7 +87,10 @@ class AsyncClient:
         timeout_s: float | None = None,
         **options: Unpack[StylizeOptions],
     ) -> AsyncGenerator[Event]:
-        """Start a job and yield what happens to it, the picture included; closing the iterator early cancels it."""
+        """Start a job and yield what happens to it, the picture included; closing the iterator early cancels it.
+
+        A job that was cancelled because the connection broke is made anew, under another name.
+        """
         request = requests.build(content, style, options)
         await self._run(flows.send_large_images(request))
         start = style_transfer_pb2.StreamProgressRequest(start=request)
@@ -189,13 +192,16 @@ class AsyncClient:
             try:
                 async for message in call:
                     event = watch.receive(message)
+                    if event is None:
+                        break
                     if isinstance(event, image_pb2.ImageResult):
                         event = ResultReady(message.sequence, await self._run(flows.finish(event, watch.job)))
                     yield event
             except grpc.RpcError as error:
                 await asyncio.sleep(watch.recover(from_call(error)))
             else:
-                return
+                if watch.is_over:
+                    return
             finally:
                 call.cancel()
 

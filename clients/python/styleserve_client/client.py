@@ -90,7 +90,10 @@ class Client:
         timeout_s: float | None = None,
         **options: Unpack[StylizeOptions],
     ) -> Generator[Event, None, None]:
-        """Start a job and yield what happens to it, the picture included; leaving the loop early cancels it."""
+        """Start a job and yield what happens to it, the picture included; leaving the loop early cancels it.
+
+        A job that was cancelled because the connection broke is made anew, under another name.
+        """
         request = requests.build(content, style, options)
         self._run(flows.send_large_images(request))
         return self._watch(style_transfer_pb2.StreamProgressRequest(start=request), previews, timeout_s)
@@ -185,13 +188,16 @@ class Client:
             try:
                 for message in call:
                     event = watch.receive(message)
+                    if event is None:
+                        break
                     if isinstance(event, image_pb2.ImageResult):
                         event = ResultReady(message.sequence, self._run(flows.finish(event, watch.job)))
                     yield event
             except grpc.RpcError as error:
                 time.sleep(watch.recover(from_call(error)))
             else:
-                return
+                if watch.is_over:
+                    return
             finally:
                 call.cancel()
 
