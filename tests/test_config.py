@@ -1,5 +1,7 @@
 """Settings: flags over environment over file over defaults, and every problem at once."""
 
+from pathlib import Path
+
 import pytest
 
 from styleserve.config import Config, read_file
@@ -23,6 +25,56 @@ def test_addresses_are_host_and_port(listen):
 def test_other_addresses_are_refused(listen):
     with pytest.raises(ConfigurationError, match="listen"):
         Config(listen=listen)
+
+
+WRONG = {
+    "max_queue: [1, 2]": "max_queue: got [1, 2]; allowed: a whole number",
+    "max_queue: {a: 1}": "max_queue: got {'a': 1}; allowed: a whole number",
+    "max_queue:": "max_queue: got None; allowed: a whole number",
+    "max_queue: 4.7": "max_queue: got 4.7; allowed: a whole number",
+    "max_queue: true": "max_queue: got True; allowed: a whole number",
+    "max_queue: 0": "max_queue: got 0; allowed: 1 to 100000",
+    "drain_s: yes": "drain_s: got True; allowed: a number",
+    "drain_s: .nan": "drain_s: got nan; allowed: 0 to 86400",
+    "weights: false": "weights: got False; allowed: text",
+    "weights: [a]": "weights: got ['a']; allowed: text",
+    "data_dir: 5": "data_dir: got 5; allowed: the path of a folder",
+    "data_dir: [a]": "data_dir: got ['a']; allowed: the path of a folder",
+    "data_dir: 2026-01-01": "data_dir: got datetime.date(2026, 1, 1); allowed: the path of a folder",
+    "styles: [5]": "styles: got [5]; allowed: a list of paths",
+    "styles: my-styles": "styles: got 'my-styles'; allowed: a list of paths",
+    "styles: [nowhere]": "styles: got 'nowhere'; allowed: a folder that is there",
+    "precision: float8": "precision: got 'float8'; allowed: auto, float32, bfloat16",
+    "listen: 50051": "listen: got 50051; allowed: text",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_bad_value_in_the_file_is_named_with_file_and_key(tmp_path, line):
+    path = tmp_path / "config.yaml"
+    path.write_text(line)
+    with pytest.raises(ConfigurationError) as caught:
+        read_file(path)
+    assert str(caught.value).startswith(f"{path}: {WRONG[line]}")
+
+
+def test_all_that_is_wrong_with_a_file_is_told_at_once(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("max_queue: many\nmax_side: 5\nprecision: float8\nmax_quue: 3\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_file(path)
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_sound_values_of_a_file_are_the_settings(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"styles: ['{tmp_path}']\ndata_dir: ~/data\nretention_s: 5\nmax_queue: 3\n")
+    assert read_file(path) == {
+        "styles": (tmp_path,),
+        "data_dir": Path("~/data").expanduser(),
+        "retention_s": 5,
+        "max_queue": 3,
+    }
 
 
 def test_an_unknown_setting_in_the_file_gets_the_nearest(tmp_path):

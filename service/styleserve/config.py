@@ -5,9 +5,11 @@ A value comes from the command line, else from `STYLESERVE_<NAME>` in the enviro
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from platformdirs import user_cache_path, user_data_path
 
@@ -94,12 +96,62 @@ def environment_name(name: str) -> str:
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """The settings in a YAML file, by the names of `Config`; raises ConfigurationError."""
+    """The settings in a YAML file, by the names of `Config`; raises ConfigurationError with all that is wrong."""
     settings = read_mapping(path)
     problems = unknown_keys(str(path), settings, [setting.name for setting in fields(Config)])
+    sound: dict[str, object] = {}
+    for setting in fields(Config):
+        if setting.name in settings:
+            value, kind = settings[setting.name], _KINDS[setting.type]
+            if kind.fits(value):
+                sound[setting.name] = kind.read(value)
+            else:
+                problems.append(f"{path}: {setting.name}: got {value!r}; allowed: {kind.allowed}")
+    try:
+        Config(**sound)  # type: ignore[arg-type]
+    except ConfigurationError as error:
+        problems += [f"{path}: {problem}" for problem in str(error).splitlines()]
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return settings
+    return sound
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a file may hold for a type of setting: in words, as a test, and how it is read."""
+
+    allowed: str
+    fits: Callable[[object], bool]
+    read: Callable[[Any], object] = lambda value: value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+_PATH = _Kind("the path of a folder, as text", _is_text, _read_path)
+_KINDS: Mapping[object, _Kind] = MappingProxyType(
+    {
+        str: _Kind("text; quote it", _is_text),
+        int: _Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+        float: _Kind("a number", _is_number),
+        Path: _PATH,
+        Path | None: _PATH,
+        tuple[Path, ...]: _Kind(
+            "a list of paths of folders, as text",
+            lambda value: isinstance(value, list) and all(_is_text(part) for part in value),
+            lambda value: tuple(_read_path(part) for part in value),
+        ),
+    }
+)
 
 
 def _outside(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
