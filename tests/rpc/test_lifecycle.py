@@ -201,6 +201,7 @@ async def test_an_open_health_watch_does_not_hold_the_end_up(tmp_path):
 
 async def test_a_signal_drains_and_stops(tmp_path):
     server = Server(config(tmp_path), load_catalog([]), ThreadWorker(ToyEngineFactory()))
+    server.heed_signals()
     await server.start()
     serving = asyncio.create_task(server.serve_until_stopped())
     await asyncio.sleep(0.1)

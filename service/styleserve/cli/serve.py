@@ -11,6 +11,7 @@ import click
 
 from styleserve import logs
 from styleserve.catalog.packs import load_catalog
+from styleserve.catalog.style import Catalog
 from styleserve.cli.errors import explained
 from styleserve.config import LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
 from styleserve.rpc.server import Server
@@ -80,13 +81,14 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
     with explained():
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
         logs.configure(config.log_format)
-        asyncio.run(_serve(config, until_stdin_closes))
+        asyncio.run(_serve(config, load_catalog(config.styles), until_stdin_closes))
 
 
-async def _serve(config: Config, until_stdin_closes: bool) -> None:
+async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> None:
     factory = VggEngineFactory(config.weights, config.precision, config.cache_dir, config.data_dir)  # type: ignore[arg-type]
     worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
-    server = Server(config, load_catalog(config.styles), worker)
+    server = Server(config, catalog, worker)
+    server.heed_signals()
     address = await server.start()
     if until_stdin_closes:
         asyncio.get_running_loop().add_reader(0, server.request_stop)

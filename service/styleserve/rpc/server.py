@@ -55,6 +55,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 #: Between saying NOT_SERVING and refusing jobs, so that load balancers look elsewhere first.
 _DRAIN_NOTICE_S = 0.2
 _GRACE_S = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
@@ -111,19 +112,21 @@ class Server:
         logger.info("listening on %s:%d", host, port)
         return f"{host}:{port}"
 
+    def heed_signals(self) -> None:
+        """Let SIGTERM and SIGINT call for the stop; before `start`, so that none comes too early."""
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self.request_stop)
+
     async def serve_until_stopped(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain and stop; a second signal cuts the draining short.
+        """Serve until the stop is called for, then drain and stop; a signal from then on cuts the draining short.
 
         Raises ConfigurationError when the engine cannot be built until the operator mends something.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_stop)
         await self._stopping.wait()
         if self._broken is None:
-            draining = loop.create_task(self.drain())
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, draining.cancel)
+            draining = asyncio.create_task(self.drain())
+            for number in _SIGNALS:
+                asyncio.get_running_loop().add_signal_handler(number, draining.cancel)
             with contextlib.suppress(asyncio.CancelledError):
                 await draining
         await self.stop()
@@ -131,7 +134,7 @@ class Server:
             raise self._broken
 
     def request_stop(self) -> None:
-        """End `serve_until_stopped` as a signal does."""
+        """Call for the stop, as a signal does."""
         self._stopping.set()
 
     async def drain(self) -> None:

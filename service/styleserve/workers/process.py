@@ -4,12 +4,14 @@ The parent has two threads for it: one writes commands, so that `send` never blo
 The child has one that reads commands while the engine computes.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 #: How long a stopping engine may take for its last evaluation before it is killed.
 STOP_TIMEOUT_S = 10.0
+_IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
 class ProcessWorker:
@@ -39,6 +42,7 @@ class ProcessWorker:
         self._process: BaseProcess | None = None
         self._threads: list[threading.Thread] = []
         self._is_stopping = False
+        self._is_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -47,14 +51,15 @@ class ProcessWorker:
 
     def start(self, listener: Listener) -> None:
         """Spawn the process; the listener hears `Ready`, or `Lost` when it ends for whatever reason."""
-        self._is_stopping = False
+        self._is_stopping = self._is_ready = False
         self._outbox = SimpleQueue()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(
             target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
         )
-        self._process.start()
+        with _signals_held():
+            self._process.start()
         theirs.close()
         self._threads = [
             threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
@@ -70,12 +75,13 @@ class ProcessWorker:
         self._outbox.put(command)
 
     def stop(self) -> None:
-        """Ask the engine to end after its current evaluation; kill it when that takes too long."""
+        """Ask the engine to end after its current evaluation; kill it when that takes too long, or when it has none."""
         self._is_stopping = True
         self._outbox.put(None)
         if self._process is None:
             return
-        self._process.join(STOP_TIMEOUT_S)
+        if self._is_ready:
+            self._process.join(STOP_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -91,7 +97,9 @@ class ProcessWorker:
                 event: EngineEvent = connection.recv()
                 if isinstance(event, Lost):
                     lost = event
-                elif not self._is_stopping:
+                    continue
+                self._is_ready = self._is_ready or isinstance(event, Ready)
+                if not self._is_stopping:
                     listener(event)
         except (EOFError, OSError):
             pass
@@ -100,6 +108,17 @@ class ProcessWorker:
         connection.close()
         if not self._is_stopping:
             listener(lost or Lost(f"the engine's process ended with exit code {process.exitcode}"))
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """What is started meanwhile gets no signal before it has said that it ignores them."""
+    resource_tracker.ensure_running()  # which would let signals through when it is started meanwhile
+    held_before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_before)
 
 
 def _write(connection: Connection, outbox: Inbox) -> None:
@@ -116,8 +135,9 @@ def _write(connection: Connection, outbox: Inbox) -> None:
 
 def _live(connection: Connection, factory: EngineFactory, initialize: Callable[[], None]) -> None:
     """The child's life. Signals for the group are the parent's business: it drains first, then says stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
     initialize()
     inbox: Inbox = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), name="commands", daemon=True).start()
