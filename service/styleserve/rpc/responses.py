@@ -105,7 +105,7 @@ def style(entry: Style, targets_ready: bool, thumbnail: Encoded | None = None) -
         source=entry.source,
         license=entry.license,
         tags=entry.tags,
-        recipe=_recipe(entry.recipe),
+        recipe=None if entry.recipe == RecipeChanges() else _recipe(entry.recipe),
         origin=entry.origin,
         thumbnail=None if thumbnail is None else unstored_image(thumbnail),
         targets_ready=targets_ready,
@@ -140,16 +140,15 @@ def _provenance(made: Provenance) -> job_pb2.Provenance:
 
 
 def _recipe(changes: RecipeChanges) -> recipe_pb2.Recipe:
+    weights = recipe_pb2.LossWeights(
+        content=changes.content_weight, style=changes.style_weight, total_variation=changes.total_variation_weight
+    )
     return recipe_pb2.Recipe(
         preset=changes.preset or "",
         optimizer=_number(OPTIMIZERS, changes.optimizer),
         iterations=changes.iterations,
         strength=changes.strength,
-        weights=recipe_pb2.LossWeights(
-            content=changes.content_weight,
-            style=changes.style_weight,
-            total_variation=changes.total_variation_weight,
-        ),
+        weights=weights if weights.ListFields() else None,
         init=_number(CANVAS_INITS, changes.init),
         color=_number(COLOR_MODES, changes.color),
         seed=changes.seed,
