@@ -76,7 +76,11 @@ def test_the_version_changes_with_image_and_settings_only(folder):
         ("title: Dots\nimage: dots.png\ntgas: [a]", "unknown key 'tgas'; allowed: title, .*did you mean 'tags'"),
         ("title: Dots\nimage: dots.png\ntags: dots", "tags: got 'dots'; allowed: a list of words"),
         ("title: [1]\nimage: dots.png", "title: got \\[1\\]; allowed: text"),
-        ("title: Dots\nimage: {url: 'ftp://x', sha256: a}", "image.url: got 'ftp://x'; allowed: an https address"),
+        (
+            "title: Dots\nimage: {url: 'ftp://x', sha256: a}",
+            "image.url: got 'ftp://x'; allowed: an address of https or http",
+        ),
+        ("title: Dots\nimage: {url: 'https:'}", r"(?s)image.url: got 'https:'.*image.sha256: got None"),
         ("title: Dots\nimage: {url: 'https://x/y', sha256: ABC}", "image.sha256: got 'ABC'; allowed: 64 lower-case"),
         ("title: Dots\nimage: {url: 'https://x/y', sha: a}", "image: unknown key 'sha'"),
         ("title: Dots\nimage: dots.png\nrecipe: 3", "recipe: got 3; allowed: a mapping of preset"),

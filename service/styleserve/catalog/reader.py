@@ -24,6 +24,8 @@ from styleserve.recipes import RecipeChanges
 
 ID_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+#: Plain http is as good as https, since the file is known by its SHA-256.
+_SCHEMES = ("https", "http")
 _TEXTS = ("title", "artist", "date", "source", "license")
 _KEYS = (*_TEXTS, "tags", "image", "recipe")
 _WEIGHTS = ("content", "style", "total_variation")
@@ -128,13 +130,13 @@ class _StyleReader:
         strange = unknown_keys(f"{self.path}: image", entries, ("url", "sha256"))
         self.problems += strange
         url, sha256 = entries.get("url"), entries.get("sha256")
-        if not isinstance(url, str) or urlsplit(url).scheme not in ("https", "http"):
-            self._complain("image.url", url, "an https address")
-            return None
-        if not isinstance(sha256, str) or not _SHA256_PATTERN.fullmatch(sha256):
+        is_address = isinstance(url, str) and urlsplit(url).scheme in _SCHEMES and bool(urlsplit(url).netloc)
+        if not is_address:
+            self._complain("image.url", url, f"an address of {' or '.join(_SCHEMES)}")
+        is_digest = isinstance(sha256, str) and _SHA256_PATTERN.fullmatch(sha256) is not None
+        if not is_digest:
             self._complain("image.sha256", sha256, "64 lower-case hex digits, the SHA-256 of the file")
-            return None
-        return ImageReference(sha256, url=url)
+        return ImageReference(str(sha256), url=str(url)) if is_address and is_digest else None
 
     def _recipe(self, value: object) -> RecipeChanges:
         if not isinstance(value, dict):
