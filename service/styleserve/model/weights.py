@@ -93,8 +93,9 @@ def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weigh
     except Exception as error:
         logger.debug("h5py cannot read %s", path, exc_info=error)
         raise WeightsError(
-            f"weights file {path}: not an HDF5 file, or truncated; expected VGG19's {len(shapes)} convolutions "
-            f"in Keras' layout ({_IMAGENET_BYTES} bytes when complete, got {path.stat().st_size})"
+            f"weights file {path}: not an HDF5 file, or truncated or damaged; expected VGG19's "
+            f"{len(shapes)} convolutions "
+            f"in Keras' layout; got {path.stat().st_size} bytes, Keras' own file has {_IMAGENET_BYTES}"
         ) from None
     problems = list(_problems(arrays, shapes))
     if problems:
