@@ -3,9 +3,11 @@
 PYTHON ?= python3
 # TensorFlow's wheel: `cpu`, or `gpu` for the build with CUDA.
 TENSORFLOW ?= cpu
-PHOTO ?= demo/photo.png
+SAMPLE := demo/photo.png
+PHOTO ?= $(SAMPLE)
 STYLE ?= mosaic
 ARGS ?=
+export PHOTO STYLE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,15 +33,17 @@ $(PROTOC_READY): protos/requirements.txt | $(READY)
 	$(VENV)/protoc/bin/python -m pip install --quiet --disable-pip-version-check -r protos/requirements.txt
 	touch $@
 
-demo: $(READY) $(PHOTO) ## paint PHOTO= in STYLE= through a real server of its own; see demo/
+demo: $(READY) $(filter $(SAMPLE),$(PHOTO)) ## paint PHOTO= in STYLE= through a real server of its own; see demo/
 	@mkdir -p demo
-	$(BIN)/styleserve stylize '$(PHOTO)' --style '$(STYLE)' -o demo/painting.png --preset standard --max-side 256 \
-		--plot demo/loss.png --json > demo/job.json
+	@test -f "$$PHOTO" || { echo "PHOTO: got '$$PHOTO'; allowed: a picture's file that is there" >&2; exit 1; }
+	$(BIN)/styleserve stylize "$$PHOTO" --style "$$STYLE" -o demo/painting.png --preset standard --max-side 256 \
+		--plot demo/loss.png --json > demo/job.json.part || { rm -f demo/job.json.part; exit 1; }
+	@mv demo/job.json.part demo/job.json
 	@echo 'picture: demo/painting.png'
 	@echo 'loss: demo/loss.png'
 	@cat demo/job.json
 
-demo/photo.png: | $(READY)
+$(SAMPLE): | $(READY)
 	@mkdir -p demo
 	$(BIN)/python -c 'from skimage import data, io; io.imsave("$@", data.chelsea())'
 
