@@ -1,6 +1,7 @@
 """The command line: against a server, with a private one, and what it says when something is wrong."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -12,11 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from rich.console import Console
 
 from styleserve import images
+from styleserve.cli.display import Display
 from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
 from styleserve.v1 import job_pb2
+from styleserve_client import Picture, Progressed
 from support.service import GREY, png, running
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
@@ -81,20 +85,63 @@ async def test_previews_are_kept(run, tmp_path):
         (["--style", "mosaic", "-o", "out.png", "--weight", "1", "--weight", "2"], "1 --style and 2 --weight"),
         (
             ["--style", "mosaic", "-o", "out.png", "--iterations", "-5"],
-            "recipe.iterations: got -5; allowed: 0 to 10000",
+            "-5 is not in the range 0<=x<=10000",
         ),
         (["--style", "mosaic", "-o", "out.png", "--preset", "best"], "classic"),
         (["--style", "mosaic", "-o", "out.png", "--server", "127.0.0.1:9"], "styleserve serve"),
+        (["--style", "mosaic", "-o", "out.png", "--iterations", "99999999999"], "0<=x<=10000"),
+        (["--style", "mosaic", "-o", "out.png", "--seed", "9" * 23], "is not in the range 0<=x<="),
+        (["--style", "mosaic", "-o", "out.png", "--max-side", "99999999999"], "is not in the range 16<=x<="),
+        (["--style", "mosaic", "-o", "out.png", "--timeout", "nan"], "allowed: a number of seconds"),
+        (["--style", "mosaic", "-o", "out.png", "--timeout", "inf"], "is not in the range 0<x<="),
+        (
+            ["--style", "mosaic", "-o", "nowhere/out.png"],
+            "--output: got 'nowhere/out.png'; allowed: a file in a folder",
+        ),
+        (["--style", "mosaic", "-o", "out.png", "--plot", "nowhere/l.png"], "--plot: got 'nowhere/l.png'"),
+        (["--style", "mosaic", "-o", "out.png", "--plot", "loss.xyz"], "ends in .png, .pdf, .svg"),
+        (["--style", "mosaic", "-o", "out.png", "--preview-dir", "/proc/none"], "/proc/none: No such file"),
     ],
 )
-async def test_what_is_wrong_is_said_in_a_sentence(run, monkeypatch, arguments, message):
-    from styleserve_client import flows
-
-    monkeypatch.setattr(flows, "MAX_ATTEMPTS", 1)
+async def test_what_is_wrong_is_said_in_a_sentence_before_any_job(run, arguments, message):
     result = await run("stylize", "photo.png", *arguments)
     assert result.exit_code != 0
-    assert message in result.output
-    assert "Traceback" not in result.output
+    assert message in " ".join(result.output.split())
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert json.loads((await run("jobs", "list", "--json")).stdout) == []
+
+
+async def test_a_picture_that_cannot_be_written_leaves_the_one_that_was_there(run, monkeypatch):
+    Path("out.png").write_bytes(b"the old one")
+
+    def fail(picture, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Picture, "save", fail)
+    result = await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "1")
+    assert (result.exit_code, "No space left" in result.output) == (1, True)
+    assert Path("out.png").read_bytes() == b"the old one"
+    assert not list(Path().glob(".out*"))
+
+
+async def test_nobody_at_the_address_is_told_without_trying_again(run):
+    begun = time.monotonic()
+    for command in (["info"], ["jobs", "list"], ["styles", "list"]):
+        assert "no server answers at 127.0.0.1:9" in (await run(*command, "--server", "127.0.0.1:9")).output
+    assert time.monotonic() - begun < 3
+
+
+def test_the_progress_bar_fits_a_terminal_of_80_columns():
+    written = io.StringIO()
+    losses = job_pb2.Losses(total=12345.678, content=1234.5, style=11111.1, total_variation=0.123)
+    progress = job_pb2.Progress(iteration=250, total_iterations=1000, width=1024, height=768, losses=losses)
+    progress.eta.FromSeconds(1234)
+    with Display(Console(file=written, width=80, force_terminal=True, color_system=None)) as display:
+        display.show(Progressed(1, progress))
+    line = [line for line in written.getvalue().splitlines() if "1024 x 768" in line][-1]
+    for part in ("━━━", "250/1000", "loss 1.235e+04", "0:00:0", "1234 s left"):
+        assert part in line
 
 
 async def test_styles_are_listed_shown_and_checked(run, tmp_path):
@@ -103,6 +150,8 @@ async def test_styles_are_listed_shown_and_checked(run, tmp_path):
     assert "mosaic\tMosaic" in (await run("styles", "list")).stdout
     assert json.loads((await run("styles", "show", "mosaic", "--json")).stdout)["license"] == "Apache-2.0"
     assert "public-domain" in (await run("styles", "show", "udnie")).stdout
+    assert "recipe" not in (await run("styles", "show", "plain-grey")).stdout
+    assert "recipe" not in json.loads((await run("styles", "show", "plain-grey", "--json")).stdout)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.yaml").write_text("titel: A\nimage: none.png\n")
     checked = await run("styles", "check", "broken")
@@ -209,6 +258,35 @@ def test_a_private_server_that_cannot_start_says_why_and_leaves_nothing_behind(t
     assert done.returncode == 1
     assert "expected VGG19's 16 convolutions" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_private_server_without_tensorflow_says_how_to_install_it(tmp_path):
+    (tmp_path / "photo.png").write_bytes(png(0.2))
+    (tmp_path / "packages" / "tensorflow").mkdir(parents=True)
+    (tmp_path / "packages" / "tensorflow" / "__init__.py").write_text("raise ImportError('no wheel here')\n")
+    variables = environment(PYTHONPATH=os.pathsep.join([str(tmp_path / "packages"), SOURCES]))
+    paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--weights", "untrained"]
+    done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'styleserve[cpu]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.0])
+def test_a_signal_ends_a_server_that_is_not_ready_yet(tmp_path, after_s):
+    command = [*STYLESERVE, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path), "--weights", "untrained"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        assert server.stdout.readline().startswith("listening")
+        time.sleep(after_s)
+        server.send_signal(signal.SIGINT)
+        _, log = server.communicate(timeout=8)
+    finally:
+        server.kill()
+        server.communicate()
+    assert server.returncode == 0
+    assert "stopped" in log
+    assert "Traceback" not in log
 
 
 def test_ctrl_c_cancels_the_job_on_the_server(tmp_path):

@@ -4,7 +4,9 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 from typing import IO
 
 import click
@@ -12,9 +14,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve.errors import ConfigurationError
+from styleserve_client import Client
 from styleserve_client.client import DEFAULT_ADDRESS
 
 _STOP_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 5.0
 
 server_option = click.option(
     "--server",
@@ -25,6 +29,33 @@ server_option = click.option(
     help="the server to call",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client of the server at `address`; a person who waits learns at once that nobody is there."""
+    if not _answers(address):
+        raise click.ClickException(
+            f"no server answers at {address}; is one running there? start one with: styleserve serve"
+        )
+    with Client(address) as client:
+        yield client
+
+
+def _answers(address: str) -> bool:
+    """Whether a connection comes about; False as soon as it is refused."""
+    states: SimpleQueue[grpc.ChannelConnectivity] = SimpleQueue()
+    known = {grpc.ChannelConnectivity.READY: True, grpc.ChannelConnectivity.TRANSIENT_FAILURE: False}
+    deadline = time.monotonic() + _CONNECT_TIMEOUT_S
+    with grpc.insecure_channel(address) as channel:
+        channel.subscribe(states.put, try_to_connect=True)
+        while True:
+            try:
+                state = states.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return False
+            if state in known:
+                return known[state]
 
 
 @contextlib.contextmanager

@@ -10,15 +10,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from styleserve.v1 import job_pb2
 from styleserve_client import Event, JobChanged, Progressed
 
+#: Columns of a terminal that has room for every term of the loss.
+_WIDE = 140
+_BAR_WIDTH = 20
+
 
 class Display:
-    """Shows a job's events on standard error while its context lasts."""
+    """Shows a job's events while its context lasts, on standard error unless another console is given."""
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console = console or Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(_BAR_WIDTH),
             MofNCompleteColumn(),
             TextColumn("{task.fields[losses]}"),
             TimeElapsedColumn(),
@@ -47,18 +51,23 @@ class Display:
             case JobChanged(job=job):
                 self.say(_describe_state(job))
             case Progressed(progress=progress):
-                losses = progress.losses
                 self._bar.update(
                     self._task,
                     completed=progress.iteration,
                     total=progress.total_iterations,
                     description=f"{progress.width} x {progress.height}",
-                    losses=f"loss {losses.total:.4g} = content {losses.content:.3g} + style {losses.style:.3g} "
-                    f"+ variation {losses.total_variation:.3g}",
+                    losses=self._describe_losses(progress.losses),
                     left=f"{progress.eta.ToTimedelta().total_seconds():.0f} s left",
                 )
             case _:
                 pass
+
+    def _describe_losses(self, losses: job_pb2.Losses) -> str:
+        total = f"loss {losses.total:.4g}"
+        if self._console.width < _WIDE:
+            return total
+        terms = f"style {losses.style:.3g} + variation {losses.total_variation:.3g}"
+        return f"{total} = content {losses.content:.3g} + {terms}"
 
 
 def describe_job(job: job_pb2.Job) -> Iterator[tuple[str, object]]:

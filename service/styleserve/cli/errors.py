@@ -22,6 +22,9 @@ def explained() -> Iterator[None]:
     except UnavailableError as error:
         hint = "" if error.reason else "; is a server running there? start one with: styleserve serve"
         raise click.ClickException(f"{error}{hint}") from None
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{place}{error.strerror or error}") from None
     except StyleServeError as error:
         incident = f" (incident {error.incident})" if error.incident else ""
         raise click.ClickException(f"{error}{incident}") from None

@@ -4,10 +4,9 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from styleserve.cli.connection import json_option, server_option
+from styleserve.cli.connection import connected, json_option, server_option
 from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json, print_pairs
-from styleserve_client import Client
 
 _HEALTH_TIMEOUT_S = 5.0
 
@@ -22,7 +21,7 @@ def info(server: str, as_json: bool, health: bool) -> None:
         if health:
             _check_health(server)
             return
-        with Client(server) as client:
+        with connected(server) as client:
             answer = client.info()
     if as_json:
         print_json(answer)

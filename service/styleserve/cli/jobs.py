@@ -2,12 +2,12 @@
 
 import click
 
-from styleserve.cli.connection import json_option, server_option
+from styleserve.cli.connection import connected, json_option, server_option
 from styleserve.cli.display import Display, describe_job
 from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json, print_pairs, print_table
 from styleserve.v1 import job_pb2
-from styleserve_client import Client, JobChanged
+from styleserve_client import JobChanged
 
 
 @click.group()
@@ -22,7 +22,7 @@ def jobs() -> None:
 def list_jobs(states: tuple[str, ...], server: str, as_json: bool) -> None:
     """List jobs, the newest first."""
     numbers = [_state_number(state) for state in states]
-    with explained(), Client(server) as client:
+    with explained(), connected(server) as client:
         found = list(client.jobs(numbers))
     if as_json:
         print_json(found)
@@ -36,7 +36,7 @@ def list_jobs(states: tuple[str, ...], server: str, as_json: bool) -> None:
 @json_option
 def get_job(name: str, server: str, as_json: bool) -> None:
     """Show one job."""
-    with explained(), Client(server) as client:
+    with explained(), connected(server) as client:
         job = client.job(name)
     _print_job(job, as_json)
 
@@ -47,7 +47,7 @@ def get_job(name: str, server: str, as_json: bool) -> None:
 @json_option
 def cancel_job(name: str, server: str, as_json: bool) -> None:
     """Ask a job to stop."""
-    with explained(), Client(server) as client:
+    with explained(), connected(server) as client:
         job = client.cancel(name)
     _print_job(job, as_json)
 
@@ -59,7 +59,7 @@ def cancel_job(name: str, server: str, as_json: bool) -> None:
 def watch_job(name: str, server: str, as_json: bool) -> None:
     """Follow a job to its end."""
     job = job_pb2.Job()
-    with explained(), Client(server) as client, Display() as display:
+    with explained(), connected(server) as client, Display() as display:
         for event in client.attach(name):
             display.show(event)
             if isinstance(event, JobChanged):

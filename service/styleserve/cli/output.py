@@ -1,7 +1,10 @@
 """What commands print: tables for people, one line of JSON for programs."""
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import click
 from google.protobuf.json_format import MessageToDict
@@ -37,6 +40,24 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     width = max((len(name) for name, _ in filled), default=0)
     for name, value in filled:
         click.echo(f"{name:<{width}}  {value}")
+
+
+def check_place(flag: str, path: Path) -> None:
+    """Raise click's error, before any work is done, when no file can be put at `path`."""
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise click.UsageError(f"{flag}: got {str(path)!r}; allowed: a file in a folder that is there and is writable")
+
+
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` once that is done; a fault leaves what was there."""
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _to_dict(message: Message) -> dict[str, object]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from styleserve.v1 import job_pb2
 
+PLOT_FORMATS = (".png", ".pdf", ".svg")
+
 
 def plot_losses(history: Sequence[job_pb2.Progress], path: Path) -> None:
     """Draw the total loss and its terms on a logarithmic scale; a dotted line stands where the canvas grew."""

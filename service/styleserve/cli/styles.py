@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 
 from styleserve.catalog.packs import check_folder
-from styleserve.cli.connection import json_option, server_option
+from styleserve.cli.connection import connected, json_option, server_option
 from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json, print_pairs, print_table
-from styleserve_client import Client
 
 
 @click.group()
@@ -22,7 +21,7 @@ def styles() -> None:
 @json_option
 def list_styles(server: str, as_json: bool) -> None:
     """List a server's styles."""
-    with explained(), Client(server) as client:
+    with explained(), connected(server) as client:
         found = list(client.styles())
     if as_json:
         print_json(found)
@@ -42,7 +41,7 @@ def list_styles(server: str, as_json: bool) -> None:
 @json_option
 def show_style(name: str, server: str, as_json: bool) -> None:
     """Show one style of a server."""
-    with explained(), Client(server) as client:
+    with explained(), connected(server) as client:
         style = client.style(name)
     if as_json:
         print_json(style)

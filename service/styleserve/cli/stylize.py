@@ -1,20 +1,21 @@
 """`styleserve stylize`: one picture, by a server that was named or by a private one."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from styleserve.cli.connection import private_server
+from styleserve.cli.connection import connected, private_server
 from styleserve.cli.display import Display
 from styleserve.cli.errors import explained
-from styleserve.cli.output import print_json
-from styleserve.cli.plot import plot_losses
+from styleserve.cli.output import check_place, print_json, written_beside
+from styleserve.cli.plot import PLOT_FORMATS, plot_losses
 from styleserve.config import PRECISIONS
-from styleserve.presets import PRESETS
-from styleserve.recipes import OPTIMIZERS
+from styleserve.presets import MAX_SEED, PRESETS
+from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE, OPTIMIZERS
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, JobChanged, Picture, Previewed, Previews, Progressed, ResultReady, Style
 from styleserve_client.flows import raise_for
@@ -22,6 +23,9 @@ from styleserve_client.requests import StylizeOptions
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _PREVIEWS = Previews(max_side=512, interval_s=1.0)
+#: What the contract's fields hold.
+_LARGEST_INT32 = 2**31 - 1
+_LONGEST_S = 1e9
 
 
 @dataclass(slots=True)
@@ -31,6 +35,13 @@ class Outcome:
     job: job_pb2.Job = field(default_factory=job_pb2.Job)
     picture: Picture | None = None
     history: list[job_pb2.Progress] = field(default_factory=list)
+
+
+def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Every comparison with NaN is false, so that it is within any range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("got nan; allowed: a number of seconds", param=option)
+    return value
 
 
 @click.command()
@@ -43,11 +54,22 @@ class Outcome:
 )
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the preset's]")
-@click.option("--iterations", type=int, metavar="N", help="[default: the preset's]")
+@click.option("--iterations", type=click.IntRange(0, MAX_ITERATIONS), metavar="N", help="[default: the preset's]")
 @click.option("--strength", type=float, metavar="S", help="0 is the content, 1 the style")
-@click.option("--max-side", type=int, metavar="PX", help="longest side of the result [default: the content's]")
-@click.option("--seed", type=int, metavar="N", help="[default: 0]")
-@click.option("--timeout", type=float, metavar="S", help="return the best canvas after this many seconds")
+@click.option(
+    "--max-side",
+    type=click.IntRange(MIN_SIDE, _LARGEST_INT32),
+    metavar="PX",
+    help="longest side of the result [default: the content's]",
+)
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), metavar="N", help="[default: 0]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, _LONGEST_S, min_open=True),
+    callback=_refuse_nan,
+    metavar="S",
+    help="return the best canvas after this many seconds",
+)
 @click.option("--preview-dir", type=click.Path(file_okay=False, path_type=Path), help="keep previews here")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="draw the losses")
 @click.option("--json", "as_json", is_flag=True, help="print the final job")
@@ -75,6 +97,11 @@ def stylize(
     """Paint CONTENT in one or more styles."""
     if weights and len(weights) != len(styles):
         raise click.UsageError(f"got {len(styles)} --style and {len(weights)} --weight; allowed: as many, or no weight")
+    for flag, path in (("--output", output), ("--plot", plot)):
+        if path is not None:
+            check_place(flag, path)
+    if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
+        raise click.UsageError(f"--plot: got {str(plot)!r}; allowed: a name that ends in {', '.join(PLOT_FORMATS)}")
     options = _options(
         output,
         preset=preset,
@@ -88,15 +115,20 @@ def stylize(
     chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
     server_arguments = _server_arguments(network_weights, precision)
     with explained(), Display() as display:
+        if preview_dir is not None:
+            preview_dir.mkdir(parents=True, exist_ok=True)
+            check_place("--preview-dir", preview_dir / "000000.jpg")
         display.say("starting a private server" if server is None else "calling")
-        with _server(server, server_arguments) as address, Client(address) as client:
+        with _server(server, server_arguments) as address, connected(address) as client:
             outcome = _follow(client, content, chosen, options, preview_dir, display)
             trained = client.info().weights_trained
         raise_for(outcome.job)
-    assert outcome.picture is not None
-    outcome.picture.save(output)
-    if plot is not None:
-        plot_losses(outcome.history, plot)
+        assert outcome.picture is not None
+        with written_beside(output) as path:
+            outcome.picture.save(path)
+        if plot is not None:
+            with written_beside(plot) as path:
+                plot_losses(outcome.history, path)
     if not trained:
         click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
     if as_json:
@@ -156,7 +188,6 @@ def _follow(
                 case Progressed(progress=progress):
                     outcome.history.append(progress)
                 case Previewed(sequence=sequence, data=data) if preview_dir is not None:
-                    preview_dir.mkdir(parents=True, exist_ok=True)
                     (preview_dir / f"{sequence:06d}.jpg").write_bytes(data)
                 case ResultReady(picture=picture):
                     outcome.picture = picture
