@@ -206,7 +206,7 @@ def test_a_deadline_on_a_small_scale_still_returns_the_full_size(bench):
     assert bench.last("a").pixels.shape == (256, 256, 3)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgsb"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])
 def test_a_deadline_right_after_a_change_of_scale_returns_the_canvas_carried_up(bench, optimizer):
     alone = Bench()
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=8, optimizer=optimizer))
