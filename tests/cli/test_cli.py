@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -21,7 +22,7 @@ from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
 from styleserve.v1 import job_pb2
 from styleserve_client import Picture, Progressed
-from support.service import GREY, png, running
+from support.service import GREY, png, running, wait_until_serving
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
 SOURCES = os.pathsep.join(path for path in sys.path if path)
@@ -29,6 +30,11 @@ SOURCES = os.pathsep.join(path for path in sys.path if path)
 
 def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": SOURCES, "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+
+
+async def until_serving(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        await wait_until_serving(channel)
 
 
 @pytest.fixture
@@ -224,6 +230,7 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=variables)
     try:
         address = server.stdout.readline().strip().removeprefix("listening on ")
+        asyncio.run(until_serving(address))
         paint = ["stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "2", "--server", address]
         painted = subprocess.run(
             [*STYLESERVE, *paint], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
