@@ -67,6 +67,7 @@ protos: $(PROTOC_READY) ## make the stubs again
 bench: $(READY) ## run the benchmarks; results go to docs/benchmarks
 	$(BIN)/python -m benchmarks.optimizers $(ARGS)
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
+	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 clean: ## remove .venv and what the tools cached
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache

@@ -23,9 +23,9 @@ ROWS = (
     ("evaluation",),
     ("config",),
     ("documents", "colors"),
-    ("presets",),
+    ("presets", "costs"),
     ("recipes",),
-    ("images", "download"),
+    ("images", "download", "memory"),
     ("errors", "logs"),
     ("v1",),
 )

@@ -15,12 +15,13 @@ from platformdirs import user_cache_path, user_data_path
 
 from styleserve.documents import read_mapping, unknown_keys
 from styleserve.errors import ConfigurationError
+from styleserve.memory import parse_limit
 from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
 _LISTEN_PATTERN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):(\d{1,5})")
-_LARGEST_SIDE = 2048
+_LARGEST_SIDE = 4096
 
 
 def _setting(help_text: str, metavar: str) -> dict[str, str]:
@@ -53,6 +54,9 @@ class Config:
     precision: str = field(
         default="auto", metadata=_setting("arithmetic of the network: auto, float32 or bfloat16", "NAME")
     )
+    memory_limit: str = field(
+        default="auto", metadata=_setting("most memory of the engine, such as 4GB; auto: most of what is free", "SIZE")
+    )
     max_queue: int = field(default=64, metadata=_setting("jobs that may wait", "N"))
     max_running: int = field(default=4, metadata=_setting("jobs that run side by side", "N"))
     max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
@@ -78,6 +82,10 @@ class Config:
                     yield f"{name}: got {str(folder)!r}; allowed: a folder that is there"
         yield from _outside("precision", self.precision, PRECISIONS)
         yield from _outside("log_format", self.log_format, LOG_FORMATS)
+        try:
+            parse_limit(self.memory_limit)
+        except ConfigurationError as error:
+            yield f"memory_limit: {error}"
         for name, low, high in (
             ("max_queue", 1, 100_000),
             ("max_running", 1, 64),

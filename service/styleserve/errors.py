@@ -15,6 +15,7 @@
     |   |   +-- WarmingUpError           UNAVAILABLE          WARMING_UP
     |   |   +-- DrainingError            UNAVAILABLE          DRAINING
     |   |   +-- StyleImageUnavailableError UNAVAILABLE        STYLE_IMAGE_UNAVAILABLE
+    |   +-- ImageTooLargeForDeviceError  RESOURCE_EXHAUSTED   IMAGE_TOO_LARGE_FOR_DEVICE
     |   +-- DeadlineUnattainableError    FAILED_PRECONDITION  DEADLINE_UNATTAINABLE
     |   +-- RunTimeoutError              DEADLINE_EXCEEDED    RUN_TIMEOUT
     |   +-- QueueTimeoutError            DEADLINE_EXCEEDED    QUEUE_TIMEOUT
@@ -197,6 +198,24 @@ class StyleImageUnavailableError(RetryLaterError):
         return (
             f"the image of style {self.style!r} could not be fetched; choose another style, try again later, or ask "
             "the operator to put the image into the folder named by --style-images"
+        )
+
+
+class ImageTooLargeForDeviceError(RequestError):
+    """The memory is too small for the picture, even in tiles; `largest_side` fits in its proportion, 0 if none does."""
+
+    reason = "IMAGE_TOO_LARGE_FOR_DEVICE"
+
+    def __init__(self, width: int, height: int, largest_side: int) -> None:
+        super().__init__(width, height, largest_side)
+        self.width = width
+        self.height = height
+        self.largest_side = largest_side
+
+    def __str__(self) -> str:
+        return (
+            f"got {self.width} x {self.height} pixels, which this server's memory is too small for; allowed: an "
+            f"output.max_side of up to {self.largest_side} for this image and recipe"
         )
 
 

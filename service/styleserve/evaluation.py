@@ -78,8 +78,13 @@ class Evaluator(Protocol):
         """Settle what of a recipe depends on the content; once a job, of the content at the size of the result."""
         ...
 
-    def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> Objective:
-        """Compute the targets of a canvas of the content's shape; done before the first step, never inside it."""
+    def objective(
+        self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
+    ) -> Objective:
+        """Compute the targets of a canvas of the content's shape; done before the first step, never inside it.
+
+        With a `tile_side` the canvas will be judged in tiles of so many pixels, which needs less memory.
+        """
         ...
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:

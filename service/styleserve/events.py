@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from styleserve.costs import CostModel, Estimate
 from styleserve.errors import ConfigurationError, RequestError
 from styleserve.evaluation import Losses, Pixels
 
@@ -18,6 +19,7 @@ class Progress:
 
     `losses` are those of the canvas after `iteration` moves, at `width` x `height` pixels; `iteration` counts over all
     scales. `evaluations` counts losses with their gradient. `elapsed_s` and `eta_s` are seconds spent and left.
+    `estimate` is what was expected before the job began.
     """
 
     iteration: int
@@ -28,21 +30,21 @@ class Progress:
     height: int
     elapsed_s: float
     eta_s: float
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine runs on, known once it is warm.
 
-    `weights`, `device` and `precision` read as in the contract's Provenance. `seconds_per_megapixel` is what one
-    evaluation costs, measured.
+    `weights`, `device` and `precision` read as in the contract's Provenance. `costs` predicts jobs on it.
     """
 
     weights: str
     weights_trained: bool
     device: str
     precision: str
-    seconds_per_megapixel: float
+    costs: CostModel
 
 
 @dataclass(frozen=True, slots=True)

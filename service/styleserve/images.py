@@ -177,11 +177,11 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
     if pixels.shape[:2] == (height, width):
         return pixels
     resample = Image.Resampling.LANCZOS if height < pixels.shape[0] else Image.Resampling.BICUBIC
-    channels = [
-        np.asarray(Image.fromarray(pixels[..., channel]).resize((width, height), resample), np.float32)
-        for channel in range(3)
-    ]
-    return np.asarray(np.clip(np.stack(channels, axis=-1), 0, 1), np.float32)
+    resized = np.empty((height, width, 3), np.float32)
+    for channel in range(3):
+        plane = Image.fromarray(pixels[..., channel]).resize((width, height), resample)
+        resized[..., channel] = np.asarray(plane)
+    return np.clip(resized, 0, 1, out=resized)
 
 
 def fit(pixels: Pixels, max_side: int) -> Pixels:

@@ -25,7 +25,7 @@ from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.optimizers.lbfgsb import Lbfgsb
 from styleserve.presets import PRESETS, resolve
 from styleserve.recipes import Recipe, RecipeChanges
-from support.toy import ToyEvaluator, plain_image, plain_style
+from support.toy import TOY_COSTS, ToyEvaluator, plain_image, plain_style
 
 
 class Clock:
@@ -166,6 +166,29 @@ def test_the_time_left_is_that_of_the_evaluations_left(bench):
     bench.run()
     progress = [event.progress for event in bench.of("a") if isinstance(event, Progressed)]
     assert [(p.elapsed_s, p.eta_s) for p in progress] == [(k, pytest.approx(10 - k)) for k in range(1, 11)]
+
+
+def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6))
+    bench.engine = Engine(
+        bench.evaluator,
+        {"adam": Adam(bench.evaluator)},
+        bench.events.append,
+        bench.clock,
+        dataclasses.replace(TOY_COSTS, budget_bytes=50 * 10**6),
+    )
+    bench.engine.accept(job("a", recipe, size=256))
+    sides = {}
+    while bench.engine.step():
+        sides.update(
+            {run.state.canvas.shape[-2]: run.objective.tile_side for run in (j.run for j in bench.engine._jobs)}
+        )
+    assert sides[128] is None
+    assert 128 <= sides[256] < 256
+    assert isinstance(bench.last("a"), Finished)
+    estimate = bench.last("a").progress.estimate
+    assert estimate.tile_side == sides[256]
+    assert bench.of("a")[1].progress.estimate == estimate
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])

@@ -10,10 +10,12 @@ from styleserve.model import tiling
 from styleserve.model.targets import TargetStore
 from styleserve.model.tiling import Box
 from styleserve.model.vgg import TAPS
+from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS
 from support.network import make_evaluator, smooth, style
 
-SIZES = [(160, 200), (257, 131), (97, 330)]
+#: The odd ones are multiples of nothing.
+SIZES = [(160, 200), (257, 131), (97, 331)]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,22 @@ def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, 
         assert getattr(computed.losses, term) == pytest.approx(getattr(expected.losses, term), rel=1e-4), term
     difference = np.linalg.norm(computed.gradient - expected.gradient)
     assert difference <= 1e-4 * np.linalg.norm(expected.gradient)
+
+
+def test_a_step_of_adam_in_tiles_is_that_of_the_whole_canvas(evaluator):
+    recipe = PRESETS["standard"]
+    adam = Adam(evaluator)
+    content, canvas = smooth(1, 157, 211), smooth(3, 157, 211)
+    results, losses = [], []
+    for tile_side in (None, 64):
+        run = adam.start(canvas, evaluator.objective(content, [style(2)], recipe, tile_side), recipe, 2)
+        while run.ended is None:
+            adam.step([run])
+        results.append(run.result())
+        losses.append(run.losses.total)
+    whole_move, tiled_move = (result - canvas for result in results)
+    assert np.linalg.norm(tiled_move - whole_move) <= 1e-3 * np.linalg.norm(whole_move)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):

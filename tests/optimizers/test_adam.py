@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from styleserve.optimizers import adam_tiles
 from styleserve.optimizers.adam import Adam, AdamRun
 from styleserve.presets import PRESETS
 from styleserve.recipes import AdamSettings, Recipe
@@ -96,3 +97,30 @@ def test_one_trace_serves_every_size_and_every_batch():
         adam.step(runs)
     (train_step,) = adam._train_steps.values()
     assert train_step.experimental_get_tracing_count() == 1
+
+
+def test_in_tiles_it_makes_the_same_moves(monkeypatch):
+    monkeypatch.setattr(adam_tiles, "_BAND_PIXELS", 10)
+    adam = Adam(ToyEvaluator())
+    results = []
+    for tile_side in (None, 16):
+        small = run_to_end(adam, adam.start(START, ToyObjective(TARGET, tile_side=tile_side), recipe(0.9), 6))
+        target = plain_image(0.3, 11, 9)
+        large = adam.grow(small, ToyObjective(target, tile_side=tile_side), (11, 9), recipe(0.9), 4)
+        run_to_end(adam, large)
+        results.append((large.result(), large.losses.total, large.iteration, large.evaluations))
+    (whole, whole_loss, *whole_counts), (tiled, tiled_loss, *tiled_counts) = results
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+    assert tiled_loss == pytest.approx(whole_loss, rel=1e-5)
+    assert tiled_counts == whole_counts
+
+
+def test_a_canvas_judged_whole_may_grow_into_one_in_tiles():
+    adam = Adam(ToyEvaluator())
+    target = plain_image(0.3, 12, 10)
+    results = []
+    for tile_side in (None, 16):
+        small = run_to_end(adam, adam.start(START, ToyObjective(TARGET), recipe(0.9), 6))
+        large = adam.grow(small, ToyObjective(target, tile_side=tile_side), (12, 10), recipe(0.9), 4)
+        results.append(run_to_end(adam, large).result())
+    np.testing.assert_allclose(results[1], results[0], atol=1e-6)

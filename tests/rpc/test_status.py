@@ -21,6 +21,7 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.WarmingUpError(5),
         errors.DrainingError(10),
         errors.StyleImageUnavailableError(60, "styles/udnie"),
+        errors.ImageTooLargeForDeviceError(8192, 4096, 2048),
         errors.DeadlineUnattainableError(0.1, 2.0),
         errors.RunTimeoutError(),
         errors.QueueTimeoutError(),

@@ -7,6 +7,7 @@ Adam's first move is its learning rate in the gradient's direction, whatever the
 0.22, and the loss to 1/2 * 48 * 0.38^2 = 3.4656. L-BFGS-B finds t itself within a few evaluations.
 """
 
+import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +15,32 @@ from typing import Any
 import numpy as np
 
 from styleserve import images
+from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep
 from styleserve.engine.engine import Engine
 from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
 from styleserve.events import EngineInfo
-from styleserve.recipes import Recipe
+from styleserve.presets import PRESETS
+from styleserve.recipes import OPTIMIZERS, Recipe
 from styleserve.workers.loop import Report
 
-TOY_INFO = EngineInfo("toy@sha256:000000000000", True, "cpu", "float32", seconds_per_megapixel=0.01)
+#: A megapixel costs 10 ms and 1 GB, one of a tile 20 ms and 0.5 GB; a job keeps 76 MB a megapixel beside its content.
+TOY_COST = EvaluationCost(
+    seconds=Line(0.0, 1e-8),
+    working_bytes=Line(0.0, 1000.0),
+    tile_seconds=Line(0.0, 2e-8),
+    tile_bytes=Line(0.0, 500.0),
+    first_seconds=Line(0.0, 0.0),
+    targets_seconds=Line(0.0, 0.0),
+    halo=16,
+    target_bytes_per_pixel=28.0,
+)
+TOY_COSTS = CostModel(
+    budget_bytes=10**10,
+    base_bytes=0,
+    costs=((PRESETS["classic"], TOY_COST),),
+    upkeep=dict.fromkeys(OPTIMIZERS, Upkeep(4)),
+)
+TOY_INFO = EngineInfo("toy@sha256:000000000000", True, "cpu", "float32", TOY_COSTS)
 
 
 @dataclass(frozen=True)
@@ -30,10 +50,11 @@ class ToyObjective:
     target: Pixels
     network_passes: int = 1
     form: Hashable = "toy"
+    tile_side: int | None = None
 
     @property
     def batch_key(self) -> Hashable:
-        return self.target.shape
+        return self.target.shape, self.tile_side
 
     @property
     def tensors(self) -> tuple[Any, ...]:
@@ -56,12 +77,14 @@ class ToyEvaluator:
     def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
         return recipe
 
-    def objective(self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe) -> ToyObjective:
+    def objective(
+        self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
+    ) -> ToyObjective:
         colours = [images.decode(style.data, images.ImageLimits()).pixels.mean(axis=(0, 1)) for style in styles]
         blend = sum(style.weight * colour for style, colour in zip(styles, colours, strict=True))
         if self.diverging_colour is not None and np.allclose(blend, self.diverging_colour):
             blend = np.nan
-        return ToyObjective(np.broadcast_to(np.float32(blend), content.shape).copy())
+        return ToyObjective(np.broadcast_to(np.float32(blend), content.shape).copy(), tile_side=tile_side)
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
         self.before_step()
@@ -73,6 +96,10 @@ class ToyEvaluator:
         difference = canvas - objective.target
         loss = 0.5 * float(np.sum(np.square(difference, dtype=np.float64)))
         return Evaluation(Losses(total=loss, content=0.0, style=loss, total_variation=0.0), difference)
+
+    def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
+        (evaluation,) = self.evaluate([canvas], [objective])
+        return evaluation
 
     def prepare(self, style: StyleImage) -> int:
         return 0
@@ -102,6 +129,7 @@ class ToyEngineFactory:
 
     before_step: Callable[[], None] = lambda: None
     diverging_colour: float | None = None
+    costs: CostModel = TOY_COSTS
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.adam import Adam
@@ -110,7 +138,8 @@ class ToyEngineFactory:
 
         evaluator = ToyEvaluator(self.before_step, self.diverging_colour)
         optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
-        return Engine(evaluator, optimizers, report), TOY_INFO
+        engine = Engine(evaluator, optimizers, report, costs=self.costs)
+        return engine, dataclasses.replace(TOY_INFO, costs=self.costs)
 
 
 def plain_image(colour: float | tuple[float, float, float], height: int = 4, width: int = 4) -> Pixels:

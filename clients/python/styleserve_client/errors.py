@@ -6,6 +6,7 @@ StyleServeError
 +-- AlreadyExistsError    a request ID or job ID is in use
 +-- RetryLaterError       the queue is full; `retry_after_s` says when to come back
 |   +-- UnavailableError  the server starts, stops or cannot be reached
++-- ImageTooLargeError    the server's memory is too small; `largest_side` says what fits
 +-- DeadlineError         the time was too short
 +-- CancelledError        the job was cancelled
 +-- JobFailedError        the job diverged
@@ -69,6 +70,12 @@ class UnavailableError(RetryLaterError):
     """The server is starting, stopping, or cannot be reached."""
 
 
+class ImageTooLargeError(StyleServeError):
+    """The server's memory is too small for the picture; `largest_side` is the longest side in pixels that fits."""
+
+    largest_side: int = 0
+
+
 class DeadlineError(StyleServeError):
     """The time was up, or was too short from the beginning."""
 
@@ -96,6 +103,10 @@ _CLASSES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
     grpc.StatusCode.CANCELLED: CancelledError,
 }
+_CLASSES_BY_REASON: dict[str, type[StyleServeError]] = {
+    "DIVERGED": JobFailedError,
+    "IMAGE_TOO_LARGE_FOR_DEVICE": ImageTooLargeError,
+}
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -114,13 +125,15 @@ def from_status(status: status_pb2.Status) -> StyleServeError:
     code = _CODES_BY_NUMBER.get(status.code, grpc.StatusCode.UNKNOWN)
     info = _find(status, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
     incident = _find(status, error_details_pb2.RequestInfo)
-    kind = JobFailedError if info.reason == "DIVERGED" else _CLASSES.get(code, ServerError)
+    kind = _CLASSES_BY_REASON.get(info.reason) or _CLASSES.get(code, ServerError)
     error = kind(status.message, code, info.reason, incident.request_id if incident else "")
     if isinstance(error, InvalidRequestError):
         bad = _find(status, error_details_pb2.BadRequest) or error_details_pb2.BadRequest()
         error.violations = tuple(Violation(one.field, one.description, one.reason) for one in bad.field_violations)
     if isinstance(error, NotFoundError) and info.metadata.get("nearest"):
         error.nearest = tuple(info.metadata["nearest"].split(", "))
+    if isinstance(error, ImageTooLargeError):
+        error.largest_side = int(info.metadata.get("largest_side", 0))
     retry = _find(status, error_details_pb2.RetryInfo)
     if isinstance(error, RetryLaterError) and retry is not None:
         error.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000

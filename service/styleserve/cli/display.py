@@ -79,6 +79,8 @@ def describe_job(job: job_pb2.Job) -> Iterator[tuple[str, object]]:
         yield "iterations", f"{progress.iteration} of {progress.total_iterations}"
         yield "loss", f"{progress.losses.total:.6g}"
         yield "seconds", f"{progress.elapsed.ToTimedelta().total_seconds():.1f}"
+        if progress.HasField("estimate"):
+            yield "expected", _describe_estimate(progress.estimate)
     if job.HasField("error"):
         yield "error", job.error.message
     if job.HasField("result"):
@@ -86,6 +88,12 @@ def describe_job(job: job_pb2.Job) -> Iterator[tuple[str, object]]:
     if job.HasField("provenance"):
         yield "weights", job.provenance.weights
         yield "styles", ", ".join(job.provenance.styles)
+
+
+def _describe_estimate(estimate: job_pb2.Estimate) -> str:
+    tiles = f", in tiles of {estimate.tile_side} pixels" if estimate.tile_side else ""
+    seconds = estimate.duration.ToTimedelta().total_seconds()
+    return f"{seconds:.1f} s and {estimate.peak_memory_bytes / 1e9:.2f} GB{tiles}"
 
 
 def _describe_state(job: job_pb2.Job) -> str:

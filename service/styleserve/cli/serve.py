@@ -14,6 +14,7 @@ from styleserve.catalog.packs import load_catalog
 from styleserve.catalog.style import Catalog
 from styleserve.cli.errors import explained
 from styleserve.config import LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
+from styleserve.memory import parse_limit
 from styleserve.rpc.server import Server
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.vgg_engine import VggEngineFactory
@@ -85,7 +86,13 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
 
 
 async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> None:
-    factory = VggEngineFactory(config.weights, config.precision, config.cache_dir, config.data_dir)  # type: ignore[arg-type]
+    factory = VggEngineFactory(
+        config.weights,
+        config.precision,  # type: ignore[arg-type]
+        config.cache_dir,
+        config.data_dir,
+        parse_limit(config.memory_limit),
+    )
     worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
     server = Server(config, catalog, worker)
     server.heed_signals()

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from styleserve.costs import CostModel
 from styleserve.engine import scheduler
 from styleserve.engine.job import Job, PreviewOrder, begin
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
@@ -33,7 +34,7 @@ class Engine:
     """Makes pictures, a step at a time.
 
     `report` hears each event once, in order, on the thread that calls `step` or `accept`. `clock` reads seconds as
-    `time.monotonic` does.
+    `time.monotonic` does. `costs` bounds the memory; without it every canvas is judged whole.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Engine:
         optimizers: Mapping[str, AnyOptimizer],
         report: Callable[[EngineEvent], None],
         clock: Callable[[], float] = time.monotonic,
+        costs: CostModel | None = None,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
         self._report = report
         self._clock = clock
+        self._costs = costs
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
         self._previews: dict[str, Preview] = {}
@@ -90,7 +93,7 @@ class Engine:
         self._report(Started(specification.job_id))
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]
-            job = begin(specification, optimizer, self._evaluator, self._clock())
+            job = begin(specification, optimizer, self._evaluator, self._clock(), self._costs)
         except Exception:
             logger.exception("%s cannot be begun", specification.job_id)
             self._report(Failed(specification.job_id, EngineError(), network_passes=0))

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from styleserve import images
+from styleserve.costs import CostModel, Estimate
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Evaluator, Losses, Pixels
 from styleserve.events import Progress
@@ -26,7 +27,8 @@ class Job:
     """One canvas on its way; the engine's thread alone touches it.
 
     `last_served` is the number of the step that served it last. `started` is a reading of the engine's clock. `judged`
-    is how far it was when a canvas of it was last judged, at whatever scale; None while none has been.
+    is how far it was when a canvas of it was last judged, at whatever scale; None while none has been. `costs` decides
+    which canvases are judged in tiles; without it none is, and there is no `estimate`.
     """
 
     specification: JobSpecification
@@ -35,6 +37,8 @@ class Job:
     run: Run
     started: float
     network_passes: int
+    costs: CostModel | None = None
+    estimate: Estimate | None = None
     scale_index: int = 0
     last_served: int = -1
     earlier_evaluations: int = 0
@@ -83,6 +87,7 @@ class Job:
             images.resize(self.specification.content, scale.height, scale.width),
             self.specification.styles,
             self.specification.recipe,
+            _tile_side(self.specification, scale, self.costs),
         )
         evaluations = self.evaluations
         self.run = self.optimizer.grow(
@@ -107,6 +112,7 @@ class Job:
             height=self.scale.height,
             elapsed_s=elapsed_s,
             eta_s=elapsed_s * left / done,
+            estimate=self.estimate,
         )
 
     def _work(self, num_scales: int) -> int:
@@ -114,7 +120,13 @@ class Job:
         return sum(scale.height * scale.width * (scale.iterations + 1) for scale in self.scales[:num_scales])
 
 
-def begin(specification: JobSpecification, optimizer: AnyOptimizer, evaluator: Evaluator, now: float) -> Job:
+def begin(
+    specification: JobSpecification,
+    optimizer: AnyOptimizer,
+    evaluator: Evaluator,
+    now: float,
+    costs: CostModel | None = None,
+) -> Job:
     """Take a job up: plan its scales, compute the first one's targets, and lay its first canvas."""
     recipe = evaluator.calibrate(specification.content, specification.recipe)
     specification = dataclasses.replace(specification, recipe=recipe)
@@ -122,7 +134,15 @@ def begin(specification: JobSpecification, optimizer: AnyOptimizer, evaluator: E
     scales = plan_scales(recipe, height, width)
     first = scales[0]
     content = images.resize(specification.content, first.height, first.width)
-    objective = evaluator.objective(content, specification.styles, recipe)
+    tile_side = _tile_side(specification, first, costs)
+    objective = evaluator.objective(content, specification.styles, recipe, tile_side)
     canvas = content if recipe.init == "content" else images.noise(first.height, first.width, recipe.seed)
     run = optimizer.start(canvas, objective, recipe, first.iterations)
-    return Job(specification, optimizer, scales, run, now, objective.network_passes)
+    estimate = None if costs is None else costs.estimate(recipe, scales, height, width)
+    return Job(specification, optimizer, scales, run, now, objective.network_passes, costs, estimate)
+
+
+def _tile_side(specification: JobSpecification, scale: Scale, costs: CostModel | None) -> int | None:
+    """Side of the tiles that the canvas of a scale has to be judged in; None when it fits the memory whole."""
+    height, width = specification.content.shape[:2]
+    return None if costs is None else costs.tile_side(specification.recipe, scale, height * width)

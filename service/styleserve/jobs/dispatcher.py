@@ -229,16 +229,25 @@ class Dispatcher:
             self._queue.push(job)
 
     def _fill(self) -> None:
+        """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""
         while self._is_alive and self._queue and self._has_room_for(self._queue.first):
             job = self._queue.pop()
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
 
     def _has_room_for(self, job: Job) -> bool:
-        """Whether the job may enter the engine; a job under which one was lost shares it with nobody."""
-        if job.num_losses > 0 or any(inside.num_losses > 0 for inside in self._in_engine.values()):
-            return not self._in_engine
-        return len(self._in_engine) < self._max_running
+        """Whether the engine may run this job beside those it has: within their number, and within its memory.
+
+        Alone, any job that was admitted may run; one under which an engine was lost shares it with nobody.
+        """
+        inside = list(self._in_engine.values())
+        if not inside:
+            return True
+        if len(inside) >= self._max_running or any(each.num_losses > 0 for each in (*inside, job)):
+            return False
+        assert self.engine is not None
+        costs = self.engine.costs
+        return costs.have_room([timing.footprint(each.submission, costs) for each in (*inside, job)])
 
     async def _hand_over(self, job: Job) -> None:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""

@@ -13,6 +13,7 @@ from styleserve.errors import (
     ConfigurationError,
     DeadlineUnattainableError,
     DrainingError,
+    ImageTooLargeForDeviceError,
     JobIdTakenError,
     JobNotFoundError,
     QueueFullError,
@@ -139,6 +140,7 @@ class Jobs:
         self.check_open()
         if submission.job_id and self._store.get(submission.job_id) is not None:
             raise JobIdTakenError(PREFIX + submission.job_id)
+        self._require_feasible(submission)
         self._require_attainable(submission)
         self._num_admitted += 1
         job = Job(submission.job_id or secrets.token_hex(16), self._num_admitted, submission, self._retention_s)
@@ -184,6 +186,13 @@ class Jobs:
                 self._dispatcher.order_previews(job)
             if job.num_waiting == 0 and job.submission.is_cancelled_when_orphaned:
                 self.cancel(job)
+
+    def _require_feasible(self, submission: Submission) -> None:
+        assert self.engine is not None
+        costs, recipe, output = self.engine.costs, submission.recipe, submission.output
+        if not costs.is_feasible(recipe, output.height, output.width):
+            largest_side = costs.largest_side(recipe, output.height, output.width)
+            raise ImageTooLargeForDeviceError(output.width, output.height, largest_side)
 
     def _require_attainable(self, submission: Submission) -> None:
         available_s = timing.available_s(submission)

@@ -15,7 +15,7 @@ from styleserve.images import ImageLimits, Picture
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
-from styleserve.model.targets import MAX_STYLE_SIDE
+from styleserve.model.targets import decoded_side
 
 
 class Pictures:
@@ -79,7 +79,8 @@ class Pictures:
         data = self.style_image(chosen)
         if submission.recipe.color != "content_matched":
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, is_catalogued=chosen.style is not None)
-        style = images.decode(data, self._limits, fit_side=MAX_STYLE_SIDE)
+        fit_side = decoded_side(chosen.scale * max(content.shape[:2]))
+        style = images.decode(data, self._limits, fit_side=fit_side)
         matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 

@@ -21,16 +21,16 @@ class JobQueue:
         """Whether nobody else may wait."""
         return len(self._jobs) >= self.max_jobs
 
+    @property
+    def first(self) -> Job:
+        """The next job to run, while there is one."""
+        return self._jobs[0]
+
     def push(self, job: Job) -> None:
         """Let a job wait; those of one priority go by their number, so a job that was lost goes first."""
         self._jobs.append(job)
         self._jobs.sort(key=lambda waiting: (-waiting.submission.priority, waiting.number))
         self._tell_positions()
-
-    @property
-    def first(self) -> Job:
-        """The next job to run."""
-        return self._jobs[0]
 
     def pop(self) -> Job:
         """Take out the next job to run."""

@@ -1,7 +1,8 @@
-"""Timing: how long a job will take, and by when it has to be where."""
+"""Timing: how long a job will take, and by when it has to be where; and how much memory it takes meanwhile."""
 
 import time
 
+from styleserve.costs import CostModel, Estimate, Footprint
 from styleserve.events import EngineInfo
 from styleserve.jobs.submission import Submission
 from styleserve.recipes import plan_scales
@@ -13,14 +14,29 @@ _FINISHING_S_PER_MEGAPIXEL = 0.3
 
 def whole_job_s(submission: Submission, engine: EngineInfo | None) -> float:
     """Seconds that the job takes an engine that does nothing else; 0 while nobody knows."""
-    scales = plan_scales(submission.recipe, submission.output.height, submission.output.width)
-    return _evaluation_s(sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales), engine)
+    return 0.0 if engine is None else predict(submission, engine.costs).seconds
 
 
 def first_evaluation_s(submission: Submission, engine: EngineInfo | None) -> float:
     """Seconds of the job's first evaluation, with which it has a picture to return."""
-    first = plan_scales(submission.recipe, submission.output.height, submission.output.width)[0]
-    return _evaluation_s(first.height * first.width, engine)
+    if engine is None:
+        return 0.0
+    recipe, output = submission.recipe, submission.output
+    first = plan_scales(recipe, output.height, output.width)[0]
+    tile_side = engine.costs.tile_side(recipe, first, output.height * output.width)
+    return engine.costs.evaluation_s(recipe, first, tile_side)
+
+
+def predict(submission: Submission, costs: CostModel) -> Estimate:
+    """What the job takes an engine that does nothing else."""
+    recipe, output = submission.recipe, submission.output
+    scales = plan_scales(recipe, output.height, output.width)
+    return costs.estimate(recipe, scales, output.height, output.width)
+
+
+def footprint(submission: Submission, costs: CostModel) -> Footprint:
+    """The memory that the job takes."""
+    return costs.job_footprint(submission.recipe, submission.output.height, submission.output.width)
 
 
 def available_s(submission: Submission) -> float | None:
@@ -51,7 +67,3 @@ def patience_s(submission: Submission) -> float | None:
 
 def _finishing_s(submission: Submission) -> float:
     return _FINISHING_S + _FINISHING_S_PER_MEGAPIXEL * submission.output.height * submission.output.width / 1e6
-
-
-def _evaluation_s(num_pixels: int, engine: EngineInfo | None) -> float:
-    return 0.0 if engine is None else engine.seconds_per_megapixel * num_pixels / 1e6

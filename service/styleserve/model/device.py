@@ -1,6 +1,9 @@
 """The device that TensorFlow computes on, and the arithmetic that it is fast in; settled once, at the start."""
 
+import contextlib
 import logging
+import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,10 +18,14 @@ _FAST_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the network runs on: `device` and `precision` as the contract's Provenance names them."""
+    """What the network runs on: `device` and `precision` as the contract's Provenance names them.
+
+    `memory_bytes` is what a GPU has; None for a CPU, whose memory is the machine's.
+    """
 
     device: str
     precision: Literal["float32", "bfloat16", "tensorfloat32"]
+    memory_bytes: int | None = None
 
     @property
     def network_precision(self) -> Literal["float32", "bfloat16"]:
@@ -39,7 +46,67 @@ def configure(precision: Literal["auto", "float32", "bfloat16"]) -> Hardware:
     if precision == "auto":
         precision = "bfloat16" if gpus or _cpu_flags() & _FAST_BFLOAT16_FLAGS else "float32"
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else ""
-    return Hardware(f"gpu:0 {name}".strip() if gpus else "cpu", precision)
+    return Hardware(f"gpu:0 {name}".strip() if gpus else "cpu", precision, _gpu_memory() if gpus else None)
+
+
+class MemoryMeter:
+    """Bytes that TensorFlow's allocator has handed out; where it does not count them, those of the process."""
+
+    def __init__(self, is_gpu: bool) -> None:
+        self._device = "GPU:0" if is_gpu else "CPU:0"
+        self._is_gpu = is_gpu
+        self._highest = 0
+
+    def restart(self) -> int:
+        """Forget the peak; returns the bytes in use."""
+        in_use, _ = self._read()
+        with contextlib.suppress(ValueError):
+            tf.config.experimental.reset_memory_stats(self._device)
+        return in_use
+
+    def peak_bytes(self) -> int:
+        """The most that was in use since."""
+        return self._read()[1]
+
+    def base_bytes(self) -> int:
+        """What the process takes beside the memory that the allocator has ready for the next evaluation.
+
+        The allocator keeps what was freed, so the process has at least what was ever in use at once.
+        """
+        in_use, _ = self._read()
+        return in_use if self._is_gpu else _resident_bytes() - (self._highest - in_use)
+
+    def _read(self) -> tuple[int, int]:
+        """Bytes in use, and the peak."""
+        try:
+            info = tf.config.experimental.get_memory_info(self._device)
+        except ValueError:
+            info = {"current": _resident_bytes(), "peak": _peak_resident_bytes()}
+        self._highest = max(self._highest, info["peak"])
+        return info["current"], info["peak"]
+
+
+def _gpu_memory() -> int | None:
+    """Bytes that TensorFlow may take of the first GPU."""
+    from tensorflow.python.client import device_lib
+
+    sizes = [local.memory_limit for local in device_lib.list_local_devices() if local.device_type == "GPU"]
+    return sizes[0] if sizes else None
+
+
+def _resident_bytes() -> int:
+    """Bytes of memory that the process has now; its peak where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return _peak_resident_bytes()
+    return pages * resource.getpagesize()
+
+
+def _peak_resident_bytes() -> int:
+    """The most that it ever had; the system tells kibibytes, but for macOS."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _cpu_flags() -> set[str]:

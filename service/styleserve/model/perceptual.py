@@ -14,7 +14,16 @@ from styleserve.model import tiling
 from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
-from styleserve.model.targets import MAX_STYLE_SIDE, Grams, TargetCache, TargetKey, TargetStore, blend, style_size
+from styleserve.model.targets import (
+    MAX_STYLE_SIDE,
+    Grams,
+    TargetCache,
+    TargetKey,
+    TargetStore,
+    blend,
+    decoded_side,
+    style_size,
+)
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
@@ -82,7 +91,7 @@ class PerceptualEvaluator:
         reference = images.fit(content, _CALIBRATED_SIDE)
         judge = self._judge(self._form(recipe, *reference.shape[:2]))
         side = _round_up(max(reference.shape))
-        features = tiling.content_features(judge, _batch_of_one(reference), side)
+        features = tiling.content_features(judge, reference[np.newaxis], side)
         norms = [judge.strength(tap, of_layer) for tap, of_layer in zip(judge.form.content_taps, features, strict=True)]
         bound = recipe.content_leeway / max(*norms, _LEAST_FEATURES)
         return dataclasses.replace(recipe, content_bound=max(bound, _LEAST_BOUND))
@@ -98,7 +107,7 @@ class PerceptualEvaluator:
         form = self._form(recipe, height, width)
         judge = self._judge(form)
         known = [
-            [self._style_grams(style, form, style.scale * max(height, width) / shrink) for style in styles]
+            [self._style_grams(style, form, style.scale * max(height, width) / shrink, tile_side) for style in styles]
             for shrink in form.shrinks
         ]
         grams = [
@@ -118,7 +127,7 @@ class PerceptualEvaluator:
             width,
             (
                 tf.constant([weights], tf.float32),
-                *tiling.content_features(judge, _batch_of_one(content), tile_side or _round_up(max(height, width))),
+                *tiling.content_features(judge, content[np.newaxis], tile_side or _round_up(max(height, width))),
                 *(
                     tf.constant(gram[np.newaxis] * judge.gram_gain(tap.name))
                     for gram, (tap, _, _) in zip(grams, form.style_comparisons, strict=True)
@@ -133,13 +142,9 @@ class PerceptualEvaluator:
         known = [objective for objective in objectives if isinstance(objective, PerceptualObjective)]
         assert len(known) == len(canvases)
         if known[0].tile_side is not None:
-            pairs = [
-                self.judge_in_tiles(own, _batch_of_one(canvas)) for own, canvas in zip(known, canvases, strict=True)
-            ]
-            judged, gradients = (tf.concat(tensors, axis=0) for tensors in zip(*pairs, strict=True))
-        else:
-            targets = [tf.concat(tensors, axis=0) for tensors in zip(*(own.tensors for own in known), strict=True)]
-            judged, gradients = self._judge(known[0].form).traced("judge")(tf.constant(np.stack(canvases)), targets)
+            return [self.judge_in_tiles(own, canvas) for own, canvas in zip(known, canvases, strict=True)]
+        targets = [tf.concat(tensors, axis=0) for tensors in zip(*(own.tensors for own in known), strict=True)]
+        judged, gradients = self._judge(known[0].form).traced("judge")(tf.constant(np.stack(canvases)), targets)
         return [
             Evaluation(Losses(*terms), gradient)
             for terms, gradient in zip(judged.numpy().tolist(), gradients.numpy(), strict=True)
@@ -163,15 +168,30 @@ class PerceptualEvaluator:
         """Losses [B, 4] (total, content, style, total variation) and gradients [B, H, W, 3]; to be traced."""
         return self._judge(form).judge(canvases, targets)
 
-    def judge_in_tiles(self, objective: Objective, canvas: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses [1, 4] and gradient [1, H, W, 3] of the canvas of an objective that has a tile side."""
+    def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
+        """Judge the canvas of an objective that has a tile side."""
         assert isinstance(objective, PerceptualObjective)
         assert objective.tile_side is not None
-        return tiling.evaluate(self._judge(objective.form), canvas, objective.tensors, objective.tile_side)
+        judged, gradient = tiling.evaluate(
+            self._judge(objective.form), canvas[np.newaxis], objective.tensors, objective.tile_side
+        )
+        return Evaluation(Losses(*judged[0].numpy().tolist()), gradient[0])
 
-    def _style_grams(self, style: StyleImage, form: Form, longest_side: float) -> tuple[Grams, int]:
+    def halo(self, recipe: Recipe) -> int:
+        """How many pixels around its core a tile needs."""
+        return tiling.halo(self._form(recipe, MAX_STYLE_SIDE, MAX_STYLE_SIDE))
+
+    def target_bytes_per_pixel(self, recipe: Recipe) -> float:
+        """Bytes of a canvas's targets that grow with it: the content's features."""
+        form = self._form(recipe, MAX_STYLE_SIDE, MAX_STYLE_SIDE)
+        size = tf.as_dtype(form.precision).size
+        return float(sum(size * tap.channels / tap.stride**2 for tap in form.content_taps))
+
+    def _style_grams(
+        self, style: StyleImage, form: Form, longest_side: float, tile_side: int | None = None
+    ) -> tuple[Grams, int]:
         """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known."""
-        picture = images.decode(style.data, images.ImageLimits(), fit_side=MAX_STYLE_SIDE)
+        picture = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(longest_side))
         original_height, original_width = picture.pixels.shape[:2]
         height, width = style_size(original_height, original_width, longest_side)
         key = TargetKey(
@@ -190,7 +210,8 @@ class PerceptualEvaluator:
             self._cache.write(key, known)
             return known, 0
         resized = images.resize(picture.pixels, height, width)
-        matrices = tiling.gram_matrices(self._judge(form), _batch_of_one(resized), _STYLE_TILE_SIDE)
+        side = min(tile_side or _STYLE_TILE_SIDE, _STYLE_TILE_SIDE)
+        matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], side)
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
         if style.is_catalogued:
@@ -216,10 +237,6 @@ class PerceptualEvaluator:
         if form not in self._judges:
             self._judges[form] = Judge(form, self._networks[form.precision], self._gains)
         return self._judges[form]
-
-
-def _batch_of_one(pixels: Pixels) -> Tensor:
-    return tf.constant(pixels[np.newaxis])
 
 
 def _round_up(side: int) -> int:

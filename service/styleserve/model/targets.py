@@ -16,15 +16,16 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from styleserve.images import ImageLimits
+
 logger = logging.getLogger(__name__)
 
 #: Float32 Gram matrices divided by their positions, [C, C], one a layer.
 Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 
-#: Sides of a style image, in pixels: below the least the deepest layer has no positions; above the most a forward
-#: pass takes gigabytes.
+#: Sides of a style image, in pixels: below the least the deepest layer has no positions; the most is that of a canvas.
 MIN_STYLE_SIDE = 16
-MAX_STYLE_SIDE = 1536
+MAX_STYLE_SIDE = 4096
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -117,6 +118,12 @@ def style_size(height: int, width: int, longest_side: float) -> tuple[int, int]:
     wanted = min(longest_side, MAX_STYLE_SIDE) / max(height, width)
     factor = max(wanted, MIN_STYLE_SIDE / min(height, width))
     return max(MIN_STYLE_SIDE, round(height * factor)), max(MIN_STYLE_SIDE, round(width * factor))
+
+
+def decoded_side(longest_side: float) -> int:
+    """How far a style image that is to have this side may be shrunk by its decoder; a narrow one has to stay longer."""
+    narrowest = MIN_STYLE_SIDE * ImageLimits().max_aspect
+    return math.ceil(min(max(longest_side, narrowest), MAX_STYLE_SIDE))
 
 
 def blend(grams: Sequence[Grams], weights: Sequence[float]) -> Grams:

@@ -9,17 +9,19 @@ no departure but the rounding of sums. The price is one more forward pass, and t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+from styleserve.evaluation import Pixels
 from styleserve.model.form import Form
 from styleserve.model.judge import Judge
 from styleserve.model.vgg import TAPS, Tap
 from styleserve.recipes import MAX_STYLE_SIZES
 
 Tensor: TypeAlias = tf.Tensor
+ArrayT = TypeVar("ArrayT", Tensor, Pixels)
 
 #: Cores begin at multiples of this many pixels, so that every pooling pairs the same pixels as in the whole canvas.
 ALIGNMENT: int = max(tap.stride for tap in TAPS.values()) * 2 ** (MAX_STYLE_SIZES - 1)
@@ -47,10 +49,11 @@ class Box:
         """The same part in the pixels of a box around it."""
         return Box(self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left)
 
-    def of(self, tensor: Tensor, stride: int = 1) -> Tensor:
+    def of(self, array: ArrayT, stride: int = 1) -> ArrayT:
         """That part of [B, H, W, C] whose positions are `stride` pixels apart."""
         rows = slice(self.top // stride, self.bottom // stride)
-        return tensor[:, rows, self.left // stride : self.right // stride]
+        part: ArrayT = array[:, rows, self.left // stride : self.right // stride]
+        return part
 
     def to_tensor(self) -> Tensor:
         """As [top, left, bottom, right]."""
@@ -76,33 +79,36 @@ def cores(height: int, width: int, side: int) -> Iterator[Box]:
             yield Box(top, left, min(top + side, height), min(left + side, width))
 
 
-def evaluate(judge: Judge, canvas: Tensor, targets: Sequence[Tensor], side: int) -> tuple[Tensor, Tensor]:
-    """Losses [1, 4] and gradient [1, H, W, 3] of one canvas, in tiles whose cores are `side` pixels wide."""
+def evaluate(judge: Judge, canvas: Pixels, targets: Sequence[Tensor], side: int) -> tuple[Tensor, Pixels]:
+    """Losses [1, 4] and gradient [1, H, W, 3] of one canvas, [1, H, W, 3], in tiles whose cores are `side` pixels wide.
+
+    Canvas and gradient are arrays, of which the device sees a tile at a time.
+    """
     height, width = canvas.shape[1:3]
-    tiles = list(_tiles(judge.form, height, width, side))
     weights, contents, grams = judge.unpack(targets)
-    parts = [
-        [core.of(content, tap.stride) for content, tap in zip(contents, judge.form.content_taps, strict=True)]
-        for core, _ in tiles
-    ]
+
+    def arguments(core: Box, tile: Box) -> tuple[Tensor, list[Tensor], Tensor]:
+        parts = [core.of(content, tap.stride) for content, tap in zip(contents, judge.form.content_taps, strict=True)]
+        return tf.constant(tile.of(canvas)), parts, core.within(tile).to_tensor()
+
     totals: list[Tensor] = []
-    for (core, tile), part in zip(tiles, parts, strict=True):
-        sums = judge.traced("sums")(tile.of(canvas), part, core.within(tile).to_tensor())
+    for core, tile in _tiles(judge.form, height, width, side):
+        sums = judge.traced("sums")(*arguments(core, tile))
         totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
     losses, *slopes = judge.traced("losses_and_slopes")(totals, weights, list(grams), tf.constant([height, width]))
     gradient = np.zeros(canvas.shape, np.float32)
-    for (core, tile), part in zip(tiles, parts, strict=True):
-        (pulled,) = judge.traced("pull_back")(tile.of(canvas), part, core.within(tile).to_tensor(), slopes)
+    for core, tile in _tiles(judge.form, height, width, side):
+        (pulled,) = judge.traced("pull_back")(*arguments(core, tile), slopes)
         gradient[:, tile.top : tile.bottom, tile.left : tile.right] += pulled.numpy()
-    return losses, tf.convert_to_tensor(gradient)
+    return losses, gradient
 
 
-def gram_matrices(judge: Judge, style: Tensor, side: int) -> list[Tensor]:
+def gram_matrices(judge: Judge, style: Pixels, side: int) -> list[Tensor]:
     """The Gram matrices G / M of a style image, [1, H, W, 3], not rescaled, a layer each."""
     height, width = style.shape[1:3]
     totals: list[Tensor] = []
     for core, tile in _tiles(judge.form, height, width, side):
-        sums = judge.traced("gram_sums")(tile.of(style), core.within(tile).to_tensor())
+        sums = judge.traced("gram_sums")(tf.constant(tile.of(style)), core.within(tile).to_tensor())
         totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
     return [
         total / ((height // tap.stride) * (width // tap.stride))
@@ -110,12 +116,12 @@ def gram_matrices(judge: Judge, style: Tensor, side: int) -> list[Tensor]:
     ]
 
 
-def content_features(judge: Judge, content: Tensor, side: int) -> list[Tensor]:
+def content_features(judge: Judge, content: Pixels, side: int) -> list[Tensor]:
     """The content's features, a layer each, put together from those of the tiles."""
     height, width = content.shape[1:3]
     rows: dict[int, list[tuple[Tensor, ...]]] = {}
     for core, tile in _tiles(judge.form, height, width, side):
-        features = judge.traced("content_features")(tile.of(content), core.within(tile).to_tensor())
+        features = judge.traced("content_features")(tf.constant(tile.of(content)), core.within(tile).to_tensor())
         rows.setdefault(core.top, []).append(features)
     return [
         tf.concat([tf.concat([features[layer] for features in row], axis=2) for row in rows.values()], axis=1)

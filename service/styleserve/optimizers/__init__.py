@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.recipes import Recipe
@@ -49,7 +50,12 @@ RunT = TypeVar("RunT", bound=Run)
 
 
 class Optimizer(Protocol, Generic[RunT]):
-    """A way to move canvases."""
+    """A way to move canvases.
+
+    `upkeep` says how much a run keeps between its steps, and how often it judges.
+    """
+
+    upkeep: Upkeep
 
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> RunT:
         """Begin a run of `iterations` moves from `canvas`; with 0 the start is judged and nothing moves."""

@@ -8,10 +8,10 @@ Kingma and Ba 2015, algorithm 1, in the order of its section 2 (epsilon beside t
 
 Departs from the paper: the canvas x is clipped to [0, 1] after each move, and a second sequence averages the iterates
 (exponentially, decay d, divided by 1 - d^k after k moves at this scale): it jitters less, starts the next scale and is
-the result. Canvases and moments are plain tensors that belong to their runs and stay on the device.
+the result. Canvases and moments are plain tensors that belong to their runs and stay on the device; those of a canvas
+that is judged in tiles are arrays (`adam_tiles`).
 """
 
-import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.optimizers import tensors
+from styleserve.optimizers.adam_tiles import TiledState
 from styleserve.optimizers.tensors import Tensor, TensorEvaluator, TensorObjective
 from styleserve.recipes import AdamSettings, Recipe
 
@@ -35,6 +37,37 @@ class _State:
     second_moment: Tensor
     average_sum: Tensor
 
+    @classmethod
+    def begin(cls, canvas: Pixels) -> "_State":
+        """The state before the first move."""
+        start = tf.convert_to_tensor(canvas[np.newaxis], tf.float32)
+        zeros = tf.zeros_like(start)
+        return cls(start, zeros, zeros, zeros)
+
+    def enlarge(self, shape: tuple[int, int]) -> "_State":
+        """The canvas, and the moments with it, at the size of the next scale."""
+        canvas = tf.clip_by_value(tf.image.resize(self.canvas, shape, method="bicubic"), 0.0, 1.0)
+        first_moment = tf.image.resize(self.first_moment, shape, method="bicubic")
+        second_moment = tf.maximum(tf.image.resize(self.second_moment, shape, method="bilinear"), 0.0)
+        return _State(canvas, first_moment, second_moment, tf.zeros_like(canvas))
+
+    def result(self, correction: float | None) -> Tensor:
+        """The average of the iterates, whose sum is multiplied by `correction`; without one, the canvas."""
+        return self.canvas if correction is None else tf.clip_by_value(self.average_sum * correction, 0.0, 1.0)
+
+    def at_result(self, correction: float | None) -> "_State":
+        """The same with the result as the canvas."""
+        return _State(self.result(correction), self.first_moment, self.second_moment, self.average_sum)
+
+    def picture(self, correction: float | None) -> Pixels:
+        """The result as pixels."""
+        pixels: Pixels = self.result(correction)[0].numpy()
+        return pixels
+
+    def preview(self, correction: float | None, max_side: int) -> npt.NDArray[np.uint8]:
+        """The result, made small on the device."""
+        return tensors.preview(self.result(correction), max_side)
+
 
 @dataclass(slots=True, eq=False)
 class AdamRun:
@@ -44,7 +77,7 @@ class AdamRun:
     too, so that the last losses are those of the picture.
     """
 
-    state: _State
+    state: _State | TiledState
     objective: TensorObjective
     settings: AdamSettings
     planned: int
@@ -62,42 +95,50 @@ class AdamRun:
 
     def result(self) -> Pixels:
         """The average of the iterates, or the canvas when the recipe does not average or nothing has moved."""
-        result: Pixels = self.result_tensor()[0].numpy()
-        return result
+        return self.state.picture(self.correction)
 
-    def result_tensor(self) -> Tensor:
-        """The same, on the device, [1, H, W, 3]."""
+    @property
+    def correction(self) -> float | None:
+        """What makes an average of the sum of iterates; None when there is none."""
         decay = self.settings.average_decay
-        if decay == 0 or self.moves == 0:
-            return self.state.canvas
-        return tf.clip_by_value(self.state.average_sum / (1 - decay**self.moves), 0.0, 1.0)
+        return None if decay == 0 or self.moves == 0 else 1 / (1 - decay**self.moves)
 
     def preview(self, max_side: int) -> npt.NDArray[np.uint8]:
-        """The result so far, made small on the device."""
-        return tensors.preview(self.result_tensor(), max_side)
+        """The result so far, small."""
+        return self.state.preview(self.correction, max_side)
 
     def close(self) -> None:
-        """Nothing to give up: the tensors go with the run."""
+        """Give up canvas and moments, whoever still has the run."""
+        del self.state
 
     def settle(self, losses: Losses) -> None:
-        """Take the judgement of the canvas that was stepped."""
+        """Take the judgement of the canvas that was stepped, and count the move that followed, if one did."""
         self.losses = losses
         self.iteration = self.moves
         self.evaluations += 1
+        if self.moves == self.planned:
+            self.ended = "completed"
+        else:
+            self.moves += 1
+            self.age += 1
 
 
 class Adam:
     """The optimizer `adam`."""
 
+    upkeep = Upkeep(len(_State.__slots__))
+
     def __init__(self, evaluator: TensorEvaluator) -> None:
         self._evaluator = evaluator
         self._train_steps: dict[Hashable, Callable[..., tuple[Tensor, ...]]] = {}
+        types = [*5 * [_PIXELS], _RATES_TYPE]
+        self._move: Callable[..., tuple[Tensor, ...]] = tf.function(_move, input_signature=types, autograph=False)
 
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> AdamRun:
         """Begin at `canvas` with moments of zero."""
-        start = tf.convert_to_tensor(canvas[np.newaxis], tf.float32)
-        zeros = tf.zeros_like(start)
-        return AdamRun(_State(start, zeros, zeros, zeros), tensors.with_tensors(objective), recipe.adam, iterations)
+        known = tensors.with_tensors(objective)
+        state = (_State if known.tile_side is None else TiledState).begin(canvas)
+        return AdamRun(state, known, recipe.adam, iterations)
 
     def grow(
         self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
@@ -106,26 +147,33 @@ class Adam:
 
         A second moment is never negative, which bicubic interpolation could make it.
         """
-        canvas = tf.clip_by_value(tf.image.resize(run.result_tensor(), shape, method="bicubic"), 0.0, 1.0)
-        first_moment = tf.image.resize(run.state.first_moment, shape, method="bicubic")
-        second_moment = tf.maximum(tf.image.resize(run.state.second_moment, shape, method="bilinear"), 0.0)
-        state = _State(canvas, first_moment, second_moment, tf.zeros_like(canvas))
-        return AdamRun(state, tensors.with_tensors(objective), recipe.adam, iterations, age=run.age)
+        known = tensors.with_tensors(objective)
+        state = run.state.at_result(run.correction)
+        if isinstance(state, _State) and known.tile_side is not None:
+            state = TiledState(*(getattr(state, name)[0].numpy() for name in _State.__slots__))
+        return AdamRun(state.enlarge(shape), known, recipe.adam, iterations, age=run.age)
 
     def step(self, runs: Sequence[AdamRun]) -> None:
         """Judge the canvases and move them; a run that has made its moves is judged at its result and stays there."""
         for run in runs:
             if run.moves == run.planned:
-                run.state = dataclasses.replace(run.state, canvas=run.result_tensor())
+                run.state = run.state.at_result(run.correction)
+        if runs[0].objective.tile_side is not None:
+            for run in runs:
+                self._step_in_tiles(run)
+            return
         states, losses = self._step_batch(runs)
         for run, state, terms in zip(runs, states, losses, strict=True):
-            run.settle(terms)
-            if run.moves == run.planned:
-                run.ended = "completed"
-            else:
+            if run.moves < run.planned:
                 run.state = state
-                run.moves += 1
-                run.age += 1
+            run.settle(terms)
+
+    def _step_in_tiles(self, run: AdamRun) -> None:
+        assert isinstance(run.state, TiledState)
+        evaluation = self._evaluator.judge_in_tiles(run.objective, run.state.canvas)
+        if run.moves < run.planned:
+            run.state.apply(self._move, evaluation.gradient, _rates([run]))
+        run.settle(evaluation.losses)
 
     def _step_batch(self, runs: Sequence[AdamRun]) -> tuple[list[_State], list[Losses]]:
         canvases, first, second, averages = (
@@ -144,26 +192,31 @@ class Adam:
         return self._train_steps[form]
 
     def _trace(self, form: Hashable) -> Callable[..., tuple[Tensor, ...]]:
-        pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
-        rates = tf.TensorSpec([None, len(_RATES)], tf.float32)
-
         def train_step(
             canvas: Tensor, first: Tensor, second: Tensor, average: Tensor, rates: Tensor, *targets: Tensor
         ) -> tuple[Tensor, ...]:
             losses, gradient = self._evaluator.judge(form, canvas, targets)
-            step_size, beta_1, beta_2, epsilon, decay = tf.unstack(rates[:, :, None, None, None], axis=1)
-            first = beta_1 * first + (1 - beta_1) * gradient
-            second = beta_2 * second + (1 - beta_2) * tf.square(gradient)
-            canvas = tf.clip_by_value(canvas - step_size * first / (tf.sqrt(second) + epsilon), 0.0, 1.0)
-            average = decay * average + (1 - decay) * canvas
-            return canvas, first, second, average, losses
+            return *_move(canvas, first, second, average, gradient, rates), losses
 
-        types = [pixels, pixels, pixels, pixels, rates, *self._evaluator.signature(form)]
+        types = [*4 * [_PIXELS], _RATES_TYPE, *self._evaluator.signature(form)]
         traced: Callable[..., tuple[Tensor, ...]] = tf.function(train_step, input_signature=types, autograph=False)
         return traced
 
 
 _RATES = ("step_size", "beta_1", "beta_2", "epsilon", "average_decay")
+_RATES_TYPE = tf.TensorSpec([None, len(_RATES)], tf.float32)
+_PIXELS = tf.TensorSpec([None, None, None, 3], tf.float32)
+
+
+def _move(
+    canvas: Tensor, first: Tensor, second: Tensor, average: Tensor, gradient: Tensor, rates: Tensor
+) -> tuple[Tensor, ...]:
+    """Canvas, moments and average after one move; each pixel's own affair."""
+    step_size, beta_1, beta_2, epsilon, decay = tf.unstack(rates[:, :, None, None, None], axis=1)
+    first = beta_1 * first + (1 - beta_1) * gradient
+    second = beta_2 * second + (1 - beta_2) * tf.square(gradient)
+    canvas = tf.clip_by_value(canvas - step_size * first / (tf.sqrt(second) + epsilon), 0.0, 1.0)
+    return canvas, first, second, decay * average + (1 - decay) * canvas
 
 
 def _rates(runs: Sequence[AdamRun]) -> Tensor:

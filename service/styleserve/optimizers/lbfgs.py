@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.optimizers import tensors
@@ -139,6 +140,9 @@ class LbfgsRun:
 class Lbfgs:
     """The optimizer `lbfgs`."""
 
+    #: Pairs; canvas and gradient judged last, those judged best, and the canvas to be judged; six more during a move.
+    upkeep = Upkeep(2 * HISTORY + 11, 2 * LEAST_HISTORY + 11, FULL_HISTORY_PIXELS)
+
     def __init__(self, evaluator: TensorEvaluator) -> None:
         self._evaluator = evaluator
         self._judges: dict[Hashable, Callable[..., tuple[Tensor, Tensor]]] = {}
@@ -162,6 +166,12 @@ class Lbfgs:
 
     def step(self, runs: Sequence[LbfgsRun]) -> None:
         """Judge the canvases in one batch and let each make its move; after the last move there is none."""
+        if runs[0].objective.tile_side is not None:
+            for run in runs:
+                evaluation = self._evaluator.judge_in_tiles(run.objective, run.canvas[0].numpy())
+                gradient = tf.convert_to_tensor(evaluation.gradient[np.newaxis])
+                run.take(_Judged(run.canvas, gradient, evaluation.losses))
+            return
         canvases = tensors.stack([run.canvas for run in runs])
         targets = tensors.stack_targets([run.objective for run in runs])
         losses, gradients = self._judge(runs[0].objective.form)(canvases, *targets)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import scipy.optimize
 
 from styleserve import images
+from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.recipes import Recipe
@@ -151,6 +152,10 @@ class LbfgsbRun:
 
 class Lbfgsb:
     """The optimizer `lbfgsb`."""
+
+    #: SciPy's work is (2 m + 5) float64 a value, beside point, gradient, bounds and their copies. The first line search
+    #: tries several lengths, later ones seldom more than one.
+    upkeep = Upkeep(2 * (2 * HISTORY + 5) + 20, extra_evaluations=4)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator

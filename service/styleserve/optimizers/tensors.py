@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from styleserve.evaluation import Objective
+from styleserve.evaluation import Evaluation, Objective, Pixels
 
 #: TensorFlow has no types of its own for mypy; the alias says what is meant.
 Tensor: TypeAlias = tf.Tensor
@@ -26,6 +26,11 @@ class TensorObjective(Objective, Protocol):
         """All that may change from canvas to canvas."""
         ...
 
+    @property
+    def tile_side(self) -> int | None:
+        """Side of the tiles that the canvas is judged in; None when it is judged whole."""
+        ...
+
 
 class TensorEvaluator(Protocol):
     """An evaluator whose judgement can be traced into another function."""
@@ -36,6 +41,10 @@ class TensorEvaluator(Protocol):
 
     def judge(self, form: Hashable, canvases: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Losses [B, 4] (total, content, style, total variation; float64) and gradients [B, H, W, 3] of a batch."""
+        ...
+
+    def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
+        """Judge the canvas of an objective that has a tile side."""
         ...
 
 

@@ -7,6 +7,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from styleserve import events
 from styleserve.catalog.style import Style
+from styleserve.costs import Estimate
 from styleserve.images import Encoded
 from styleserve.jobs.feed import Update
 from styleserve.jobs.status import JobStatus, Provenance, StoredImage
@@ -53,6 +54,14 @@ def progress(made: events.Progress) -> job_pb2.Progress:
         height=made.height,
         elapsed=duration(made.elapsed_s),
         eta=duration(made.eta_s),
+        estimate=None if made.estimate is None else estimate(made.estimate),
+    )
+
+
+def estimate(made: Estimate) -> job_pb2.Estimate:
+    """What a job was expected to take."""
+    return job_pb2.Estimate(
+        peak_memory_bytes=made.peak_bytes, duration=duration(made.seconds), tile_side=made.tile_side or 0
     )
 
 

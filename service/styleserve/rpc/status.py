@@ -21,6 +21,7 @@ from styleserve.errors import (
     DrainingError,
     EngineError,
     ImageNotFoundError,
+    ImageTooLargeForDeviceError,
     InvalidRequestError,
     JobCancelledError,
     JobIdTakenError,
@@ -56,6 +57,7 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         WarmingUpError: grpc.StatusCode.UNAVAILABLE,
         DrainingError: grpc.StatusCode.UNAVAILABLE,
         StyleImageUnavailableError: grpc.StatusCode.UNAVAILABLE,
+        ImageTooLargeForDeviceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         DeadlineUnattainableError: grpc.StatusCode.FAILED_PRECONDITION,
         RunTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
         QueueTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -120,6 +122,8 @@ def _details(error: RequestError) -> list[Message]:
             delay = duration_pb2.Duration()
             delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        case ImageTooLargeForDeviceError():
+            metadata = {"largest_side": str(error.largest_side)}
         case DeadlineUnattainableError():
             metadata = {"available_s": f"{error.available_s:.3f}", "needed_s": f"{error.needed_s:.3f}"}
         case EngineError() if error.incident:

@@ -126,6 +126,38 @@ class Losses(_message.Message):
 Global___Losses: _TypeAlias = Losses  # noqa: Y015
 
 @_typing.final
+class Estimate(_message.Message):
+    """What a job was expected to take when it began, were it alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    TILE_SIDE_FIELD_NUMBER: _builtins.int
+    peak_memory_bytes: _builtins.int
+    """Most memory of the engine's process, in bytes."""
+    tile_side: _builtins.int
+    """Side of the tiles that the largest canvas is judged in, in pixels; 0 when it is judged whole. The picture is the same."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Time from the first evaluation to the last."""
+
+    def __init__(
+        self,
+        *,
+        peak_memory_bytes: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        tile_side: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "peak_memory_bytes", b"peak_memory_bytes", "tile_side", b"tile_side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
+
+@_typing.final
 class Progress(_message.Message):
     """How far a job is."""
 
@@ -139,6 +171,7 @@ class Progress(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     ELAPSED_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
     iteration: _builtins.int
     """Iterations done."""
     total_iterations: _builtins.int
@@ -161,6 +194,10 @@ class Progress(_message.Message):
     def eta(self) -> _duration_pb2.Duration:
         """Time left, estimated."""
 
+    @_builtins.property
+    def estimate(self) -> Global___Estimate:
+        """What the job was expected to take before it began; the same in every progress, the first included."""
+
     def __init__(
         self,
         *,
@@ -172,10 +209,11 @@ class Progress(_message.Message):
         height: _builtins.int = ...,
         elapsed: _duration_pb2.Duration | None = ...,
         eta: _duration_pb2.Duration | None = ...,
+        estimate: Global___Estimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "eta", b"eta", "losses", b"losses"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "estimate", b"estimate", "eta", b"eta", "losses", b"losses"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "eta", b"eta", "evaluations", b"evaluations", "height", b"height", "iteration", b"iteration", "losses", b"losses", "total_iterations", b"total_iterations", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "estimate", b"estimate", "eta", b"eta", "evaluations", b"evaluations", "height", b"height", "iteration", b"iteration", "losses", b"losses", "total_iterations", b"total_iterations", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

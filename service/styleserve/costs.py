@@ -1,0 +1,240 @@
+"""What a job will cost: seconds and bytes before it starts, by a model fitted on this machine. Arithmetic only.
+
+An evaluation takes time and memory in proportion to its pixels, beside a fixed part:
+
+    seconds = a + b n,    working bytes = c + d n
+
+n are the pixels of the canvas, or, of one that is judged in tiles, those of a tile: its core and the halo around it. So
+a canvas in tiles needs the memory of one tile and the time of all of them. What a job holds between its evaluations
+(its optimizer's canvases, the content and its features) is always there in full.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from styleserve.recipes import MIN_SIDE, OptimizerName, Recipe, Scale, plan_scales
+
+#: Bytes of a pixel as float32 RGB.
+BYTES_PER_PIXEL = 12
+#: Sides of a tile's core, the largest first; below the last, the halos cost many times the core.
+TILE_SIDES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128)
+#: The share of the budget that a plan may fill: the rest is for what the model does not know.
+_SAFE_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """y = fixed + per_pixel * pixels."""
+
+    fixed: float
+    per_pixel: float
+
+    def at(self, num_pixels: float) -> float:
+        """Its value."""
+        return self.fixed + self.per_pixel * num_pixels
+
+
+def fit_line(smaller: tuple[int, float], larger: tuple[int, float]) -> Line:
+    """The line through two measurements, (pixels, value), with no negative part: noise must not make a gain of size."""
+    (small, low), (large, high) = smaller, larger
+    per_pixel = (high - low) / (large - small)
+    fixed = low - per_pixel * small
+    if per_pixel <= 0 or fixed < 0:
+        return Line(0.0, high / large)
+    return Line(fixed, per_pixel)
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What a run of an optimizer keeps between its steps, in float32 canvases, and how often it judges.
+
+    `canvases` are those of a canvas of up to `full_pixels` pixels; of those beyond `least_canvases` a larger one keeps
+    as many as take the same memory. `extra_evaluations` come beside one for each iteration.
+    """
+
+    canvases: int
+    least_canvases: int | None = None
+    full_pixels: int = 1
+    extra_evaluations: int = 1
+
+    def bytes(self, num_pixels: int) -> float:
+        """Bytes for a canvas of so many pixels."""
+        least = self.canvases if self.least_canvases is None else self.least_canvases
+        beyond = (self.canvases - least) * min(1.0, self.full_pixels / num_pixels)
+        return BYTES_PER_PIXEL * num_pixels * (least + beyond)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationCost:
+    """What one loss design costs in one precision.
+
+    `seconds` and `working_bytes` are those of a step beside what its job holds, by the pixels of the canvas;
+    `tile_seconds` and `tile_bytes` the same by those of a tile, whose halo is `halo` pixels wide. `first_seconds` is
+    what the first step of a size takes more, `targets_seconds` what its targets take. `target_bytes_per_pixel` is what
+    the targets hold as long as the canvas is worked at.
+    """
+
+    seconds: Line
+    working_bytes: Line
+    tile_seconds: Line
+    tile_bytes: Line
+    first_seconds: Line
+    targets_seconds: Line
+    halo: int
+    target_bytes_per_pixel: float
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes of a job: those it holds as long as it runs, and those that its steps need while they last."""
+
+    kept_bytes: float
+    working_bytes: float
+    is_tiled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job will take: peak bytes of the engine's process, seconds from its first step to its last, and the side
+    of its tiles at its largest canvas, None when that is judged whole."""
+
+    peak_bytes: int
+    seconds: float
+    tile_side: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Predicts jobs on this machine.
+
+    `budget_bytes` is what the engine's process may use, `base_bytes` what it takes while it does nothing. `costs` are
+    those that were measured, by a recipe each; what was not costs as much as what is most like it: in precision first,
+    then in its loss, then in its optimizer.
+    """
+
+    budget_bytes: int
+    base_bytes: int
+    costs: tuple[tuple[Recipe, EvaluationCost], ...] = field(repr=False)
+    upkeep: Mapping[OptimizerName, Upkeep] = field(repr=False)
+
+    def cost(self, recipe: Recipe) -> EvaluationCost:
+        """What is known of the recipe, or of the one most like it."""
+
+        def differences(known: tuple[Recipe, EvaluationCost]) -> tuple[bool, bool, bool]:
+            other = known[0]
+            is_other_precision = other.needs_float32 != recipe.needs_float32
+            return is_other_precision, other.loss != recipe.loss, other.optimizer != recipe.optimizer
+
+        return min(self.costs, key=differences)[1]
+
+    def evaluation_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
+        """Seconds of one evaluation at a scale, with the optimizer's move."""
+        cost = self.cost(recipe)
+        if tile_side is None:
+            return cost.seconds.at(scale.height * scale.width)
+        return _all_tiles(cost.tile_seconds, scale, tile_side, cost.halo)
+
+    def scale_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
+        """Seconds of a whole scale: its targets and its evaluations."""
+        cost = self.cost(recipe)
+        side = tile_side or max(scale.height, scale.width)
+        start_s = _all_tiles(cost.targets_seconds, scale, side, cost.halo)
+        start_s += cost.first_seconds.at(_largest_tile(scale, side, cost.halo))
+        extra = self.upkeep[recipe.optimizer].extra_evaluations if scale.iterations else 1
+        return start_s + (scale.iterations + extra) * self.evaluation_s(recipe, scale, tile_side)
+
+    def tile_side(self, recipe: Recipe, scale: Scale, result_pixels: int) -> int | None:
+        """None when the canvas of a scale can be judged whole; else the side of the largest tiles that fit the budget.
+
+        The smallest when none does. `result_pixels` are those of the result, at whose size the content is kept.
+        """
+        sides = (None, *(side for side in TILE_SIDES if side < max(scale.height, scale.width)))
+        for side in sides:
+            if self.peak_bytes([self.footprint(recipe, scale, side, result_pixels)]) <= self._safe_bytes:
+                return side
+        return sides[-1]
+
+    def footprint(self, recipe: Recipe, scale: Scale, tile_side: int | None, result_pixels: int) -> Footprint:
+        """Bytes of a job while it is at a scale."""
+        cost = self.cost(recipe)
+        num_pixels = scale.height * scale.width
+        kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels
+        kept_bytes += self.upkeep[recipe.optimizer].bytes(num_pixels)
+        if tile_side is None:
+            return Footprint(kept_bytes, cost.working_bytes.at(num_pixels), is_tiled=False)
+        tile_bytes = cost.tile_bytes.at(_largest_tile(scale, tile_side, cost.halo))
+        return Footprint(kept_bytes, BYTES_PER_PIXEL * num_pixels + tile_bytes, is_tiled=True)
+
+    def job_footprint(self, recipe: Recipe, height: int, width: int) -> Footprint:
+        """Bytes of a job whose result has this size, at the scale that takes most."""
+        result_pixels = height * width
+        scales = plan_scales(recipe, height, width)
+        footprints = [
+            self.footprint(recipe, scale, self.tile_side(recipe, scale, result_pixels), result_pixels)
+            for scale in scales
+        ]
+        return max(footprints, key=lambda footprint: footprint.kept_bytes + footprint.working_bytes)
+
+    def peak_bytes(self, footprints: Sequence[Footprint]) -> int:
+        """Most bytes of the engine's process while it runs these jobs.
+
+        Whole canvases may be judged together in a batch, tiled ones one at a time.
+        """
+        together = sum(footprint.working_bytes for footprint in footprints if not footprint.is_tiled)
+        one_by_one = max((footprint.working_bytes for footprint in footprints if footprint.is_tiled), default=0.0)
+        kept = sum(footprint.kept_bytes for footprint in footprints)
+        return round(self.base_bytes + kept + max(together, one_by_one))
+
+    def have_room(self, footprints: Sequence[Footprint]) -> bool:
+        """Whether these jobs may run side by side."""
+        return self.peak_bytes(footprints) <= self._safe_bytes
+
+    def estimate(self, recipe: Recipe, scales: Sequence[Scale], height: int, width: int) -> Estimate:
+        """What a job with these scales and a result of this size will take, alone."""
+        result_pixels = height * width
+        sides = [self.tile_side(recipe, scale, result_pixels) for scale in scales]
+        planned = list(zip(scales, sides, strict=True))
+        return Estimate(
+            max(self.peak_bytes([self.footprint(recipe, scale, side, result_pixels)]) for scale, side in planned),
+            sum(self.scale_s(recipe, scale, side) for scale, side in planned),
+            sides[-1],
+        )
+
+    def is_feasible(self, recipe: Recipe, height: int, width: int) -> bool:
+        """Whether a job with a result of this size fits the budget, in tiles if need be."""
+        return self.have_room([self.job_footprint(recipe, height, width)])
+
+    def largest_side(self, recipe: Recipe, height: int, width: int) -> int:
+        """The longest side in pixels of the largest feasible result in the proportion of `height` to `width`.
+
+        0 when not even the smallest is.
+        """
+        longest = max(height, width)
+        low, high = 0, longest
+        while low < high:
+            middle = (low + high + 1) // 2
+            size = (max(MIN_SIDE, round(length * middle / longest)) for length in (height, width))
+            low, high = (middle, high) if self.is_feasible(recipe, *size) else (low, middle - 1)
+        return low
+
+    @property
+    def _safe_bytes(self) -> float:
+        return _SAFE_SHARE * self.budget_bytes
+
+
+def _all_tiles(line: Line, scale: Scale, tile_side: int, halo: int) -> float:
+    """The sum of a line over the tiles of a canvas; tiles overlap, so their pixels are more than the canvas has."""
+    rows, columns = (list(_widths(length, tile_side, halo)) for length in (scale.height, scale.width))
+    return line.fixed * len(rows) * len(columns) + line.per_pixel * sum(rows) * sum(columns)
+
+
+def _largest_tile(scale: Scale, tile_side: int, halo: int) -> int:
+    """Pixels of the largest tile."""
+    rows, columns = (max(_widths(length, tile_side, halo)) for length in (scale.height, scale.width))
+    return rows * columns
+
+
+def _widths(length: int, tile_side: int, halo: int) -> Iterator[int]:
+    """How wide the tiles along one side of a canvas are, each a core and what the canvas has of its halo."""
+    for start in range(0, length, tile_side):
+        yield min(length, start + tile_side + halo) - max(0, start - halo)

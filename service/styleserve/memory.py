@@ -1,0 +1,90 @@
+"""Memory: sizes as people write them, and what the machine or its container has free."""
+
+import re
+from pathlib import Path
+
+from styleserve.errors import ConfigurationError
+
+#: The share of what is free that an engine takes by default; the front, its images and the system live on the rest.
+_DEFAULT_SHARE = 0.8
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE_PATTERN = re.compile(r"(\d+(?:\.\d+)?) *([KMGT]?B|[KMG]iB)", re.IGNORECASE)
+#: Files of a control group, as versions 2 and 1 name them: the limit and what is used of it.
+_GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+#: Cached files count as used, and are given back when memory is short.
+_RECLAIMABLE = ("inactive_file", "total_inactive_file")
+
+
+def parse_limit(text: str) -> int | None:
+    """Bytes of a limit such as `2GB` or `1500MB`, or None for `auto`; raises ConfigurationError."""
+    if text == "auto":
+        return None
+    match = _SIZE_PATTERN.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ConfigurationError(f"got {text!r}; allowed: auto, or a size such as 1500MB, 2GB or 2GiB")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def default_limit(root: Path = Path("/")) -> int | None:
+    """Bytes that an engine takes when nobody limits it; None where the system does not tell what is free."""
+    free = free_bytes(root)
+    return None if free is None else round(_DEFAULT_SHARE * free)
+
+
+def free_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes that may still be taken: what the machine has free, or the container this process is in, if that is less.
+
+    `root` is where `proc` and `sys` are.
+    """
+    found = [_machine_free(root), *(_group_free(folder) for folder in _groups(root))]
+    return min((free for free in found if free is not None), default=None)
+
+
+def _machine_free(root: Path) -> int | None:
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kibibytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if kibibytes is None else int(kibibytes) * 1024
+
+
+def _groups(root: Path) -> list[Path]:
+    """Folders of the control groups that hold this process, innermost first; each of them limits it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            mount = root / "sys/fs/cgroup" / controllers
+            inner = mount / path.strip("/")
+            folders += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(mount)]
+    return folders
+
+
+def _group_free(folder: Path) -> int | None:
+    for limit_name, used_name in _GROUP_FILES:
+        limit, used = _read_number(folder / limit_name), _read_number(folder / used_name)
+        if limit is not None and used is not None:
+            return max(0, limit - used + _reclaimable(folder))
+    return None
+
+
+def _reclaimable(folder: Path) -> int:
+    try:
+        entries = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return max((int(entries[name]) for name in _RECLAIMABLE if name in entries), default=0)
+
+
+def _read_number(path: Path) -> int | None:
+    """The number in a file; None when it says `max` or is not there."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

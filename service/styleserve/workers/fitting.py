@@ -1,0 +1,165 @@
+"""Fits the model of costs on this machine: judges small canvases, whole and in tiles, and reads clock and allocator.
+
+A canvas of one tile has no halo, so that its pixels are the tile's. Two sizes give the line of each quantity. A start
+waits for it, so it is short: tiles are measured with one loss design in each precision, and for other designs
+they are taken to cost more or less as whole canvases do.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from styleserve import images
+from styleserve.costs import CostModel, EvaluationCost, Line, fit_line
+from styleserve.evaluation import Evaluator, Pixels, StyleImage
+from styleserve.optimizers import AnyOptimizer
+from styleserve.presets import DEFAULT_PRESET, PRESETS
+from styleserve.recipes import OPTIMIZERS, Recipe
+
+#: Sides of the canvases: one to trace by, two to measure by; all are multiples of what a tile may be.
+_TRACED_SIDE = 32
+_MEASURED_SIDES = (64, 160)
+_MEASURED_STEPS = 3
+#: How much more memory the allocator takes than is in use at once: its free pieces do not fit every canvas, and the
+#: operations of a step run in an order that changes.
+_POOL_SHARE = 1.2
+
+
+class TiledEvaluator(Evaluator, Protocol):
+    """An evaluator that can say what judging in tiles takes."""
+
+    def halo(self, recipe: Recipe) -> int:
+        """How many pixels around its core a tile needs."""
+        ...
+
+    def target_bytes_per_pixel(self, recipe: Recipe) -> float:
+        """Bytes of the targets of a canvas, by its pixels."""
+        ...
+
+
+class Meter(Protocol):
+    """Tells the bytes that the device's allocator has handed out."""
+
+    def restart(self) -> int:
+        """Forget the peak; returns the bytes in use."""
+        ...
+
+    def peak_bytes(self) -> int:
+        """The most that was in use since."""
+        ...
+
+    def base_bytes(self) -> int:
+        """What the process takes beside the memory that the allocator has ready for the next evaluation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """What a canvas took: a step's seconds and bytes, how much longer the first step took, and its targets' seconds."""
+
+    step_s: float
+    first_s: float
+    targets_s: float
+    working_bytes: float
+
+
+def fit_costs(
+    evaluator: TiledEvaluator,
+    optimizers: Mapping[str, AnyOptimizer],
+    paint: Callable[[int], Pixels],
+    meter: Meter,
+    budget_bytes: int,
+) -> CostModel:
+    """Trace and measure every preset's loss design under its optimizer."""
+    kinds = {(recipe.loss, recipe.optimizer): recipe for recipe in PRESETS.values()}
+    costs: list[tuple[Recipe, EvaluationCost]] = []
+    known: dict[bool, EvaluationCost] = {}
+    for recipe in sorted(kinds.values(), key=lambda recipe: recipe.loss != PRESETS[DEFAULT_PRESET].loss):
+        alike = known.get(recipe.needs_float32)
+        cost = _fit(evaluator, optimizers[recipe.optimizer], recipe, paint, meter, alike)
+        known.setdefault(recipe.needs_float32, cost)
+        costs.append((recipe, cost))
+    upkeep = {name: optimizers[name].upkeep for name in OPTIMIZERS}
+    return CostModel(budget_bytes, meter.base_bytes(), tuple(costs), upkeep)
+
+
+def _fit(
+    evaluator: TiledEvaluator,
+    optimizer: AnyOptimizer,
+    recipe: Recipe,
+    paint: Callable[[int], Pixels],
+    meter: Meter,
+    alike: EvaluationCost | None,
+) -> EvaluationCost:
+    """Measure a design; its tiles only when those of no design are known in its precision, `alike`."""
+
+    def measure(is_tiled: bool) -> tuple[_Measurement, _Measurement]:
+        _, small, large = (
+            _measure(evaluator, optimizer, recipe, paint(side), side if is_tiled else None, meter, num_steps)
+            for side, num_steps in ((_TRACED_SIDE, 1), *((side, _MEASURED_STEPS) for side in _MEASURED_SIDES))
+        )
+        return small, large
+
+    whole = measure(is_tiled=False)
+    seconds, working_bytes = _fit_line(whole, "step_s"), _fit_line(whole, "working_bytes")
+    if alike is None:
+        tiles = measure(is_tiled=True)
+        tile_seconds, tile_bytes = _fit_line(tiles, "step_s"), _fit_line(tiles, "working_bytes")
+    else:
+        tile_seconds = _in_proportion(alike.tile_seconds, alike.seconds, seconds)
+        tile_bytes = _in_proportion(alike.tile_bytes, alike.working_bytes, working_bytes)
+    return EvaluationCost(
+        seconds=seconds,
+        working_bytes=working_bytes,
+        tile_seconds=tile_seconds,
+        tile_bytes=tile_bytes,
+        first_seconds=_fit_line(whole, "first_s"),
+        targets_seconds=_fit_line(whole, "targets_s"),
+        halo=evaluator.halo(recipe),
+        target_bytes_per_pixel=evaluator.target_bytes_per_pixel(recipe),
+    )
+
+
+def _fit_line(pair: tuple[_Measurement, _Measurement], name: str) -> Line:
+    """The line of a quantity through the measurements of both sides."""
+    small, large = ((side * side, getattr(found, name)) for side, found in zip(_MEASURED_SIDES, pair, strict=True))
+    return fit_line(small, large)
+
+
+def _in_proportion(line: Line, from_line: Line, to_line: Line) -> Line:
+    """The line multiplied by how much more `to_line` is than `from_line` on the larger canvas."""
+    pixels = _MEASURED_SIDES[1] ** 2
+    factor = to_line.at(pixels) / from_line.at(pixels)
+    return Line(factor * line.fixed, factor * line.per_pixel)
+
+
+def _measure(
+    evaluator: Evaluator,
+    optimizer: AnyOptimizer,
+    recipe: Recipe,
+    canvas: Pixels,
+    tile_side: int | None,
+    meter: Meter,
+    num_steps: int,
+) -> _Measurement:
+    data = images.encode(images.Picture(canvas, None), "png").data
+    style = StyleImage(key=f"fitting-{recipe.preset}-{recipe.optimizer}-{tile_side}-{len(canvas)}", data=data)
+    begun = time.perf_counter()
+    objective = evaluator.objective(canvas, [style], recipe, tile_side)
+    targets_s = time.perf_counter() - begun
+    run = optimizer.start(canvas, objective, recipe, num_steps)
+    in_use = meter.restart()
+    times_s: list[float] = []
+    while run.ended is None and len(times_s) < num_steps:
+        times_s.append(_timed(lambda: optimizer.step([run])))
+    run.close()
+    first_s, step_s = times_s[0], min(times_s[1:], default=times_s[0])
+    working_bytes = _POOL_SHARE * (meter.peak_bytes() - in_use)
+    return _Measurement(step_s, max(0.0, first_s - step_s), targets_s, working_bytes)
+
+
+def _timed(work: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

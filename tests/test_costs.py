@@ -1,0 +1,128 @@
+"""The model of costs: lines, tiles, what fits a budget; numbers that fit on a napkin."""
+
+import dataclasses
+
+import pytest
+
+from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep, fit_line
+from styleserve.presets import PRESETS
+from styleserve.recipes import OPTIMIZERS, Scale, plan_scales
+
+CLASSIC = PRESETS["classic"]
+PAPER = PRESETS["paper"]
+#: 1000 bytes a pixel whole and 500 a pixel of a tile; 40 bytes a pixel are kept: 28 and a canvas.
+COST = EvaluationCost(
+    seconds=Line(0.5, 1e-6),
+    working_bytes=Line(0.0, 1000.0),
+    tile_seconds=Line(0.25, 2e-6),
+    tile_bytes=Line(1000.0, 500.0),
+    first_seconds=Line(3.0, 0.0),
+    targets_seconds=Line(0.0, 1e-7),
+    halo=16,
+    target_bytes_per_pixel=28.0,
+)
+UPKEEP = dict.fromkeys(OPTIMIZERS, Upkeep(1))
+MEGAPIXEL = Scale(1000, 1000, iterations=9)
+
+
+def model(budget_bytes: float, base_bytes: int = 10**6) -> CostModel:
+    return CostModel(int(budget_bytes), base_bytes, ((CLASSIC, COST),), UPKEEP)
+
+
+def test_a_line_goes_through_what_was_measured():
+    line = fit_line((100, 3.0), (300, 7.0))
+    assert (line.fixed, line.per_pixel) == (1.0, 0.02)
+    assert line.at(50) == 2.0
+
+
+@pytest.mark.parametrize("measured", [((100, 1.0), (300, 9.0)), ((100, 9.0), (300, 9.0)), ((100, 9.5), (300, 9.0))])
+def test_noise_makes_neither_a_negative_fixed_part_nor_a_gain_of_size(measured):
+    line = fit_line(*measured)
+    assert line.fixed == 0
+    assert line.at(300) == pytest.approx(9.0)
+
+
+def test_a_whole_canvas_costs_its_pixels():
+    costs = model(2e9)
+    assert costs.evaluation_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.5 + 1.0)
+    # Targets 0.1 s, 3 s more for the first step, 9 iterations and the judgement of the last one's result.
+    assert costs.scale_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.1 + 3.0 + 10 * 1.5)
+    footprint = costs.footprint(CLASSIC, MEGAPIXEL, None, result_pixels=10**6)
+    assert footprint.kept_bytes == pytest.approx((12 + 40) * 1e6)
+    assert costs.peak_bytes([footprint]) == pytest.approx(1e6 + 52e6 + 1e9)
+
+
+def test_a_line_search_judges_more_often_than_it_moves():
+    searching = CostModel(10**10, 0, ((CLASSIC, COST),), {"adam": Upkeep(1, extra_evaluations=4)})
+    still = dataclasses.replace(MEGAPIXEL, iterations=0)
+    assert searching.scale_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.1 + 3.0 + 13 * 1.5)
+    assert searching.scale_s(CLASSIC, still, None) == pytest.approx(0.1 + 3.0 + 1.5)
+
+
+def test_tiles_cost_the_time_of_all_and_the_memory_of_the_largest():
+    costs, scale = model(1e9), Scale(600, 256, 0)
+    # Rows of cores 0-256, 256-512, 512-600, with halos 272, 288 and 104 high; one column, 256 wide.
+    assert costs.evaluation_s(CLASSIC, scale, 256) == pytest.approx(3 * 0.25 + 2e-6 * (272 + 288 + 104) * 256)
+    footprint = costs.footprint(CLASSIC, scale, 256, result_pixels=600 * 256)
+    gradient_bytes = 12 * 600 * 256
+    assert footprint.working_bytes == pytest.approx(gradient_bytes + 1000 + 500 * 288 * 256)
+
+
+def test_a_canvas_is_judged_whole_when_it_fits_and_else_in_the_largest_tiles_that_do():
+    scale, pixels = Scale(1000, 1000, 1), 10**6
+    assert model(1.2e9).tile_side(CLASSIC, scale, pixels) is None
+    # Beside 65 MB, tiles of 768 + 2 * 16 pixels at most take 500 * 784^2 = 307 MB, those of 640 500 * 656^2 = 215 MB.
+    assert model(0.44e9).tile_side(CLASSIC, scale, pixels) == 768
+    assert model(0.40e9).tile_side(CLASSIC, scale, pixels) == 640
+    assert model(0.01e9).tile_side(CLASSIC, scale, pixels) == 128
+
+
+def test_the_estimate_is_the_sum_of_the_scales_and_the_peak_of_the_worst():
+    recipe = dataclasses.replace(PRESETS["standard"], iterations=20)
+    scales = plan_scales(recipe, 512, 400)
+    assert len(scales) > 1
+    costs = model(0.15e9)
+    estimate = costs.estimate(recipe, scales, 512, 400)
+    sides = [costs.tile_side(recipe, scale, 512 * 400) for scale in scales]
+    assert sides[0] is None
+    assert estimate.tile_side == sides[-1] is not None
+    assert estimate.seconds == pytest.approx(
+        sum(costs.scale_s(recipe, scale, side) for scale, side in zip(scales, sides, strict=True))
+    )
+    assert estimate.peak_bytes <= 0.9 * 0.15e9
+
+
+def test_the_largest_side_is_feasible_and_one_more_is_not():
+    costs = model(0.1e9)
+    side = costs.largest_side(CLASSIC, 3000, 6000)
+    assert 128 < side < 6000
+    assert costs.is_feasible(CLASSIC, round(side / 2), side)
+    assert not costs.is_feasible(CLASSIC, round((side + 4) / 2), side + 4)
+    assert model(1e12).largest_side(CLASSIC, 3000, 6000) == 6000
+    assert model(1e6).largest_side(CLASSIC, 3000, 6000) == 0
+
+
+def test_whole_canvases_may_meet_in_a_batch_and_tiled_ones_take_turns():
+    costs = model(2e9, base_bytes=0)
+    whole = costs.footprint(CLASSIC, MEGAPIXEL, None, 10**6)
+    tiled = costs.footprint(CLASSIC, MEGAPIXEL, 256, 10**6)
+    assert costs.peak_bytes([whole, whole]) == pytest.approx(2 * (52e6 + 1e9))
+    assert costs.peak_bytes([tiled, tiled]) == pytest.approx(2 * 52e6 + tiled.working_bytes)
+    assert costs.have_room([whole, tiled])
+    assert not costs.have_room([whole, whole])
+
+
+def test_an_optimizer_may_keep_less_of_a_large_canvas():
+    upkeep = Upkeep(canvases=25, least_canvases=9, full_pixels=10**6)
+    assert upkeep.bytes(10**6) == 12e6 * 25
+    assert upkeep.bytes(4 * 10**6) == 12 * (9 * 4e6 + 16 * 1e6)
+    assert Upkeep(4).bytes(4 * 10**6) == 4 * 48e6
+
+
+def test_what_was_not_measured_costs_what_is_most_like_it_in_precision_then_loss():
+    dear, standard = (dataclasses.replace(COST, seconds=Line(fixed, 0.0)) for fixed in (9.0, 1.0))
+    known = ((CLASSIC, COST), (PAPER, dear), (PRESETS["standard"], standard))
+    costs = CostModel(10**9, 0, known, UPKEEP)
+    assert costs.cost(CLASSIC) is COST
+    assert costs.cost(dataclasses.replace(CLASSIC, optimizer="lbfgsb")) is dear
+    assert costs.cost(dataclasses.replace(PRESETS["standard"], optimizer="adam")) is standard

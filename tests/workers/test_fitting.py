@@ -1,0 +1,63 @@
+"""The model of costs is fitted to what clock and allocator say of the toy evaluator's steps."""
+
+import pytest
+
+from styleserve.optimizers.adam import Adam
+from styleserve.optimizers.lbfgs import Lbfgs
+from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.presets import PRESETS
+from styleserve.workers.fitting import fit_costs
+from support.toy import ToyEvaluator, plain_image
+
+
+class MeteredEvaluator(ToyEvaluator):
+    """Takes, as its allocator tells, 1000 bytes and 50 a pixel of the canvas, in tiles 30 a pixel."""
+
+    in_use, peak = 7000, 0
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        pixels = content.shape[0] * content.shape[1]
+        self.peak = self.in_use + 1000 + pixels * (50 if tile_side is None else 30)
+        return super().objective(content, styles, recipe, tile_side)
+
+    def halo(self, recipe):
+        return 48
+
+    def target_bytes_per_pixel(self, recipe):
+        return 5.0
+
+    def restart(self):
+        return self.in_use
+
+    def peak_bytes(self):
+        return self.peak
+
+    def base_bytes(self):
+        return 123
+
+
+@pytest.fixture(scope="module")
+def costs():
+    evaluator = MeteredEvaluator()
+    optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
+    return fit_costs(evaluator, optimizers, lambda side: plain_image(0.2, side, side), evaluator, budget_bytes=10**9)
+
+
+def test_bytes_are_those_of_the_allocator_with_a_share_for_its_pool(costs):
+    cost = costs.cost(PRESETS["standard"])
+    assert (costs.budget_bytes, costs.base_bytes) == (10**9, 123)
+    assert cost.working_bytes.at(10**6) == pytest.approx(1.2 * (1000 + 50e6))
+    assert cost.tile_bytes.at(10**6) == pytest.approx(1.2 * (1000 + 30e6))
+
+
+def test_optimizers_and_evaluator_say_what_they_keep(costs):
+    assert costs.upkeep["adam"].bytes(100) == 4 * 1200
+    assert costs.upkeep["lbfgsb"] == Lbfgsb.upkeep
+    assert costs.cost(PRESETS["standard"]).target_bytes_per_pixel == 5
+    assert costs.cost(PRESETS["standard"]).halo == 48
+
+
+def test_every_preset_is_measured_by_its_own_design_and_optimizer(costs):
+    measured = {(recipe.loss, recipe.optimizer) for recipe, _ in costs.costs}
+    assert measured == {(recipe.loss, recipe.optimizer) for recipe in PRESETS.values()}
+    assert all(cost.seconds.at(10**6) > 0 and cost.tile_seconds.at(10**6) > 0 for _, cost in costs.costs)
