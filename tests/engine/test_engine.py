@@ -169,7 +169,7 @@ def test_the_time_left_is_that_of_the_evaluations_left(bench):
 
 
 def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
-    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6))
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6, optimizer="adam"))
     bench.engine = Engine(
         bench.evaluator,
         {"adam": Adam(bench.evaluator)},
@@ -183,7 +183,7 @@ def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
         sides.update(
             {run.state.canvas.shape[-2]: run.objective.tile_side for run in (j.run for j in bench.engine._jobs)}
         )
-    assert sides[128] is None
+    assert sides[min(sides)] is None
     assert 128 <= sides[256] < 256
     assert isinstance(bench.last("a"), Finished)
     estimate = bench.last("a").progress.estimate
