@@ -127,3 +127,13 @@ def test_the_next_scale_begins_at_the_best_canvas_enlarged():
     grown = optimizer.grow(run, ToyObjective(np.zeros((12, 10, 3), np.float32)), (12, 10), RECIPE, 3)
     assert (grown.result().shape, grown.pairs, grown.losses) == ((12, 10, 3), [], None)
     assert abs(grown.result().mean() - TARGET.mean()) < 0.02
+
+
+def test_in_tiles_it_makes_the_same_moves():
+    optimizer = Lbfgs(ToyEvaluator())
+    whole, tiled = (
+        run_to_end(optimizer, optimizer.start(START, ToyObjective(TARGET, tile_side=side), RECIPE, 3))
+        for side in (None, 16)
+    )
+    np.testing.assert_allclose(tiled.result(), whole.result(), atol=1e-6)
+    assert (tiled.evaluations, tiled.ended) == (whole.evaluations, whole.ended)
