@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from styleserve.costs import CostModel
-from styleserve.engine import scheduler
 from styleserve.engine.job import Job, PreviewOrder, begin
+from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
 from styleserve.evaluation import Evaluator
@@ -34,7 +34,8 @@ class Engine:
     """Makes pictures, a step at a time.
 
     `report` hears each event once, in order, on the thread that calls `step` or `accept`. `clock` reads seconds as
-    `time.monotonic` does. `costs` bounds the memory; without it every canvas is judged whole.
+    `time.monotonic` does. `costs` bounds the memory; without it every canvas is judged whole. With a `max_batch` of 1
+    every job is evaluated by itself, so that its picture is the same, to the bit, whatever runs beside it.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Engine:
         report: Callable[[EngineEvent], None],
         clock: Callable[[], float] = time.monotonic,
         costs: CostModel | None = None,
+        max_batch: int = MAX_BATCH,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
         self._report = report
         self._clock = clock
         self._costs = costs
+        self._scheduler = Scheduler(max_batch)
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
         self._previews: dict[str, Preview] = {}
@@ -74,7 +77,7 @@ class Engine:
         self._admit()
         self._end_what_cannot_wait()
         if self._jobs:
-            self._serve(scheduler.choose(self._jobs))
+            self._serve(self._scheduler.choose(self._jobs))
             return True
         return bool(self._waiting) or self._prepare()
 
@@ -100,6 +103,8 @@ class Engine:
             return
         if order := self._previews.pop(specification.job_id, None):
             job.preview = PreviewOrder(order.max_side, order.interval_s, self._clock())
+        # It came during the last step, so it has waited longer than whom that step served, and no longer than others.
+        job.last_served = self._num_steps - 1
         self._jobs.append(job)
 
     def _serve(self, batch: list[Job]) -> None:
@@ -114,6 +119,7 @@ class Engine:
                 self._fail(job, EngineError())
             return
         now = self._clock()
+        self._scheduler.record(batch[0].batch_key, len(batch), now - begun)
         self._seconds_per_pixel = (now - begun) / sum(job.num_pixels for job in batch)
         for job in batch:
             job.last_served = self._num_steps
@@ -135,8 +141,10 @@ class Engine:
         if job.is_at_last_scale:
             self._finish(job, job.run.ended)
             return
+        begun = self._clock()
         try:
             job.climb(self._evaluator)
+            self._scheduler.charge(job.batch_key, self._clock() - begun)
         except Exception:
             logger.exception("%s cannot go on at its next scale", job.job_id)
             self._fail(job, EngineError())
@@ -145,7 +153,7 @@ class Engine:
         """End every job whose deadline would pass during the coming step."""
         if not self._jobs:
             return
-        batch = scheduler.choose(self._jobs)
+        batch = self._scheduler.choose(self._jobs)
         coming_step_s = self._seconds_per_pixel * sum(job.num_pixels for job in batch)
         now = self._clock()
         for job in list(self._jobs):

@@ -1,7 +1,14 @@
-"""Who is served next: pure decisions, without threads, clock or network."""
+"""Who is served next: decisions without threads, clock or network, from what the engine says that its steps took.
+
+Jobs that can be served together are a group. Groups share the engine's time equally (`accounts`); of the group whose
+turn it is, the jobs that have waited longest are served, as many as pay (`batch_sizes`) and as memory allows.
+"""
 
 from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeVar
+
+from styleserve.engine.accounts import Accounts
+from styleserve.engine.batch_sizes import BatchSizes
 
 
 class Candidate(Protocol):
@@ -9,12 +16,12 @@ class Candidate(Protocol):
 
     @property
     def batch_key(self) -> Hashable:
-        """Jobs with equal keys can be served together."""
+        """Jobs with equal keys can be served together: they are a group."""
         ...
 
     @property
     def last_served(self) -> int:
-        """Number of the step that served it last; below 0 when none has."""
+        """Number of the step that served it last, or after which it came."""
         ...
 
     @property
@@ -26,18 +33,37 @@ class Candidate(Protocol):
 CandidateT = TypeVar("CandidateT", bound=Candidate)
 
 #: The most jobs in a batch.
-MAX_BATCH = 8
+MAX_BATCH = 32
 #: The most pixels in a batch of more than one: what one evaluation of a 1024 x 1024 canvas keeps in memory.
 MAX_BATCH_PIXELS = 1024 * 1024
 
 
-def choose(candidates: Sequence[CandidateT]) -> list[CandidateT]:
-    """The job that has waited longest, and others of its key while the batch stays within its bounds.
+class Scheduler:
+    """Chooses batches of at most `max_batch` jobs."""
 
-    Ties go to whoever stands first in `candidates`, so that a batch follows from the jobs alone.
-    """
-    waiting = sorted(candidates, key=lambda candidate: candidate.last_served)
-    longest = waiting[0]
-    alike = [candidate for candidate in waiting if candidate.batch_key == longest.batch_key]
-    fitting = min(MAX_BATCH, max(1, MAX_BATCH_PIXELS // longest.num_pixels))
-    return alike[:fitting]
+    def __init__(self, max_batch: int = MAX_BATCH) -> None:
+        self._max_batch = max_batch
+        self._accounts = Accounts()
+        self._sizes = BatchSizes()
+
+    def choose(self, candidates: Sequence[CandidateT]) -> list[CandidateT]:
+        """The next batch; the same again until `record` or `charge` is told something.
+
+        Between groups that have had the same, the job that has waited longest decides; then whoever stands first in
+        `candidates`, so that a batch follows from the jobs and the measured seconds alone.
+        """
+        waiting = sorted(candidates, key=lambda candidate: candidate.last_served)
+        self._accounts.gather(candidate.batch_key for candidate in waiting)
+        first = min(waiting, key=lambda candidate: self._accounts.of(candidate.batch_key))
+        alike = [candidate for candidate in waiting if candidate.batch_key == first.batch_key]
+        fitting = min(len(alike), self._max_batch, max(1, MAX_BATCH_PIXELS // first.num_pixels))
+        return alike[: self._sizes.choose(first.batch_key, fitting)]
+
+    def record(self, group: Hashable, size: int, seconds: float) -> None:
+        """Take note of what a step of a batch took."""
+        self._sizes.record(group, size, seconds)
+        self._accounts.charge(group, seconds)
+
+    def charge(self, group: Hashable, seconds: float) -> None:
+        """Take note of other work for a group: targets of its jobs."""
+        self._accounts.charge(group, seconds)
