@@ -20,10 +20,18 @@ EPSILON = 1e-8
 
 
 def gram_sum(features: Tensor) -> Tensor:
-    """The Gram matrix, eq. 3: G_ij = sum_k F_ik F_jk over the positions k, [B, C, C] float32."""
+    """The Gram matrix, eq. 3: G_ij = sum_k F_ik F_jk over the positions k, [B, C, C] float32.
+
+    As the sum of two halves, so that the product is one of several matrices also for a single canvas, which would
+    otherwise get another kernel, other rounding, and so a picture that depends on whether others were beside it.
+    """
     shape = tf.shape(features)
-    flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], shape[1] * shape[2], features.shape[-1]])
-    return tf.matmul(flat, flat, transpose_a=True)
+    positions, channels = shape[1] * shape[2], features.shape[-1]
+    flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], positions, channels])
+    even = tf.cond(positions % 2 == 0, lambda: flat, lambda: tf.pad(flat, [[0, 0], [0, 1], [0, 0]]))
+    halves = tf.reshape(even, [2 * shape[0], (positions + 1) // 2, channels])
+    grams = tf.matmul(halves, halves, transpose_a=True)
+    return tf.reduce_sum(tf.reshape(grams, [shape[0], 2, channels, channels]), axis=1)
 
 
 def difference_sums(values: Tensor, target: Tensor) -> Tensor:
