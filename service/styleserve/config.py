@@ -58,7 +58,10 @@ class Config:
         default="auto", metadata=_setting("most memory of the engine, such as 4GB; auto: most of what is free", "SIZE")
     )
     max_queue: int = field(default=64, metadata=_setting("jobs that may wait", "N"))
-    max_running: int = field(default=4, metadata=_setting("jobs that run side by side", "N"))
+    max_running: int = field(default=8, metadata=_setting("jobs that run side by side", "N"))
+    deterministic: bool = field(
+        default=False, metadata=_setting("evaluate every job by itself: same bytes on any device, slower", "")
+    )
     max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
     max_iterations: int = field(default=MAX_ITERATIONS, metadata=_setting("most iterations of a job", "N"))
     retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))

@@ -40,8 +40,9 @@ def _option(setting: "Field[Any]") -> Callable[[FunctionT], FunctionT]:
         name,
         type=kind,
         multiple=is_repeatable,
+        is_flag=kind is bool,
         default=None if is_repeatable else default,
-        metavar=None if name in _CHOICES else setting.metadata["metavar"],
+        metavar=None if name in _CHOICES or kind is bool else setting.metadata["metavar"],
         envvar=environment_name(name),
         show_envvar=True,
         help=setting.metadata["help"],
@@ -92,6 +93,7 @@ async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> 
         config.cache_dir,
         config.data_dir,
         parse_limit(config.memory_limit),
+        config.deterministic,
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
     server = Server(config, catalog, worker)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from styleserve.engine.engine import Engine
+from styleserve.engine.scheduler import MAX_BATCH
 from styleserve.errors import ConfigurationError
 from styleserve.events import EngineInfo
 from styleserve.memory import default_limit
@@ -27,10 +28,10 @@ _UNKNOWN_MEMORY = 4 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class VggEngineFactory:
-    """What to build: `weights` and `precision` as in `Config`; `cache_dir` keeps downloads, `data_dir` targets.
+    """What to build: `weights`, `precision` and `deterministic` as in `Config`.
 
-    `memory_limit` is the most bytes that the engine's process may take, or the device's where that is a GPU; None for
-    most of what is free.
+    `cache_dir` keeps downloads, `data_dir` targets. `memory_limit` is the most bytes that the engine's process may
+    take, or the device's where that is a GPU; None for most of what is free.
     """
 
     weights: str
@@ -38,6 +39,7 @@ class VggEngineFactory:
     cache_dir: Path
     data_dir: Path
     memory_limit: int | None = None
+    deterministic: bool = False
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         """Load the weights, build, trace every preset, and measure its costs; raises ConfigurationError."""
@@ -70,4 +72,5 @@ class VggEngineFactory:
         costs = fit_costs(evaluator, optimizers, natural_image, meter, budget_bytes)
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
         logger.info("the engine is warm after %.1f s: %s", time.monotonic() - begun, info)
-        return Engine(evaluator, optimizers, report, costs=costs), info
+        max_batch = 1 if self.deterministic else MAX_BATCH
+        return Engine(evaluator, optimizers, report, costs=costs, max_batch=max_batch), info
