@@ -68,6 +68,8 @@ bench: $(READY) ## run the benchmarks; results go to docs/benchmarks
 	$(BIN)/python -m benchmarks.optimizers $(ARGS)
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 	$(BIN)/python -m benchmarks.memory $(ARGS)
+	$(BIN)/python -m benchmarks.batching $(ARGS)
+	$(BIN)/python -m benchmarks.fairness $(ARGS)
 
 clean: ## remove .venv and what the tools cached
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache
