@@ -2,7 +2,7 @@
 
     python -m benchmarks.batching [--sides 64 128 256] [--jobs 8] [--evaluations 64] [--repeats 3]
 
-Jobs with the loss and the Adam of `standard`, at one scale, each with a content of its own. Each repeat runs half of
+Jobs with the loss of `standard` and Adam, at one scale, each with a content of its own. Each repeat runs half of
 them one after another, then all at once, then the other half, so that a machine that changes its pace slows both. The
 engine learns which batches pay in a first round, which does not count. `--evaluations` are those of a job at 128
 pixels; other sizes get as many as cost the same. The pictures of both ways are compared as well.
@@ -24,6 +24,7 @@ from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels
 from styleserve.events import EngineEvent, Finished
+from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.optimizers.adam import Adam, AdamRun
 from styleserve.presets import PRESETS
 
@@ -34,8 +35,8 @@ TARGETS = {64: 0.65, 128: 0.8, 256: 1.0}
 class CountingAdam(Adam):
     """Adam that notes the sizes of its batches."""
 
-    def __init__(self, subject: subjects.Subject) -> None:
-        super().__init__(subject.evaluator)
+    def __init__(self, evaluator: PerceptualEvaluator) -> None:
+        super().__init__(evaluator)
         self.sizes: Counter[int] = Counter()
 
     def step(self, runs: Sequence[AdamRun]) -> None:
@@ -63,14 +64,14 @@ class Bench:
     """An engine and jobs to give it."""
 
     def __init__(self, subject: subjects.Subject) -> None:
-        self.adam = CountingAdam(subject)
+        self.adam = CountingAdam(subject.evaluator)
         self._style = subject.style
         self._events: list[EngineEvent] = []
         self._engine = Engine(subject.evaluator, {"adam": self.adam}, self._events.append)
 
     def jobs(self, side: int, number: int, evaluations: int) -> list[JobSpecification]:
         """So many jobs that differ in their contents."""
-        recipe = dataclasses.replace(PRESETS["standard"], pyramid=None, iterations=evaluations - 1)
+        recipe = dataclasses.replace(PRESETS["standard"], optimizer="adam", pyramid=None, iterations=evaluations - 1)
         photograph = subjects.photograph(side)
         contents = [np.roll(photograph, index * side // number, axis=1) for index in range(number)]
         return [JobSpecification(str(index), content, (self._style,), recipe) for index, content in enumerate(contents)]
@@ -160,7 +161,7 @@ def main() -> None:
     path = report.write(
         "batching",
         {
-            "weights": subject.weights,
+            "weights": subject.weights.label,
             "precision": subject.precision,
             "style": subject.style_name,
             "jobs": arguments.jobs,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fairness [--large 1024] [--small 128] [--jobs 8] [--evaluations 100]
 
-Jobs with the loss and the Adam of `standard`, at one scale. The large job and the small ones come at the same moment;
+Jobs with the loss of `standard` and Adam, at one scale. The large job and the small ones come at the same moment;
 the run ends when the small ones are done. Their share of the engine's time should be half, within a tenth, and nobody's
 silence, from the moment the jobs came, longer than three evaluations of the large job.
 """
@@ -20,6 +20,7 @@ from benchmarks import report, subjects
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.events import EngineEvent, Finished, Progressed
+from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.optimizers.adam import Adam, AdamRun
 from styleserve.presets import PRESETS
 
@@ -37,8 +38,8 @@ class Step:
 class TimedAdam(Adam):
     """Adam that notes its steps."""
 
-    def __init__(self, subject: subjects.Subject) -> None:
-        super().__init__(subject.evaluator)
+    def __init__(self, evaluator: PerceptualEvaluator) -> None:
+        super().__init__(evaluator)
         self.steps: list[Step] = []
 
     def step(self, runs: Sequence[AdamRun]) -> None:
@@ -77,7 +78,7 @@ class Run:
 
 def run(subject: subjects.Subject, large: int, small: int, number: int, evaluations: int) -> Run:
     """Drive an engine until the small jobs are done."""
-    adam = TimedAdam(subject)
+    adam = TimedAdam(subject.evaluator)
     heard: dict[str, list[float]] = {"large": [], **{f"small {index}": [] for index in range(number)}}
     finished: set[str] = set()
 
@@ -88,7 +89,7 @@ def run(subject: subjects.Subject, large: int, small: int, number: int, evaluati
             finished.add(event.job_id)
 
     def job(name: str, side: int, iterations: int) -> JobSpecification:
-        recipe = dataclasses.replace(PRESETS["standard"], pyramid=None, iterations=iterations)
+        recipe = dataclasses.replace(PRESETS["standard"], optimizer="adam", pyramid=None, iterations=iterations)
         return JobSpecification(name, subjects.photograph(side), (subject.style,), recipe)
 
     jobs = [job(name, large if name == "large" else small, evaluations) for name in heard]
@@ -96,8 +97,8 @@ def run(subject: subjects.Subject, large: int, small: int, number: int, evaluati
     begun = time.perf_counter()
     for each in jobs:
         engine.accept(each)
-    while len(finished - {"large"}) < number:
-        engine.step()
+    while len(finished - {"large"}) < number and engine.step():
+        pass
     engine.close()
     steps = [dataclasses.replace(step, begun=step.begun - begun, ended=step.ended - begun) for step in adam.steps]
     return Run(large, steps, heard)
@@ -148,7 +149,7 @@ def main() -> None:
     path = report.write(
         "fairness",
         {
-            "weights": subject.weights,
+            "weights": subject.weights.label,
             "precision": subject.precision,
             "large": arguments.large,
             "small": arguments.small,

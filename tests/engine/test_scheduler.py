@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from styleserve.engine.accounts import MAX_AWAY, Accounts
@@ -228,6 +228,7 @@ def groups(draw):
     return [(draw(st.integers(1, 12)), draw(seconds), draw(seconds)) for _ in range(number)]
 
 
+@settings(deadline=None, max_examples=60)
 @given(groups(), st.randoms(use_true_random=False))
 def test_every_job_is_served_within_a_bound(groups, random):
     """A job waits at most for the others' shares of what its group does until its turn, and for one step of each."""
