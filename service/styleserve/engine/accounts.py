@@ -2,9 +2,9 @@
 
 Fair queueing by virtual time (Demers, Keshav and Shenker 1989): an account grows by what the engine does for its group,
 and `now` by an equal share of all that the engine does, which is where an account stands that had its due. Whoever had
-least is served next. A newcomer opens its account at `now`: it owes nothing and has saved nothing up, so it neither
-waits for the others' past nor lets them wait for its own; and as `now` moves on with everything that is done, an
-endless line of newcomers holds nobody up.
+least is served next. A newcomer opens its account where `now` stood when the step began during which it came: it owes
+nothing and has saved nothing up, so it neither waits for the others' past nor lets them wait for its own; and as `now`
+moves on with everything that is done, an endless line of newcomers holds nobody up.
 """
 
 from collections.abc import Hashable, Iterable
@@ -18,16 +18,18 @@ class Accounts:
 
     def __init__(self) -> None:
         self._seconds: dict[Hashable, float] = {}
-        self._present: set[Hashable] = set()
         self._now = 0.0
+        self._unshared_s = 0.0
 
     def gather(self, groups: Iterable[Hashable]) -> None:
         """Take note of who is there, open accounts for newcomers, and close those of who is away and owes nothing."""
-        self._present = set(groups)
-        away = {group: at for group, at in self._seconds.items() if group not in self._present and at > self._now}
+        present = set(groups)
+        opened = {group: self._seconds.get(group, self._now) for group in present}
+        self._now += self._unshared_s / max(1, len(present))
+        self._unshared_s = 0.0
+        away = {group: at for group, at in self._seconds.items() if group not in present and at > self._now}
         remembered = sorted(away, key=away.__getitem__, reverse=True)[:MAX_AWAY]
-        kept = self._present.union(remembered)
-        self._seconds = {group: self._seconds.get(group, self._now) for group in kept}
+        self._seconds = opened | {group: away[group] for group in remembered}
 
     def of(self, group: Hashable) -> float:
         """What a group has had, or `now` for one that has no account."""
@@ -36,4 +38,4 @@ class Accounts:
     def charge(self, group: Hashable, seconds: float) -> None:
         """Note that the engine worked for a group."""
         self._seconds[group] = self.of(group) + seconds
-        self._now += seconds / max(1, len(self._present))
+        self._unshared_s += seconds

@@ -5,6 +5,7 @@ minute to minute, and what was measured then says nothing beside what is measure
 seldom.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -16,23 +17,33 @@ RARELY = 32
 #: Steps of one group at most this far apart count as following each other.
 _ADJACENT = 2
 #: Share of the newest comparison in what is known; the older ones fade.
-_NEWEST = 0.25
+_NEWEST = 0.15
 #: Groups that are remembered, the ones served last.
 MAX_GROUPS = 64
 
 
 @dataclass(slots=True)
 class _Pair:
-    """A size against its half: what share of the time a canvas takes, of `count` comparisons, the last at `step`."""
+    """A size against its half, of `count` comparisons, the last at `step`.
 
-    share: float = 1.0
+    `gain` is the mean logarithm, in which twice as dear and half as dear cancel out, of a canvas's seconds in the half
+    over those in the whole.
+    """
+
+    gain: float = 0.0
     count: int = 0
     step: int = 0
 
-    def learn(self, share: float, step: int) -> None:
-        """Take a comparison in; twice the canvases take at least the time, so shares outside of 1/2 to 2 are noise."""
+    @property
+    def pays(self) -> bool:
+        """Whether the larger one is worth it."""
+        return self.gain >= -math.log(WORTHWHILE)
+
+    def learn(self, half_s: float, whole_s: float, step: int) -> None:
+        """Take a comparison in; twice the canvases take at least the time, so what is beyond 2 is noise."""
         self.count += 1
-        self.share += (min(max(share, 0.5), 2.0) - self.share) * max(1 / self.count, _NEWEST)
+        gain = min(max(math.log(half_s / whole_s), -math.log(2)), math.log(2))
+        self.gain += (gain - self.gain) * max(1 / self.count, _NEWEST)
         self.step = step
 
     def is_due(self, step: int) -> bool:
@@ -55,7 +66,7 @@ class _Group:
     def best_rank(self, highest: int) -> int:
         """The rank up to which doubling pays, as far as is known; now and then a neighbour, to compare it with."""
         rank = 0
-        while rank < highest and self._pair(rank + 1).share <= WORTHWHILE:
+        while rank < highest and self._pair(rank + 1).pays:
             rank += 1
         if self._recent(rank, before=self.step + 1) is None:
             return rank
@@ -71,12 +82,12 @@ class _Group:
         for lower in (rank - 1, rank):
             below, above = self._recent(lower, before=self.step), self._recent(lower + 1, before=self.step)
             if below is not None and above is not None:
-                self.pairs.setdefault(lower + 1, _Pair()).learn(above / below, self.step)
+                self.pairs.setdefault(lower + 1, _Pair()).learn(below, above, self.step)
 
     def _recent(self, rank: int, before: int) -> float | None:
         """Seconds a canvas of the rank's last step, if that can be compared with the step numbered `before`."""
         step, seconds = self.seconds.get(rank, (0, None))
-        return seconds if before - step <= _ADJACENT else None
+        return seconds if seconds and before - step <= _ADJACENT else None
 
     def _pair(self, rank: int) -> _Pair:
         return self.pairs.get(rank, _Pair())
@@ -109,7 +120,7 @@ class BatchSizes:
         if group in self._groups or not self._groups:
             return self._groups.get(group, _Group())
         newest = next(reversed(self._groups.values()))
-        return _Group(pairs={rank: _Pair(pair.share, count=1) for rank, pair in newest.pairs.items()})
+        return _Group(pairs={rank: _Pair(pair.gain, count=1) for rank, pair in newest.pairs.items()})
 
 
 def _rank(size: int) -> int:
