@@ -12,6 +12,7 @@ export PHOTO STYLE
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(TENSORFLOW)
+BENCH_READY := $(VENV)/ready-bench
 PROTOC_READY := $(VENV)/protoc/ready
 
 .PHONY: setup demo test serve check protos bench clean
@@ -64,12 +65,18 @@ check: setup ## lint, format, types, contract, fresh stubs
 protos: $(PROTOC_READY) ## make the stubs again
 	$(VENV)/protoc/bin/python protos/generate.py
 
-bench: $(READY) ## run the benchmarks; results go to docs/benchmarks
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(TENSORFLOW),bench]'
+	touch $@
+
+bench: $(BENCH_READY) ## run the benchmarks; results go to docs/benchmarks
 	$(BIN)/python -m benchmarks.optimizers $(ARGS)
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 	$(BIN)/python -m benchmarks.memory $(ARGS)
 	$(BIN)/python -m benchmarks.batching $(ARGS)
 	$(BIN)/python -m benchmarks.fairness $(ARGS)
+	$(BIN)/python -m benchmarks.evaluation $(ARGS)
+	$(BIN)/python -m benchmarks.sizes $(ARGS)
 
 clean: ## remove .venv and what the tools cached
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache

@@ -11,7 +11,7 @@ from typing import TypeAlias
 Value: TypeAlias = str | int | float | Sequence["Value"] | Mapping[str, "Value"] | None
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
-_PACKAGES = ("styleserve", "tensorflow-cpu", "tensorflow", "scipy", "numpy", "grpcio")
+_PACKAGES = ("styleserve", "tensorflow-cpu", "tensorflow", "torch", "scipy", "numpy", "grpcio")
 
 
 def machine() -> dict[str, Value]:

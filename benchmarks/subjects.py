@@ -43,11 +43,16 @@ class Subject:
 def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
     """Set the device up and load the weights: those beside the checkout, else whatever `auto` finds."""
     logging.basicConfig(level=logging.WARNING)
-    weights = acquire(str(SHARED_WEIGHTS) if SHARED_WEIGHTS.exists() else "auto", user_cache_path("styleserve"))
+    weights = acquire(weights_choice(), user_cache_path("styleserve"))
     hardware = device.configure(precision)
     evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(data_dir / "targets"))
     name, style = next(iter(styles().items()))
     return Subject(evaluator, style, weights, hardware.precision, name)
+
+
+def weights_choice() -> str:
+    """The weights' file beside the checkout, else `auto`."""
+    return str(SHARED_WEIGHTS) if SHARED_WEIGHTS.exists() else "auto"
 
 
 def photograph(side: int) -> Pixels:

@@ -53,6 +53,33 @@ def test_sums_of_parts_add_up_to_those_of_the_whole():
     )
 
 
+def test_sums_over_large_maps_keep_seven_digits():
+    values, target = RANDOM.random((2, 1, 300, 300, 64)).astype(np.float32)
+    canvas = RANDOM.random((1, 64, 4096, 3)).astype(np.float32)
+    difference = values - target
+    expected = [np.sum(part, dtype=np.float64) for part in (difference**2, np.abs(difference), target**2)]
+    np.testing.assert_allclose(losses.difference_sums(tf.constant(values), tf.constant(target))[0], expected, rtol=1e-7)
+    for is_squared, measure in ((True, np.square), (False, np.abs)):
+        expected = [np.sum(measure(np.diff(canvas, axis=axis)), dtype=np.float64) for axis in (1, 2)]
+        np.testing.assert_allclose(
+            losses.variation_sums(tf.constant(canvas), is_squared)[0], expected, rtol=1e-7, err_msg=f"{is_squared}"
+        )
+
+
+def test_the_gradient_of_a_gram_matrix_comes_in_the_type_of_the_features():
+    features = tf.constant(FEATURES / FEATURES.max(), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        gram = losses.gram_sum(features)
+        loss = tf.reduce_sum(tf.square(gram)) / 2
+    assert gram.dtype == tf.float32
+    exact = features.numpy().astype(np.float64)
+    expected = [2 * f.reshape(-1, 6) @ numpy_gram(f) for f in exact]
+    gradient = tape.gradient(loss, features)
+    assert gradient.dtype == tf.bfloat16
+    np.testing.assert_allclose(gradient.numpy().astype(np.float64).reshape(2, 35, 6), expected, rtol=0.02)
+
+
 def test_the_content_losses_are_their_equations():
     expected = {
         "sum_square": [0.5 * np.sum((f - p) ** 2) for f, p in zip(FEATURES, TARGET_FEATURES, strict=True)],

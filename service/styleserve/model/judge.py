@@ -94,7 +94,7 @@ class Judge:
         return *differences, *grams, self._variation(canvases, core)
 
     def _gram_sums(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        return [losses.gram_sum(self._rescale(tap.name, features[tap.name])) for tap in self.form.style_taps]
+        return [losses.gram_sum(features[tap.name]) * self.gram_gain(tap.name) for tap in self.form.style_taps]
 
     def losses(self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor) -> Tensor:
         """The weighted losses [B, 4] of canvases of `size`, (height, width), of their sums."""

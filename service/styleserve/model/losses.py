@@ -5,8 +5,11 @@ positions. Eq. numbers are those of Gatys, Ecker and Bethge, "Image Style Transf
 Networks", CVPR 2016. Every loss is a function of sums over positions, and sums over the parts of an image add up to
 those of the whole: by that a canvas that is too large for the memory is judged in tiles, without approximation.
 Elements are float32 and their sums float64, since a sum in float32 misleads a line search; every loss is [B] float64.
+
+Two gradients are written out, where TensorFlow's own take longer: those of the Gram matrix and of the variation.
 """
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import tensorflow as tf
@@ -19,19 +22,28 @@ Tensor: TypeAlias = tf.Tensor
 EPSILON = 1e-8
 
 
-def gram_sum(features: Tensor) -> Tensor:
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def gram_sum(features: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """The Gram matrix, eq. 3: G_ij = sum_k F_ik F_jk over the positions k, [B, C, C] float32.
 
-    As the sum of two halves, so that the product is one of several matrices also for a single canvas, which would
-    otherwise get another kernel, other rounding, and so a picture that depends on whether others were beside it.
+    With the slope S in G its gradient is F (S + S^T): one product, in the arithmetic of the features. Both products are
+    of the positions in two halves, so that they are of several matrices also for a single canvas, which would otherwise
+    get another kernel, other rounding, and so a picture that depends on whether others were beside it.
     """
     shape = tf.shape(features)
     positions, channels = shape[1] * shape[2], features.shape[-1]
-    flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], positions, channels])
+    flat = tf.reshape(features, [shape[0], positions, channels])
     even = tf.cond(positions % 2 == 0, lambda: flat, lambda: tf.pad(flat, [[0, 0], [0, 1], [0, 0]]))
     halves = tf.reshape(even, [2 * shape[0], (positions + 1) // 2, channels])
-    grams = tf.matmul(halves, halves, transpose_a=True)
-    return tf.reduce_sum(tf.reshape(grams, [shape[0], 2, channels, channels]), axis=1)
+    wide = tf.cast(halves, tf.float32)
+
+    def gradient(slope: Tensor) -> Tensor:
+        both = tf.cast(slope + tf.linalg.matrix_transpose(slope), features.dtype)
+        pulled = tf.matmul(halves, tf.repeat(both, 2, axis=0))
+        return tf.reshape(tf.reshape(pulled, tf.shape(even))[:, :positions], shape)
+
+    grams = tf.matmul(wide, wide, transpose_a=True)
+    return tf.reduce_sum(tf.reshape(grams, [shape[0], 2, channels, channels]), axis=1), gradient
 
 
 def difference_sums(values: Tensor, target: Tensor) -> Tensor:
@@ -71,9 +83,10 @@ def style(gram: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
 
 def variation_sums(canvases: Tensor, is_squared: bool) -> Tensor:
     """Sums of |x_down - x| and |x_right - x| over all neighbours, or of their squares, [B, 2] float64."""
-    measure = tf.square if is_squared else tf.abs
-    down, right = canvases[:, 1:] - canvases[:, :-1], canvases[:, :, 1:] - canvases[:, :, :-1]
-    return tf.stack([_sum(measure(down)), _sum(measure(right))], axis=1)
+    shape = tf.shape(canvases)
+    rows = tf.reshape(canvases, [shape[0], shape[1], shape[2] * canvases.shape[-1]])
+    down, right = _variation(rows, is_squared, canvases.shape[-1])
+    return tf.stack([down, right], axis=1)
 
 
 def total_variation(sums: Tensor, height: Tensor, width: Tensor, is_mean: bool) -> Tensor:
@@ -88,6 +101,33 @@ def total_variation(sums: Tensor, height: Tensor, width: Tensor, is_mean: bool) 
     return sums[:, 0] / tf.cast(down, tf.float64) + sums[:, 1] / tf.cast(right, tf.float64)
 
 
+def _variation(rows: Tensor, is_squared: bool, channels: int) -> Tensor:
+    """Sums over the neighbours down and to the right, two [B] float64; rows hold pixel after pixel, [B, H, W * C]."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def sums(rows: Tensor) -> tuple[tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]:
+        down, right = rows[:, 1:] - rows[:, :-1], rows[:, :, channels:] - rows[:, :, :-channels]
+        measure = tf.square if is_squared else tf.abs
+
+        def gradient(slope_down: Tensor, slope_right: Tensor) -> Tensor:
+            down_slopes, right_slopes = (
+                tf.cast(slope, tf.float32)[:, None, None] * (2 * difference if is_squared else tf.sign(difference))
+                for slope, difference in ((slope_down, down), (slope_right, right))
+            )
+            return _pull_back(down_slopes, 1, axis=1) + _pull_back(right_slopes, channels, axis=2)
+
+        return (_sum(measure(down)), _sum(measure(right))), gradient
+
+    return sums(rows)
+
+
+def _pull_back(slopes: Tensor, distance: int, axis: int) -> Tensor:
+    """From slopes in x[i + distance] - x[i] along the axis to slopes in x."""
+    shape = tf.tensor_scatter_nd_update(tf.shape(slopes), [[axis]], [distance])
+    edge = tf.zeros(shape, slopes.dtype)
+    return tf.concat([edge, slopes], axis) - tf.concat([slopes, edge], axis)
+
+
 def _distance(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Tensor:
     squares, absolutes, target_squares = tf.unstack(sums, axis=1)
     match distance:
@@ -100,4 +140,6 @@ def _distance(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Te
 
 
 def _sum(values: Tensor) -> Tensor:
-    return tf.reduce_sum(tf.cast(values, tf.float64), axis=list(range(1, values.shape.rank)))
+    """Sum over all axes but the first: in float32 along the last, where few values meet, in float64 from there on."""
+    lines = tf.cast(tf.reduce_sum(values, axis=-1), tf.float64)
+    return tf.reduce_sum(lines, axis=list(range(1, lines.shape.rank)))
