@@ -145,17 +145,23 @@ def _compare(engines: dict[str, Contestant], torch: Contestant, side: int, repea
                 turns.setdefault(name, []).append(spent)
             for name, measured in speeds.items():
                 products[name].append(measured)
+    seconds = {name: statistics.median(spent) for name, spent in turns.items()}
+    print(f"{side}: differences from PyTorch {_show(differences)}; seconds {_show(seconds)}", flush=True)
     return {
         "side": side,
         "differences": differences,
         "turns_s": turns,
-        "seconds": {name: statistics.median(spent) for name, spent in turns.items()},
+        "seconds": seconds,
         "work": convolution_work(side, CLASSIC.loss.content_layers[-1][0]),
         "products_per_s": {
             name: max(statistics.median(column) for column in zip(*measured, strict=True))
             for name, measured in products.items()
         },
     }
+
+
+def _show(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in values.items())
 
 
 def _rows(results: list[dict[str, Any]]) -> list[list[Any]]:
@@ -176,8 +182,6 @@ def _print_and_write(weights: str, results: list[dict[str, Any]]) -> None:
     header = ["side", "precision", "engine, s", "PyTorch float32, s", "ratio"]
     rows = _rows(results)
     print(report.table([*header, "engine, GFLOP/s", "matrix product, GFLOP/s", "share of the machine"], rows))
-    for result in results:
-        print(f"{result['side']}: differences from PyTorch {result['differences']}, seconds {result['seconds']}")
     plot(rows, report.write("evaluation", {"weights": weights, "sides": results}).with_suffix(".png"))
 
 

@@ -140,6 +140,4 @@ def _distance(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Te
 
 
 def _sum(values: Tensor) -> Tensor:
-    """Sum over all axes but the first: in float32 along the last, where few values meet, in float64 from there on."""
-    lines = tf.cast(tf.reduce_sum(values, axis=-1), tf.float64)
-    return tf.reduce_sum(lines, axis=list(range(1, lines.shape.rank)))
+    return tf.reduce_sum(tf.cast(values, tf.float64), axis=list(range(1, values.shape.rank)))
