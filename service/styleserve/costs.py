@@ -136,12 +136,19 @@ class CostModel:
 
     def scale_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
         """Seconds of a whole scale: its targets and its evaluations."""
-        cost = self.cost(recipe)
-        side = tile_side or max(scale.height, scale.width)
-        start_s = _all_tiles(cost.targets_seconds, scale, side, cost.halo)
-        start_s += cost.first_seconds.at(_largest_tile(scale, side, cost.halo))
+        start_s = self.targets_s(recipe, scale, tile_side) + self.first_s(recipe, scale, tile_side)
         extra = self.upkeep[recipe.optimizer].extra_evaluations if scale.iterations else 1
         return start_s + (scale.iterations + extra) * self.evaluation_s(recipe, scale, tile_side)
+
+    def targets_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
+        """Seconds of the targets of a scale."""
+        cost = self.cost(recipe)
+        return _all_tiles(cost.targets_seconds, scale, tile_side or max(scale.height, scale.width), cost.halo)
+
+    def first_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
+        """Seconds that the first evaluation at a scale takes more than the others."""
+        cost = self.cost(recipe)
+        return cost.first_seconds.at(_largest_tile(scale, tile_side or max(scale.height, scale.width), cost.halo))
 
     def tile_side(self, recipe: Recipe, scale: Scale, result_pixels: int) -> int | None:
         """None when the canvas of a scale can be judged whole; else the side of the largest tiles that fit the budget.

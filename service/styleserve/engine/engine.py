@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from styleserve.costs import CostModel
+from styleserve.engine.forecast import Forecast
 from styleserve.engine.job import Job, PreviewOrder, begin
+from styleserve.engine.pace import Pace
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
@@ -34,8 +36,9 @@ class Engine:
     """Makes pictures, a step at a time.
 
     `report` hears each event once, in order, on the thread that calls `step` or `accept`. `clock` reads seconds as
-    `time.monotonic` does. `costs` bounds the memory; without it every canvas is judged whole. With a `max_batch` of 1
-    every job is evaluated by itself, so that its picture is the same, to the bit, whatever runs beside it.
+    `time.monotonic` does. `costs` bounds the memory and fits jobs to their deadlines; without it every canvas is judged
+    whole, and a job goes as far as its deadline lets it. With a `max_batch` of 1 every job is evaluated by itself, so
+    that its picture is the same, to the bit, whatever runs beside it.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Engine:
         self._previews: dict[str, Preview] = {}
         self._unprepared: list[Prepare] = []
         self._num_steps = 0
-        self._seconds_per_pixel = 0.0
+        self._pace = Pace()
 
     def accept(self, command: Command) -> None:
         """Take a command; a new job is begun by the next step."""
@@ -75,7 +78,8 @@ class Engine:
     def step(self) -> bool:
         """Begin a job that waits, then choose, evaluate and advance; False when there was nothing to do."""
         self._admit()
-        self._end_what_cannot_wait()
+        while self._jobs and self._end_what_cannot_wait(self._pace.most_s(self._scheduler.choose(self._jobs))):
+            pass
         if self._jobs:
             self._serve(self._scheduler.choose(self._jobs))
             return True
@@ -93,10 +97,13 @@ class Engine:
         if not self._waiting:
             return
         specification = self._waiting.pop(0)
+        forecast = Forecast(specification, self._costs)
+        self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s()))
         self._report(Started(specification.job_id))
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]
-            job = begin(specification, optimizer, self._evaluator, self._clock(), self._costs)
+            slowness = self._pace.slowness * (1 + len(self._jobs))
+            job = begin(forecast, optimizer, self._evaluator, self._clock, slowness)
         except Exception:
             logger.exception("%s cannot be begun", specification.job_id)
             self._report(Failed(specification.job_id, EngineError(), network_passes=0))
@@ -120,14 +127,17 @@ class Engine:
             return
         now = self._clock()
         self._scheduler.record(batch[0].batch_key, len(batch), now - begun)
-        self._seconds_per_pixel = (now - begun) / sum(job.num_pixels for job in batch)
+        self._pace.record(batch, now - begun)
         for job in batch:
             job.last_served = self._num_steps
             job.network_passes += 1
             self._advance(job, now)
+        for job in batch:
+            if job in self._jobs and job.is_ready_to_climb(now):
+                self._climb(job)
 
     def _advance(self, job: Job, now: float) -> None:
-        """Tell how far the job is; carry it to its next scale, or end it."""
+        """Tell how far the job is; end it when it is done."""
         losses = job.run.losses
         assert losses is not None
         if not losses.is_finite:
@@ -136,38 +146,40 @@ class Engine:
         job.judged = job.progress(losses, now)
         self._report(Progressed(job.job_id, job.judged))
         self._send_preview(job, now)
-        if job.run.ended is None:
-            return
-        if job.is_at_last_scale:
+        if job.run.ended is not None and not job.has_next_scale:
             self._finish(job, job.run.ended)
+
+    def _climb(self, job: Job) -> None:
+        """Carry a job to its next scale, unless its deadline passes meanwhile."""
+        self._end_what_cannot_wait(self._pace.most_other_s(job.next_targets_s))
+        if job not in self._jobs:
             return
         begun = self._clock()
         try:
-            job.climb(self._evaluator)
+            job.climb(self._evaluator, self._clock, self._pace.slowness * len(self._jobs))
             self._scheduler.charge(job.batch_key, self._clock() - begun)
         except Exception:
             logger.exception("%s cannot go on at its next scale", job.job_id)
             self._fail(job, EngineError())
 
-    def _end_what_cannot_wait(self) -> None:
-        """End every job whose deadline would pass during the coming step."""
-        if not self._jobs:
-            return
-        batch = self._scheduler.choose(self._jobs)
-        coming_step_s = self._seconds_per_pixel * sum(job.num_pixels for job in batch)
+    def _end_what_cannot_wait(self, coming_s: float) -> bool:
+        """End every job whose deadline would pass during what comes, so many seconds at most; whether there was one."""
         now = self._clock()
-        for job in list(self._jobs):
-            deadline = job.specification.deadline
-            if deadline is None or now + coming_step_s <= deadline:
-                continue
+        late = [
+            job
+            for job in self._jobs
+            if job.specification.deadline is not None and now + coming_s > job.specification.deadline
+        ]
+        for job in late:
             if job.specification.fails_at_deadline or job.judged is None:
                 self._fail(job, RunTimeoutError())
             else:
                 self._finish(job, "deadline")
+        return bool(late)
 
     def _finish(self, job: Job, stop_reason: StopReason) -> None:
         assert job.judged is not None
-        progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started)
+        progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started, eta_s=0.0)
         picture = job.picture()
         self._forget(job)
         self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes))

@@ -1,16 +1,17 @@
 """A job inside the engine: its specification, the scale it is at, and the run that works there."""
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from styleserve import images
-from styleserve.costs import CostModel, Estimate
+from styleserve.costs import Estimate
+from styleserve.engine.forecast import Forecast
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Evaluator, Losses, Pixels
 from styleserve.events import Progress
 from styleserve.optimizers import AnyOptimizer, Run
-from styleserve.recipes import Scale, plan_scales
+from styleserve.recipes import Scale
 
 
 @dataclass(slots=True)
@@ -27,18 +28,24 @@ class Job:
     """One canvas on its way; the engine's thread alone touches it.
 
     `last_served` is the number of the step that served it last. `started` is a reading of the engine's clock. `judged`
-    is how far it was when a canvas of it was last judged, at whatever scale; None while none has been. `costs` decides
-    which canvases are judged in tiles; without it none is, and there is no `estimate`.
+    is how far it was when a canvas of it was last judged, at whatever scale; None while none has been.
+
+    `recipe_scales` are what the recipe asks for, `scales` what is done of it: those until the present one as they were,
+    those from it on as they are planned. At `due` the present one gives way to the next. `forecast` makes the plans and
+    decides which canvases are judged in tiles.
     """
 
     specification: JobSpecification
     optimizer: AnyOptimizer
+    recipe_scales: tuple[Scale, ...]
     scales: tuple[Scale, ...]
     run: Run
     started: float
+    scale_started: float
+    due: float | None
     network_passes: int
-    costs: CostModel | None = None
-    estimate: Estimate | None = None
+    forecast: Forecast
+    estimate: Estimate | None
     scale_index: int = 0
     last_served: int = -1
     earlier_evaluations: int = 0
@@ -66,9 +73,24 @@ class Job:
         return type(self.run), self.run.batch_key
 
     @property
-    def is_at_last_scale(self) -> bool:
-        """Whether no larger canvas follows."""
-        return self.scale_index == len(self.scales) - 1
+    def has_next_scale(self) -> bool:
+        """Whether the recipe has a larger canvas."""
+        return self.scale_index < len(self.recipe_scales) - 1
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of an evaluation at this scale, as predicted."""
+        return self.forecast.step_s(self.scale)
+
+    @property
+    def first_s(self) -> float:
+        """Seconds that the first evaluation at this scale takes more, as predicted."""
+        return self.forecast.first_s(self.scale)
+
+    @property
+    def next_targets_s(self) -> float:
+        """Seconds of the next scale's targets, as predicted."""
+        return self.forecast.targets_s(self.recipe_scales[self.scale_index + 1])
 
     @property
     def evaluations(self) -> int:
@@ -80,40 +102,72 @@ class Job:
         height, width = self.specification.content.shape[:2]
         return images.resize(self.run.result(), height, width)
 
-    def climb(self, evaluator: Evaluator) -> None:
-        """Go on at the next scale."""
-        scale = self.scales[self.scale_index + 1]
+    def is_ready_to_climb(self, now: float) -> bool:
+        """Whether the next scale's turn has come: this one is done, or its time is up."""
+        if not self.has_next_scale or self.run.losses is None:
+            return False
+        return self.run.ended is not None or (self.due is not None and now >= self.due)
+
+    def climb(self, evaluator: Evaluator, clock: Callable[[], float], fair_slowness: float) -> None:
+        """Go on at the next scale with the time that is left; or stay, when that is too little and there is work here.
+
+        `fair_slowness` is by how much everything takes longer than predicted if all jobs get the same; the job's own
+        may be less, when it shares its steps, but more only for as long as it waits for the larger steps of others.
+        """
+        is_done = self.run.ended is not None
+        reached = self.scale if is_done else dataclasses.replace(self.scale, iterations=self.run.iteration)
+        done = (*self.scales[: self.scale_index], reached)
+        owed = _num_iterations(self.recipe_scales[: len(done)]) - _num_iterations(done)
+        now = clock()
+        slowness = min(fair_slowness, (now - self.scale_started) / (self.step_s * self.run.evaluations))
+        plan = self.forecast.plan(self.recipe_scales[len(done) :], now, slowness, owed)
+        if not (is_done or plan.fits):
+            self.due = None
+            return
+        scale = plan.scales[0]
         objective = evaluator.objective(
             images.resize(self.specification.content, scale.height, scale.width),
             self.specification.styles,
             self.specification.recipe,
-            _tile_side(self.specification, scale, self.costs),
+            self.forecast.tile_side(scale),
         )
         evaluations = self.evaluations
         self.run = self.optimizer.grow(
-            self.run, objective, (scale.height, scale.width), self.specification.recipe, scale.iterations
+            self.run, objective, (scale.height, scale.width), self.specification.recipe, plan.next_iterations
         )
         self.network_passes += objective.network_passes
         self.earlier_evaluations = evaluations
+        self.scales = (*done, *plan.scales)
         self.scale_index += 1
+        self.scale_started = clock()
+        self.due = None if plan.next_s is None else now + plan.next_s
 
     def progress(self, losses: Losses, now: float) -> Progress:
         """How far it is, at the time `now`."""
-        earlier = sum(scale.iterations for scale in self.scales[: self.scale_index])
-        elapsed_s = now - self.started
-        done = self._work(self.scale_index) + self.num_pixels * (self.run.iteration + 1)
-        left = max(0, self._work(len(self.scales)) - done) if self.run.ended is None else 0
+        iteration = _num_iterations(self.scales[: self.scale_index]) + self.run.iteration
         return Progress(
-            iteration=earlier + self.run.iteration,
-            total_iterations=self.specification.recipe.iterations,
+            iteration=iteration,
+            total_iterations=max(iteration, _num_iterations(self.scales)),
             evaluations=self.evaluations,
             losses=losses,
             width=self.scale.width,
             height=self.scale.height,
-            elapsed_s=elapsed_s,
-            eta_s=elapsed_s * left / done,
+            elapsed_s=now - self.started,
+            eta_s=self._eta_s(now),
             estimate=self.estimate,
         )
+
+    def _eta_s(self, now: float) -> float:
+        """Seconds left, by the work that is; a plan that falls short of the recipe goes on until the deadline."""
+        deadline = self.specification.deadline
+        left_s = None if deadline is None else max(0.0, deadline - now)
+        if self.run.ended is not None and not self.has_next_scale:
+            return 0.0
+        if left_s is not None and _num_iterations(self.scales) < _num_iterations(self.recipe_scales):
+            return left_s
+        done = self._work(self.scale_index) + self.num_pixels * (self.run.iteration + 1)
+        work_s = (now - self.started) * max(0, self._work(len(self.scales)) - done) / done
+        return work_s if left_s is None else min(work_s, left_s)
 
     def _work(self, num_scales: int) -> int:
         """Work of the first scales, in judged pixels: an iteration costs as much as its canvas has pixels."""
@@ -121,28 +175,37 @@ class Job:
 
 
 def begin(
-    specification: JobSpecification,
+    forecast: Forecast,
     optimizer: AnyOptimizer,
     evaluator: Evaluator,
-    now: float,
-    costs: CostModel | None = None,
+    clock: Callable[[], float],
+    fair_slowness: float,
 ) -> Job:
     """Take a job up: plan its scales, compute the first one's targets, and lay its first canvas."""
-    recipe = evaluator.calibrate(specification.content, specification.recipe)
-    specification = dataclasses.replace(specification, recipe=recipe)
-    height, width = specification.content.shape[:2]
-    scales = plan_scales(recipe, height, width)
-    first = scales[0]
+    started = clock()
+    recipe = evaluator.calibrate(forecast.specification.content, forecast.specification.recipe)
+    specification = dataclasses.replace(forecast.specification, recipe=recipe)
+    forecast = dataclasses.replace(forecast, specification=specification)
+    planned = clock()
+    plan = forecast.plan(forecast.scales, planned, fair_slowness)
+    first = plan.scales[0]
     content = images.resize(specification.content, first.height, first.width)
-    tile_side = _tile_side(specification, first, costs)
-    objective = evaluator.objective(content, specification.styles, recipe, tile_side)
+    objective = evaluator.objective(content, specification.styles, recipe, forecast.tile_side(first))
     canvas = content if recipe.init == "content" else images.noise(first.height, first.width, recipe.seed)
-    run = optimizer.start(canvas, objective, recipe, first.iterations)
-    estimate = None if costs is None else costs.estimate(recipe, scales, height, width)
-    return Job(specification, optimizer, scales, run, now, objective.network_passes, costs, estimate)
+    return Job(
+        specification=specification,
+        optimizer=optimizer,
+        recipe_scales=forecast.scales,
+        scales=plan.scales,
+        run=optimizer.start(canvas, objective, recipe, plan.next_iterations),
+        started=started,
+        scale_started=clock(),
+        due=None if plan.next_s is None else planned + plan.next_s,
+        network_passes=objective.network_passes,
+        forecast=forecast,
+        estimate=forecast.estimate(plan.scales),
+    )
 
 
-def _tile_side(specification: JobSpecification, scale: Scale, costs: CostModel | None) -> int | None:
-    """Side of the tiles that the canvas of a scale has to be judged in; None when it fits the memory whole."""
-    height, width = specification.content.shape[:2]
-    return None if costs is None else costs.tile_side(specification.recipe, scale, height * width)
+def _num_iterations(scales: Sequence[Scale]) -> int:
+    return sum(scale.iterations for scale in scales)

@@ -1,0 +1,79 @@
+"""Forecast: what one job will take, scale by scale, and what of it fits its deadline; the model of costs knows.
+
+Without a model nothing is judged in tiles, no plan is fitted, and seconds are in proportion to pixels: `Pace` learns by
+how much that is wrong.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from styleserve.costs import CostModel, Estimate
+from styleserve.engine import planning
+from styleserve.engine.planning import Plan, Price
+from styleserve.engine.specification import JobSpecification
+from styleserve.recipes import Scale, plan_scales
+
+_UNKNOWN_S_PER_PIXEL = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Predictions for the job of a specification, in seconds of a machine that does nothing else."""
+
+    specification: JobSpecification
+    costs: CostModel | None = None
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """What the recipe asks for."""
+        return plan_scales(self.specification.recipe, *self.specification.content.shape[:2])
+
+    def tile_side(self, scale: Scale) -> int | None:
+        """Side of the tiles that the canvas of a scale has to be judged in; None when it fits the memory whole."""
+        height, width = self.specification.content.shape[:2]
+        return None if self.costs is None else self.costs.tile_side(self.specification.recipe, scale, height * width)
+
+    def beginning_s(self) -> float:
+        """To begin: a look at the content, and the first scale's targets."""
+        height, width = self.specification.content.shape[:2]
+        return self.targets_s(Scale(height, width, 0)) + self.targets_s(self.scales[0])
+
+    def targets_s(self, scale: Scale) -> float:
+        """The targets of a scale."""
+        if self.costs is None:
+            return _by_pixels(scale)
+        return self.costs.targets_s(self.specification.recipe, scale, self.tile_side(scale))
+
+    def step_s(self, scale: Scale) -> float:
+        """An evaluation at a scale, with the optimizer's move."""
+        if self.costs is None:
+            return _by_pixels(scale)
+        return self.costs.evaluation_s(self.specification.recipe, scale, self.tile_side(scale))
+
+    def first_s(self, scale: Scale) -> float:
+        """What the first evaluation at a scale takes more."""
+        if self.costs is None:
+            return 0.0
+        return self.costs.first_s(self.specification.recipe, scale, self.tile_side(scale))
+
+    def estimate(self, scales: Sequence[Scale]) -> Estimate | None:
+        """Memory and seconds of the whole job, if these are its scales."""
+        if self.costs is None:
+            return None
+        return self.costs.estimate(self.specification.recipe, scales, *self.specification.content.shape[:2])
+
+    def plan(self, scales: Sequence[Scale], now: float, slowness: float, owed: int = 0) -> Plan:
+        """What of the scales to do on a machine so much slower: all, unless a deadline asks for the best by then."""
+        deadline = self.specification.deadline
+        if deadline is None or self.specification.fails_at_deadline or self.costs is None:
+            return planning.whole(scales)
+        prices = []
+        for scale in scales:
+            iteration_s = slowness * self.step_s(scale)
+            scale_s = slowness * self.costs.scale_s(self.specification.recipe, scale, self.tile_side(scale))
+            prices.append(Price(scale_s - scale.iterations * iteration_s, iteration_s))
+        return planning.fit(scales, prices, deadline - now, owed)
+
+
+def _by_pixels(scale: Scale) -> float:
+    return _UNKNOWN_S_PER_PIXEL * scale.height * scale.width

@@ -1,0 +1,90 @@
+"""Pace: how long the engine's next work takes at most, and how slow the machine is, learnt from what its steps took.
+
+Steps of one kind, the same batch key and number of jobs, are expected to take what the slowest of the last few took. Of
+a kind that was not seen yet the prediction is taken, times how slow the machine has been.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from typing import Protocol, TypeAlias
+
+#: Kinds of steps that are remembered, the ones taken last, and steps of each.
+MAX_KINDS = 64
+RECENT_STEPS = 4
+#: How much longer than expected work may take: of a kind that is known, and of one that is not.
+KNOWN_MARGIN = 1.25
+UNKNOWN_MARGIN = 1.5
+#: Share of the newest step in how slow the machine is.
+_NEWEST = 0.25
+
+_Kind: TypeAlias = tuple[Hashable, int]
+
+
+class Paced(Protocol):
+    """A job as its pace is told: predictions in seconds, for a step and for what the first of its scale takes more."""
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Jobs with equal keys can be stepped together."""
+        ...
+
+    @property
+    def step_s(self) -> float:
+        """A step, alone."""
+        ...
+
+    @property
+    def first_s(self) -> float:
+        """What the first step takes more."""
+        ...
+
+
+class Pace:
+    """Learns from steps; `slowness` is their seconds over the predicted ones, 1 before any."""
+
+    def __init__(self) -> None:
+        self.slowness = 1.0
+        self._num_compared = 0
+        self._kinds: OrderedDict[_Kind, deque[float]] = OrderedDict()
+        self._begun: set[_Kind] = set()
+
+    def record(self, batch: Sequence[Paced], seconds: float) -> None:
+        """Take note of what a step took; the first of a kind, which has kernels to build, counts until a second."""
+        kind = _kind(batch)
+        is_first = kind not in self._kinds
+        recent = self._kinds.setdefault(kind, deque(maxlen=RECENT_STEPS))
+        self._kinds.move_to_end(kind)
+        if is_first:
+            self._begun.add(kind)
+        elif kind in self._begun:
+            self._begun.remove(kind)
+            recent.clear()
+        recent.append(seconds)
+        self._compare(seconds, batch, is_first)
+        while len(self._kinds) > MAX_KINDS:
+            oldest, _ = self._kinds.popitem(last=False)
+            self._begun.discard(oldest)
+
+    def most_s(self, batch: Sequence[Paced]) -> float:
+        """Seconds that a step of the batch takes at most."""
+        if recent := self._kinds.get(_kind(batch)):
+            return KNOWN_MARGIN * max(recent)
+        return self.most_other_s(sum(job.step_s for job in batch) + max(job.first_s for job in batch))
+
+    def most_other_s(self, predicted_s: float) -> float:
+        """Seconds that work takes at most which is predicted and was not done before."""
+        return UNKNOWN_MARGIN * self.slowness * predicted_s
+
+    def _compare(self, seconds: float, batch: Sequence[Paced], is_first: bool) -> None:
+        """Learn how slow the machine is; from first steps only as long as there is nothing better."""
+        predicted_s = sum(job.step_s for job in batch)
+        if is_first:
+            if self._num_compared == 0:
+                self.slowness = seconds / (predicted_s + max(job.first_s for job in batch))
+            return
+        self._num_compared += 1
+        self.slowness += (seconds / predicted_s - self.slowness) * max(_NEWEST, 1 / self._num_compared)
+
+
+def _kind(batch: Sequence[Paced]) -> _Kind:
+    return batch[0].batch_key, len(batch)
