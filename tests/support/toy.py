@@ -67,11 +67,13 @@ class ToyObjective:
 class ToyEvaluator:
     """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it.
 
+    `before_pixels` may too, and is told how many pixels are judged.
     Styles whose blend is all `diverging_colour` have losses that are no numbers.
     """
 
     before_step: Callable[[], None] = lambda: None
     diverging_colour: float | None = None
+    before_pixels: Callable[[int], None] = lambda num_pixels: None
     batches: list[int] = field(default_factory=list)
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
@@ -87,8 +89,7 @@ class ToyEvaluator:
         return ToyObjective(np.broadcast_to(np.float32(blend), content.shape).copy(), tile_side=tile_side)
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
-        self.before_step()
-        self.batches.append(len(canvases))
+        self._note_batch((len(canvases), *canvases[0].shape))
         return [self._evaluate(*pair) for pair in zip(canvases, objectives, strict=True)]
 
     def _evaluate(self, canvas: Pixels, objective: Objective) -> Evaluation:
@@ -112,15 +113,17 @@ class ToyEvaluator:
     def judge(self, form: Hashable, canvases: Any, targets: Sequence[Any]) -> tuple[Any, Any]:
         import tensorflow as tf
 
-        tf.py_function(self._note_batch, [tf.shape(canvases)[0]], [])
+        tf.py_function(self._note_batch, [tf.shape(canvases)], [])
         difference = canvases - targets[0]
         loss = 0.5 * tf.reduce_sum(tf.cast(difference, tf.float64) ** 2, axis=[1, 2, 3])
         zero = tf.zeros_like(loss)
         return tf.stack([loss, zero, loss, zero], axis=1), difference
 
-    def _note_batch(self, size: Any) -> None:
+    def _note_batch(self, shape: Any) -> None:
+        size, height, width, _ = (int(length) for length in shape)
         self.before_step()
-        self.batches.append(int(size))
+        self.before_pixels(size * height * width)
+        self.batches.append(size)
 
 
 @dataclass(frozen=True)

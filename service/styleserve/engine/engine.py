@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from styleserve.costs import CostModel
 from styleserve.engine.forecast import Forecast
 from styleserve.engine.job import Job, PreviewOrder, begin
-from styleserve.engine.pace import Pace
+from styleserve.engine.pace import UNKNOWN_MARGIN, Pace
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
@@ -163,12 +163,16 @@ class Engine:
             self._fail(job, EngineError())
 
     def _end_what_cannot_wait(self, coming_s: float) -> bool:
-        """End every job whose deadline would pass during what comes, so many seconds at most; whether there was one."""
+        """End every job whose deadline would pass during what comes, so many seconds at most; whether there was one.
+
+        A job that has nothing to return yet is worth a risk.
+        """
         now = self._clock()
         late = [
             job
             for job in self._jobs
-            if job.specification.deadline is not None and now + coming_s > job.specification.deadline
+            if (deadline := job.specification.deadline) is not None
+            and now + (coming_s if job.judged else coming_s / UNKNOWN_MARGIN) > deadline
         ]
         for job in late:
             if job.specification.fails_at_deadline or job.judged is None:

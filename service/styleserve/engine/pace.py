@@ -1,7 +1,8 @@
 """Pace: how long the engine's next work takes at most, and how slow the machine is, learnt from what its steps took.
 
 Steps of one kind, the same batch key and number of jobs, are expected to take what the slowest of the last few took. Of
-a kind that was not seen yet the prediction is taken, times how slow the machine has been.
+a kind that was not seen yet the prediction is taken, times how slow the machine has been. Where a machine is shared,
+steps take longer now and then for no reason of their own: by how much is remembered for a while.
 """
 
 from collections import OrderedDict, deque
@@ -16,6 +17,8 @@ KNOWN_MARGIN = 1.25
 UNKNOWN_MARGIN = 1.5
 #: Share of the newest step in how slow the machine is.
 _NEWEST = 0.25
+#: What is left of a surprise after each step.
+_MEMORY = 0.97
 
 _Kind: TypeAlias = tuple[Hashable, int]
 
@@ -45,22 +48,23 @@ class Pace:
     def __init__(self) -> None:
         self.slowness = 1.0
         self._num_compared = 0
+        self._surprise_s = 0.0
         self._kinds: OrderedDict[_Kind, deque[float]] = OrderedDict()
         self._begun: set[_Kind] = set()
 
     def record(self, batch: Sequence[Paced], seconds: float) -> None:
         """Take note of what a step took; the first of a kind, which has kernels to build, counts until a second."""
         kind = _kind(batch)
-        is_first = kind not in self._kinds
-        recent = self._kinds.setdefault(kind, deque(maxlen=RECENT_STEPS))
-        self._kinds.move_to_end(kind)
-        if is_first:
+        if kind in self._kinds:
+            self._surprise_s = max(_MEMORY * self._surprise_s, seconds - KNOWN_MARGIN * max(self._kinds[kind]))
+            self._compare(seconds, sum(job.step_s for job in batch))
+            if kind in self._begun:
+                self._begun.remove(kind)
+                self._kinds[kind].clear()
+        else:
             self._begun.add(kind)
-        elif kind in self._begun:
-            self._begun.remove(kind)
-            recent.clear()
-        recent.append(seconds)
-        self._compare(seconds, batch, is_first)
+        self._kinds.setdefault(kind, deque(maxlen=RECENT_STEPS)).append(seconds)
+        self._kinds.move_to_end(kind)
         while len(self._kinds) > MAX_KINDS:
             oldest, _ = self._kinds.popitem(last=False)
             self._begun.discard(oldest)
@@ -68,20 +72,14 @@ class Pace:
     def most_s(self, batch: Sequence[Paced]) -> float:
         """Seconds that a step of the batch takes at most."""
         if recent := self._kinds.get(_kind(batch)):
-            return KNOWN_MARGIN * max(recent)
+            return KNOWN_MARGIN * max(recent) + self._surprise_s
         return self.most_other_s(sum(job.step_s for job in batch) + max(job.first_s for job in batch))
 
     def most_other_s(self, predicted_s: float) -> float:
         """Seconds that work takes at most which is predicted and was not done before."""
-        return UNKNOWN_MARGIN * self.slowness * predicted_s
+        return UNKNOWN_MARGIN * self.slowness * predicted_s + self._surprise_s
 
-    def _compare(self, seconds: float, batch: Sequence[Paced], is_first: bool) -> None:
-        """Learn how slow the machine is; from first steps only as long as there is nothing better."""
-        predicted_s = sum(job.step_s for job in batch)
-        if is_first:
-            if self._num_compared == 0:
-                self.slowness = seconds / (predicted_s + max(job.first_s for job in batch))
-            return
+    def _compare(self, seconds: float, predicted_s: float) -> None:
         self._num_compared += 1
         self.slowness += (seconds / predicted_s - self.slowness) * max(_NEWEST, 1 / self._num_compared)
 

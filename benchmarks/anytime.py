@@ -1,0 +1,229 @@
+"""Jobs with deadlines: is any late, how much of their time do they use, and does the quality grow with it?
+
+    python -m benchmarks.anytime [--jobs 40] [--shortest 3] [--longest 60] [--together 3] [--seed 0]
+
+Jobs of random sizes, presets and deadlines (log-uniform: the short ones are the hard ones) go through one engine in
+this process, half of them one after the other, half beside others, `--together` at a time. A job is right when it is
+not late and used at least 80 % of its time, or ran its full recipe. Then one picture is made with growing deadlines and
+judged.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from benchmarks import report, subjects
+from benchmarks.judgement import Judge
+from styleserve import images
+from styleserve.engine.engine import Engine
+from styleserve.engine.specification import JobSpecification
+from styleserve.evaluation import StyleImage
+from styleserve.events import EngineEvent, Failed, Finished
+from styleserve.model.weights import acquire
+from styleserve.presets import PRESETS
+from styleserve.workers.vgg_engine import VggEngineFactory
+
+_PRESETS = ("draft", "standard", "fine")
+_SIDES = (64, 384)
+_LEAST_SHARE = 0.8
+_QUALITY_SIDE = 256
+_QUALITY_PRESET = "fine"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """A job to be: its size, its preset, and the seconds that it has."""
+
+    height: int
+    width: int
+    preset: str
+    deadline_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """What became of a wish; `spent_s` are the seconds until its picture was there."""
+
+    height: int
+    width: int
+    preset: str
+    beside_others: bool
+    deadline_s: float
+    spent_s: float
+    stop_reason: str
+    reached_width: int
+    iterations: int
+
+    @property
+    def late_s(self) -> float:
+        """Seconds beyond the deadline."""
+        return max(0.0, self.spent_s - self.deadline_s)
+
+    @property
+    def share(self) -> float:
+        """The share of its time that it used."""
+        return self.spent_s / self.deadline_s
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it was in time, and used it or needed no more."""
+        return self.late_s == 0 and (self.share >= _LEAST_SHARE or self.stop_reason in ("completed", "converged"))
+
+    @property
+    def cells(self) -> list[object]:
+        """As the table shows it."""
+        size = f"{self.width} x {self.height}"
+        company = "beside others" if self.beside_others else "alone"
+        return [
+            *(size, self.preset, company, self.deadline_s, self.spent_s, f"{self.share:.1%}", self.stop_reason),
+            *(self.iterations, self.reached_width, "" if self.is_right else "WRONG"),
+        ]
+
+
+class Studio:
+    """An engine in this process, and when each of its jobs ended."""
+
+    def __init__(self, data_dir: Path) -> None:
+        weights = str(subjects.SHARED_WEIGHTS) if subjects.SHARED_WEIGHTS.exists() else "auto"
+        factory = VggEngineFactory(weights, "auto", user_cache_path("styleserve"), data_dir)
+        self.ended: dict[str, tuple[float, Finished]] = {}
+        self._engine: Engine
+        self._engine, self.info = factory(self._hear)
+        self._styles = list(subjects.styles().values())
+        self._numbers = itertools.count()
+
+    def make(
+        self, wishes: Sequence[Wish], together: int, style: StyleImage | None = None
+    ) -> Iterator[tuple[Wish, float, Finished]]:
+        """Fulfil the wishes, so many at a time, in turn in every style or all in one; yields each with its end."""
+        waiting, running = list(wishes), dict[str, tuple[Wish, float]]()
+        while waiting or running:
+            while waiting and len(running) < together:
+                wish = waiting.pop(0)
+                running[self._begin(wish, style)] = wish, time.monotonic()
+            self._engine.step()
+            for job_id in list(running):
+                if job_id in self.ended:
+                    wish, begun = running.pop(job_id)
+                    at, finished = self.ended.pop(job_id)
+                    yield wish, at - begun, finished
+
+    def _begin(self, wish: Wish, style: StyleImage | None) -> str:
+        number = next(self._numbers)
+        content = images.resize(subjects.photograph(512), wish.height, wish.width)
+        style = style or self._styles[number % len(self._styles)]
+        deadline = time.monotonic() + wish.deadline_s
+        self._engine.accept(JobSpecification(f"{number}", content, (style,), PRESETS[wish.preset], deadline))
+        return f"{number}"
+
+    def _hear(self, event: EngineEvent) -> None:
+        assert not isinstance(event, Failed), event
+        if isinstance(event, Finished):
+            self.ended[event.job_id] = time.monotonic(), event
+
+
+def draw(number: int, shortest: float, longest: float, seed: int) -> list[Wish]:
+    """Random wishes."""
+    random = np.random.default_rng(seed)
+
+    def wish() -> Wish:
+        height, width = random.integers(_SIDES[0], _SIDES[1] + 1, 2).tolist()
+        deadline_s = float(np.exp(random.uniform(np.log(shortest), np.log(longest))))
+        return Wish(height, width, str(random.choice(_PRESETS)), deadline_s)
+
+    return [wish() for _ in range(number)]
+
+
+def measure_quality(studio: Studio, deadlines: Sequence[float]) -> list[dict[str, float]]:
+    """Distances of one picture, by its deadline."""
+    weights = str(subjects.SHARED_WEIGHTS) if subjects.SHARED_WEIGHTS.exists() else "auto"
+    judge = Judge(acquire(weights, user_cache_path("styleserve")))
+    content = images.resize(subjects.photograph(512), _QUALITY_SIDE, _QUALITY_SIDE)
+    style = next(iter(subjects.styles().values()))
+    points = []
+    for deadline_s in deadlines:
+        wish = Wish(_QUALITY_SIDE, _QUALITY_SIDE, _QUALITY_PRESET, deadline_s)
+        ((_, spent_s, finished),) = studio.make([wish], together=1, style=style)
+        found = judge.judge(finished.pixels, content, style)
+        points.append({"deadline_s": deadline_s, "spent_s": spent_s, "style": found.style, "content": found.content})
+    return points
+
+
+def plot(rows: Sequence[Row], points: Sequence[dict[str, float]], path: Path) -> None:
+    """The share of their time that jobs used, and the style distance, over the deadline."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    for beside_others, label in ((False, "alone"), (True, "beside others")):
+        for is_full, marker in ((False, "o"), (True, "x")):
+            chosen = [
+                row for row in rows if row.beside_others == beside_others and (row.stop_reason != "deadline") == is_full
+            ]
+            axes[0].scatter(
+                [row.deadline_s for row in chosen],
+                [row.share for row in chosen],
+                marker=marker,
+                color="tab:orange" if beside_others else "tab:blue",
+                label=f"{label}, full recipe" if is_full else label,
+            )
+    axes[0].axhspan(_LEAST_SHARE, 1.0, color="0.92", zorder=0)
+    axes[0].set(xscale="log", xlabel="deadline, s", ylabel="share of it that was used", ylim=(0, 1.1))
+    axes[0].legend(fontsize="small")
+    axes[1].plot([point["deadline_s"] for point in points], [point["style"] for point in points], "o-")
+    axes[1].set(xscale="log", xlabel="deadline, s", ylabel="style distance")
+    axes[1].set_title(f"{_QUALITY_PRESET}, {_QUALITY_SIDE} x {_QUALITY_SIDE}", fontsize="medium")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure, print, and write docs/benchmarks/anytime.json and .png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=40)
+    parser.add_argument("--shortest", type=float, default=3.0, help="the shortest deadline, seconds")
+    parser.add_argument("--longest", type=float, default=60.0, help="the longest deadline, seconds")
+    parser.add_argument("--together", type=int, default=3, help="jobs beside each other")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    wishes = draw(arguments.jobs, arguments.shortest, arguments.longest, arguments.seed)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as data_dir:
+        studio = Studio(Path(data_dir))
+        half = len(wishes) // 2
+        for chosen, together in ((wishes[:half], 1), (wishes[half:], arguments.together)):
+            for wish, spent_s, finished in studio.make(chosen, together):
+                rows.append(
+                    Row(
+                        *(wish.height, wish.width, wish.preset, together > 1, wish.deadline_s, spent_s),
+                        *(finished.stop_reason, finished.progress.width, finished.progress.iteration),
+                    )
+                )
+                print(report.table([], [rows[-1].cells]).splitlines()[-1], flush=True)
+        points = measure_quality(studio, np.geomspace(arguments.shortest, arguments.longest, 6).round(1).tolist())
+    _print_and_write(rows, points, studio.info.precision)
+
+
+def _print_and_write(rows: Sequence[Row], points: Sequence[dict[str, float]], precision: str) -> None:
+    header = ["size", "preset", "company", "deadline, s", "spent, s", "share", "stop reason", "iterations", "reached"]
+    print(report.table([*header, ""], [row.cells for row in rows]))
+    print(report.table(list(points[0]), [list(point.values()) for point in points]))
+    late = [row.late_s for row in rows if row.late_s > 0]
+    print(f"{len(late)} of {len(rows)} jobs are late; {sum(row.is_right for row in rows)} are right")
+    jobs = [dataclasses.asdict(row) for row in rows]
+    results: dict[str, report.Value] = {"precision": precision, "jobs": jobs, "quality": [*map(dict, points)]}
+    plot(rows, points, report.write("anytime", results).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

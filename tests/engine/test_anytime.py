@@ -1,0 +1,166 @@
+"""Jobs with deadlines in an engine whose clock goes on by the pixels that are judged: 0.1 ms each, as predicted.
+
+A recipe of 40 iterations at 256 x 256 pixels has 15 at 64, 16 at 128 and 9 at 256, and an evaluation more at each;
+these take 0.41, 1.64 and 6.55 seconds each: 99.9 in all.
+"""
+
+import dataclasses
+
+import pytest
+
+from styleserve.costs import Line
+from styleserve.engine.engine import Engine
+from styleserve.engine.specification import JobSpecification
+from styleserve.errors import RunTimeoutError
+from styleserve.events import EngineEvent, Finished, Progress, Progressed
+from styleserve.optimizers.adam import Adam
+from styleserve.optimizers.lbfgs import Lbfgs
+from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.presets import resolve
+from styleserve.recipes import RecipeChanges
+from support.toy import TOY_COST, TOY_COSTS, ToyEvaluator, plain_image, plain_style
+
+_S_PER_PIXEL = 1e-4
+_WHOLE_S = 99.94
+_START = 100.0
+_COST = dataclasses.replace(TOY_COST, seconds=Line(0.0, _S_PER_PIXEL))
+_COSTS = dataclasses.replace(TOY_COSTS, costs=tuple((recipe, _COST) for recipe, _ in TOY_COSTS.costs))
+
+
+class Studio:
+    """An engine whose evaluations take `slowness` times what was predicted."""
+
+    def __init__(self, slowness: float = 1.0) -> None:
+        self.now = _START
+        self.slowness = slowness
+        self.ended: dict[str, float] = {}
+        self.events: list[EngineEvent] = []
+        evaluator = ToyEvaluator(before_pixels=self._judge)
+        optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
+        self.engine = Engine(evaluator, optimizers, self._hear, lambda: self.now, _COSTS)
+
+    def _judge(self, num_pixels: int) -> None:
+        self.now += self.slowness * _S_PER_PIXEL * num_pixels
+
+    def _hear(self, event: EngineEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, Finished):
+            self.ended[event.job_id] = self.now - _START
+
+    def run(self) -> None:
+        while self.engine.step():
+            pass
+
+    def finished(self, job_id: str = "a") -> Finished:
+        return next(event for event in self.events if isinstance(event, Finished) and event.job_id == job_id)
+
+    def progress(self, job_id: str = "a") -> list[Progress]:
+        return [event.progress for event in self.events if isinstance(event, Progressed) and event.job_id == job_id]
+
+
+def job(deadline_s: float, job_id: str = "a", optimizer: str = "adam", size: int = 256, **changes) -> JobSpecification:
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=40, optimizer=optimizer))
+    return JobSpecification(
+        job_id, plain_image(0.2, size, size), (plain_style(0.6),), recipe, _START + deadline_s, **changes
+    )
+
+
+def at(progress: list[Progress], width: int) -> int:
+    return sum(one.width == width for one in progress)
+
+
+def test_with_enough_time_the_whole_recipe_is_done():
+    studio = Studio()
+    studio.engine.accept(job(1.1 * _WHOLE_S))
+    studio.run()
+    assert studio.finished().stop_reason == "completed"
+    assert studio.finished().progress.iteration == 40
+    assert studio.ended["a"] == pytest.approx(_WHOLE_S, abs=0.1)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("slowness", [0.5, 1.0, 2.0, 4.0])
+def test_a_deadline_is_kept_and_used_and_the_picture_reaches_its_size(optimizer, slowness):
+    studio = Studio(slowness)
+    deadline_s = 0.8 * _WHOLE_S * slowness
+    studio.engine.accept(job(deadline_s, optimizer=optimizer))
+    studio.run()
+    finished = studio.finished()
+    assert studio.ended["a"] <= deadline_s
+    assert finished.stop_reason == "converged" or studio.ended["a"] >= 0.8 * deadline_s
+    assert at(studio.progress(), 256) >= 5
+
+
+def test_iterations_shrink_at_every_scale():
+    studio = Studio()
+    studio.engine.accept(job(0.8 * _WHOLE_S))
+    studio.run()
+    progress = studio.progress()
+    assert [at(progress, width) for width in (64, 128)] == [13, 13]
+    assert progress[0].total_iterations == 12 + 12 + 7
+
+
+def test_where_the_full_size_does_not_fit_the_scales_below_are_done_instead():
+    studio = Studio()
+    studio.engine.accept(job(25.0))
+    studio.run()
+    assert 20.0 <= studio.ended["a"] <= 25.0
+    assert studio.finished().progress.width == 128
+    assert studio.finished().pixels.shape == (256, 256, 3)
+
+
+def test_a_job_that_was_planned_too_small_climbs_with_the_time_that_is_left():
+    studio = Studio(slowness=0.25)
+    studio.engine.accept(job(25.0))
+    studio.run()
+    assert at(studio.progress(), 256) >= 5
+    assert 20.0 <= studio.ended["a"] <= 25.0
+
+
+def test_a_job_slowed_down_by_others_that_come_later_gives_up_iterations_and_not_its_size():
+    studio = Studio()
+    studio.engine.accept(job(100.0))
+    while at(studio.progress(), 128) < 2:
+        studio.engine.step()
+    studio.slowness = 1.5
+    studio.run()
+    assert studio.ended["a"] <= 100.0
+    assert at(studio.progress(), 128) < 15
+    assert at(studio.progress(), 256) >= 1
+
+
+def test_jobs_beside_each_other_are_all_in_time():
+    deadlines_s = {"a": 60.0, "b": 90.0, "c": 150.0}
+    studio = Studio()
+    for (job_id, deadline_s), size in zip(deadlines_s.items(), (256, 192, 224), strict=True):
+        studio.engine.accept(job(deadline_s, job_id, size=size))
+    studio.run()
+    for job_id, deadline_s in deadlines_s.items():
+        is_whole = studio.finished(job_id).stop_reason == "completed"
+        assert studio.ended[job_id] <= deadline_s
+        assert is_whole or studio.ended[job_id] >= 0.8 * deadline_s
+
+
+def test_scipys_search_is_cut_short_at_a_scale_too():
+    studio = Studio()
+    studio.engine.accept(job(10.0, optimizer="lbfgsb"))
+    studio.run()
+    assert studio.ended["a"] <= 10.0
+
+
+def test_the_time_left_is_never_more_than_there_is_and_a_cut_plan_uses_it_all():
+    studio = Studio()
+    studio.engine.accept(job(0.8 * _WHOLE_S))
+    studio.run()
+    for progress in studio.progress():
+        if progress.iteration < progress.total_iterations:
+            assert progress.eta_s == pytest.approx(0.8 * _WHOLE_S - progress.elapsed_s)
+        assert progress.iteration <= progress.total_iterations <= 40
+
+
+def test_who_wants_the_whole_recipe_or_nothing_gets_no_smaller_plan():
+    studio = Studio()
+    studio.engine.accept(job(0.8 * _WHOLE_S, fails_at_deadline=True))
+    studio.run()
+    assert at(studio.progress(), 64) == 16
+    assert isinstance(studio.events[-1].error, RunTimeoutError)
