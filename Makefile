@@ -77,6 +77,7 @@ bench: $(BENCH_READY) ## run the benchmarks; results go to docs/benchmarks
 	$(BIN)/python -m benchmarks.fairness $(ARGS)
 	$(BIN)/python -m benchmarks.evaluation $(ARGS)
 	$(BIN)/python -m benchmarks.sizes $(ARGS)
+	$(BIN)/python -m benchmarks.anytime $(ARGS)
 
 clean: ## remove .venv and what the tools cached
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache
