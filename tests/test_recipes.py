@@ -35,7 +35,7 @@ def test_where_a_preset_has_weights_more_strength_means_less_content_and_one_hal
 def test_where_a_preset_bounds_the_content_strength_is_how_far_it_may_move():
     recipes = [resolve(RecipeChanges(), RecipeChanges(strength=s)) for s in (0.25, 0.5, 0.75)]
     leeways = [recipe.content_leeway for recipe in recipes]
-    assert leeways == pytest.approx([0.575, 1.15, 1.725])
+    assert leeways == pytest.approx([0.5, 1.0, 1.5])
     assert {recipe.content_weight for recipe in recipes} == {PRESETS["standard"].content_weight}
     assert PRESETS["standard"].content_leeway == leeways[1]
 
