@@ -27,7 +27,7 @@ from benchmarks import report, subjects
 from benchmarks.turns import Answers, Contestant, seconds_per
 from styleserve import images
 from styleserve.evaluation import Pixels
-from styleserve.model.targets import MAX_STYLE_SIDE, style_size
+from styleserve.model.targets import decoded_side, style_size
 from styleserve.model.weights import kernel_shapes
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS
@@ -90,7 +90,7 @@ def _canvas(side: int) -> Pixels:
 def _style(side: int) -> Pixels:
     """The style as the engine sees it for a canvas of that side."""
     data = next(iter(subjects.styles().values())).data
-    style = images.decode(data, images.ImageLimits(), fit_side=MAX_STYLE_SIDE).pixels
+    style = images.decode(data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
     return images.resize(style, *style_size(style.shape[0], style.shape[1], longest_side=side))
 
 
