@@ -82,7 +82,7 @@ def test_values_at_a_bound_that_would_leave_it_are_held_there_and_others_move():
     canvas = np.full(SHAPE, 0.5)
     canvas[..., 0], canvas[..., 1] = 0.0, 1.0
     gradient = np.ones(SHAPE)
-    moved = lbfgs._move(tf.constant(canvas, tf.float32), tf.constant(gradient, tf.float32), [])
+    moved = lbfgs._move(tf.constant(canvas, tf.float32), tf.constant(gradient, tf.float32), [], lbfgs.FIRST_MOVE)
     np.testing.assert_array_equal(moved[..., 0], 0.0)
     assert (moved[..., 1:].numpy() < canvas[..., 1:]).all()
 
@@ -106,7 +106,19 @@ def test_a_loss_that_rose_too_far_sends_the_canvas_back_to_the_best_and_forgets_
     run.take(judged(np.full(SHAPE, 0.1), np.full(SHAPE, 1.0), total=0.9 * lbfgs.WORST_RISE + 0.1))
     assert run.pairs == []
     np.testing.assert_allclose(run.result(), 0.4)
-    np.testing.assert_allclose(run.canvas, 0.4 - lbfgs.FIRST_MOVE, rtol=1e-4)
+    np.testing.assert_allclose(run.canvas, 0.4 - lbfgs.FIRST_MOVE / 2, rtol=1e-4)
+
+
+def test_a_first_move_that_is_too_long_is_not_made_again_and_again():
+    class Ravine(ToyEvaluator):
+        def judge(self, form, canvases, targets):
+            losses, gradients = super().judge(form, canvases, targets)
+            return losses * 1e6, gradients * 1e6
+
+    optimizer = Lbfgs(Ravine())
+    near = np.clip(TARGET + 0.001, 0, 1).astype(np.float32)
+    run = run_to_end(optimizer, optimizer.start(near, ToyObjective(TARGET), RECIPE, 12))
+    assert np.abs(run.result() - TARGET).mean() < 1e-4
 
 
 def test_a_loss_that_is_no_number_is_told_and_moves_nothing():

@@ -8,7 +8,7 @@ Departs from the book: every move has the length that the recursion gives it, wi
 one evaluation and rounding in the network misleads nobody. The canvas is projected to [0, 1] after each move, and
 values that stand at a bound and would leave it are held (Bertsekas 1982). The first move of a scale, without history,
 goes down the gradient, `FIRST_MOVE` a value in the mean. A canvas whose loss rose beyond `WORST_RISE` times the best
-goes back to the best and forgets its history.
+goes back to the best, forgets its history, and makes its first move half as long, lest it rise again.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -69,6 +69,7 @@ class LbfgsRun:
     last: _Judged | None = None
     best: _Judged | None = None
     pairs: list[_Pair] = field(default_factory=list)
+    first_move: float = FIRST_MOVE
     losses: Losses | None = None
     evaluations: int = 0
     ended: StopReason | None = None
@@ -110,7 +111,7 @@ class LbfgsRun:
         if self.iteration >= self.planned:
             self._end("completed")
             return
-        self.canvas = _move(self.last.canvas, self.last.gradient, self.pairs)
+        self.canvas = _move(self.last.canvas, self.last.gradient, self.pairs, self.first_move)
         if float(tf.reduce_max(tf.abs(self.canvas - self.last.canvas))) <= _LEAST_MOVE:
             self._end("converged")
 
@@ -120,6 +121,7 @@ class LbfgsRun:
             self.best = judged
         if judged.losses.total > WORST_RISE * self.best.losses.total:
             self.pairs.clear()
+            self.first_move /= 2
             judged = self.best
         elif self.last is not None:
             self._remember(judged.canvas - self.last.canvas, judged.gradient - self.last.gradient)
@@ -197,14 +199,14 @@ def _history(canvas: Tensor) -> int:
     return max(LEAST_HISTORY, min(HISTORY, HISTORY * FULL_HISTORY_PIXELS // num_pixels))
 
 
-def _move(canvas: Tensor, gradient: Tensor, pairs: Sequence[_Pair]) -> Tensor:
-    """The next canvas."""
+def _move(canvas: Tensor, gradient: Tensor, pairs: Sequence[_Pair], first_move: float) -> Tensor:
+    """The next canvas; without pairs its values change by `first_move` in the mean."""
     is_held = ((canvas <= 0.0) & (gradient > 0.0)) | ((canvas >= 1.0) & (gradient < 0.0))
     downhill = tf.where(is_held, 0.0, -gradient)
     if pairs:
         direction = tf.where(is_held, 0.0, _two_loops(downhill, pairs))
     else:
-        direction = downhill * FIRST_MOVE / (tf.reduce_mean(tf.abs(downhill)) + _TINY)
+        direction = downhill * first_move / (tf.reduce_mean(tf.abs(downhill)) + _TINY)
     return tf.clip_by_value(canvas + direction, 0.0, 1.0)
 
 
