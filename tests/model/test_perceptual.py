@@ -1,6 +1,9 @@
 """The evaluator on a network of untrained weights, and with the real ones where they are at hand."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,13 +13,15 @@ from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.events import EngineEvent, Finished
+from styleserve.model.calibration import natural_image
 from styleserve.model.targets import TargetStore
-from styleserve.model.vgg import TAPS
+from styleserve.model.vgg import TAPS, Vgg19
+from styleserve.model.weights import untrained
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.presets import PRESETS, resolve
 from styleserve.recipes import RecipeChanges
-from support.network import REAL_WEIGHTS, SIDE, make_evaluator, needs_weights, smooth, style
+from support.network import REAL_WEIGHTS, SIDE, make_evaluator, needs_weights, see, smooth, style
 
 RANDOM = np.random.default_rng(11)
 
@@ -137,10 +142,29 @@ def test_every_size_is_served_by_one_trace(evaluator):
 def test_taps_say_the_shape_of_what_they_give(evaluator):
     import tensorflow as tf
 
-    features = evaluator._networks["float32"].features(tf.constant(smooth(1)[np.newaxis]), list(TAPS), True)
+    features = see(evaluator._networks["float32"], smooth(1), list(TAPS), True)
     for name, tap in TAPS.items():
         assert features[name].shape == (1, SIDE // tap.stride, SIDE // tap.stride, tap.channels)
         assert float(tf.reduce_min(features[name])) >= 0
+
+
+def test_every_network_has_its_own_kernels_in_a_process_whose_networks_are_frozen(tmp_path):
+    """Where TensorFlow takes kernels as frozen, a call that is not traced may get the kernel of another network."""
+    program = """
+import json, sys
+from styleserve.model import device
+device.configure("float32")
+from styleserve.model.perceptual import PerceptualEvaluator
+from styleserve.model.targets import TargetStore
+from styleserve.model.weights import untrained
+networks = [PerceptualEvaluator(untrained(seed), "float32", TargetStore(sys.argv[1])) for seed in (0, 1)]
+print(json.dumps(networks[1]._gains))
+"""
+    run = [sys.executable, "-c", program, str(tmp_path)]
+    printed = subprocess.run(run, capture_output=True, check=True).stdout
+    features = see(Vgg19(untrained(1), tf.float32), natural_image(128), list(TAPS), True)
+    expected = {name: 1 / float(tf.reduce_mean(feature)) for name, feature in features.items()}
+    assert json.loads(printed) == pytest.approx(expected, rel=1e-4)
 
 
 @needs_weights
@@ -153,9 +177,9 @@ def test_the_network_is_keras_own(tmp_path):
     names = ["block1_conv1", "block3_conv4", "block5_conv4"]
     model = keras.Model(reference.input, [reference.get_layer(name).output for name in names])
     image = smooth(1, 64, 80)
-    expected = model(keras.applications.vgg19.preprocess_input(image[np.newaxis] * 255))
+    expected = tf.function(model)(keras.applications.vgg19.preprocess_input(image[np.newaxis] * 255))
     evaluator = make_evaluator(TargetStore(tmp_path), REAL_WEIGHTS)
-    ours = evaluator._networks["float32"].features(tf.constant(image[np.newaxis]), names, False)
+    ours = see(evaluator._networks["float32"], image, names, False)
     for name, features in zip(names, expected, strict=True):
         scale = float(tf.reduce_max(features))
         np.testing.assert_allclose(ours[name] / scale, features / scale, atol=1e-5)
@@ -194,7 +218,7 @@ def test_the_bound_is_the_leeway_as_a_share_of_the_contents_features_at_one_size
     recipe = resolve(RecipeChanges(), RecipeChanges(strength=0.25))
     content = smooth(4, 400, 300)
     judged_at = images.fit(content, 256)
-    features = evaluator._networks["float32"].features(judged_at[np.newaxis], ["block4_conv2"], True)["block4_conv2"]
+    features = see(evaluator._networks["float32"], judged_at, ["block4_conv2"], True)["block4_conv2"]
     norm = np.sqrt(np.mean(np.square(features.numpy() * evaluator._gains["block4_conv2"])))
     assert evaluator.calibrate(content, recipe).content_bound == pytest.approx(0.5 / norm, rel=1e-4)
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from styleserve.model import tiling
 from styleserve.model.targets import TargetStore
@@ -12,7 +11,7 @@ from styleserve.model.tiling import Box
 from styleserve.model.vgg import TAPS
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS
-from support.network import make_evaluator, smooth, style
+from support.network import make_evaluator, see, smooth, style
 
 #: The odd ones are multiples of nothing.
 SIZES = [(160, 200), (257, 131), (97, 331)]
@@ -66,13 +65,11 @@ def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
 
 def test_the_radius_is_how_far_a_change_of_one_pixel_is_seen(evaluator):
     taps = [TAPS["block3_conv1"]]
-    image = np.zeros((1, 96, 96, 3), np.float32)
+    image = np.zeros((96, 96, 3), np.float32)
     changed = image.copy()
-    changed[0, 48, 48] = 1.0
+    changed[48, 48] = 1.0
     network = evaluator._networks["float32"]
-    before, after = (
-        network.features(tf.constant(x), ["block3_conv1"], False)["block3_conv1"] for x in (image, changed)
-    )
+    before, after = (see(network, x, ["block3_conv1"], False)["block3_conv1"] for x in (image, changed))
     rows = np.flatnonzero(np.abs(after - before).max(axis=(0, 2, 3)) > 0)
     radius = tiling.radius(taps)
     assert [rows.min(), rows.max()] == [-(-(48 - 3 - radius) // 4), (48 + radius) // 4]

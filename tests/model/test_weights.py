@@ -10,7 +10,7 @@ from styleserve.download import Source
 from styleserve.errors import WeightsError
 from styleserve.model.calibration import natural_image
 from styleserve.model.weights import BLOCKS, acquire, kernel_shapes, load_file, untrained
-from support.network import REAL_WEIGHTS, needs_weights
+from support.network import REAL_WEIGHTS, needs_weights, see
 
 SMALL = ((1, 4), (2, 8))
 NOWHERE = Source("http://127.0.0.1:9/vgg19.h5", f"md5:{'0' * 32}", "vgg19.h5")
@@ -94,8 +94,7 @@ def test_untrained_activations_are_of_size_one_at_every_layer():
 
     from styleserve.model.vgg import TAPS, Vgg19
 
-    network = Vgg19(untrained(), tf.float32)
-    features = network.features(natural_image(64, seed=5)[np.newaxis], list(TAPS), replicate_edges=False)
+    features = see(Vgg19(untrained(), tf.float32), natural_image(64, seed=5), list(TAPS), False)
     sizes = [float(tf.sqrt(tf.reduce_mean(feature**2))) for feature in features.values()]
     assert 0.3 < min(sizes) < max(sizes) < 3
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from styleserve import images
 from styleserve.evaluation import StyleImage
@@ -39,3 +40,9 @@ def style(seed: int, weight: float = 1.0, is_catalogued: bool = False) -> StyleI
     """A style image of such shapes."""
     data = images.encode(images.Picture(smooth(seed, 64, 64), None), "png").data
     return StyleImage(hashlib.sha256(data).hexdigest(), data, weight=weight, is_catalogued=is_catalogued)
+
+
+def see(network, image, names, replicate_edges):
+    """Features of one image, [H, W, 3], by name."""
+    traced = tf.function(lambda images: network.features(images, names, replicate_edges), autograph=False)
+    return traced(tf.constant(image[np.newaxis]))

@@ -228,8 +228,13 @@ class PerceptualEvaluator:
     def _measure_gains(self) -> dict[str, float]:
         """One over the mean activation of each layer, on an image with the statistics of natural ones."""
         image = tf.constant(natural_image(_CALIBRATION_SIDE)[np.newaxis])
-        features = self._networks["float32"].features(image, list(TAPS), replicate_edges=True)
-        return {name: 1.0 / max(float(tf.reduce_mean(feature)), 1e-6) for name, feature in features.items()}
+
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+        def means() -> dict[str, Tensor]:
+            features = self._networks["float32"].features(image, list(TAPS), replicate_edges=True)
+            return {name: tf.reduce_mean(feature) for name, feature in features.items()}
+
+        return {name: 1.0 / max(float(mean), 1e-6) for name, mean in means().items()}
 
     def _judge(self, form: Hashable) -> Judge:
         """The judge of a form, which is made when it is first needed."""

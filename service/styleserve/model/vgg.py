@@ -3,15 +3,20 @@
 Nobody else knows BGR, ImageNet's means or kernels: the evaluator sees taps by name; another network can stand in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
 from styleserve.model.weights import BLOCKS, Weights
 
 Tensor: TypeAlias = tf.Tensor
+
+Padding: TypeAlias = Literal["SAME", "VALID"]
+#: Padding of a convolution's gradient, by that of the convolution: where it added no pixels, its result is smaller.
+_PADDING_BACK = {"SAME": "SAME", "VALID": [[0, 0], [2, 2], [2, 2], [0, 0]]}
 
 #: ImageNet's mean colour in BGR, 0 to 255, which the network was trained to see subtracted.
 _MEAN_BGR = (103.939, 116.779, 123.68)
@@ -36,6 +41,37 @@ TAPS = {
 }
 
 
+class _Layer:
+    """A convolution with bias and ReLU.
+
+    Its gradient is a convolution too, by the same kernel turned by half a turn, with its channels exchanged. oneDNN
+    lays out a convolution's kernel once a traced function (`device.configure`), but that of TensorFlow's own gradient
+    each time, which takes longer than the arithmetic where canvases are small.
+    """
+
+    def __init__(self, kernel: Tensor, bias: Tensor) -> None:
+        self._kernel = kernel
+        self._bias = bias
+
+    @cached_property
+    def _kernel_back(self) -> Tensor:
+        """[3, 3, C_out, C_in]; made when a gradient is first traced."""
+        with tf.init_scope():
+            return tf.transpose(tf.reverse(self._kernel, [0, 1]), [0, 1, 3, 2])
+
+    def apply(self, flow: Tensor, padding: Padding) -> Tensor:
+        """From [B, H, W, C_in] to [B, H', W', C_out]."""
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def convolve(flow: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            def gradient(slope: Tensor) -> Tensor:
+                return tf.nn.conv2d(slope, self._kernel_back, 1, _PADDING_BACK[padding])
+
+            return tf.nn.conv2d(flow, self._kernel, 1, padding), gradient
+
+        return tf.nn.relu(tf.nn.bias_add(convolve(flow), self._bias))
+
+
 class Vgg19:
     """The network with its weights on the device, in one arithmetic.
 
@@ -45,7 +81,8 @@ class Vgg19:
     def __init__(self, weights: Weights, dtype: tf.DType) -> None:
         self._dtype = dtype
         self._layers = {
-            name: (tf.constant(weights.kernels[name], dtype), tf.constant(weights.biases[name], dtype)) for name in TAPS
+            name: _Layer(tf.constant(weights.kernels[name], dtype), tf.constant(weights.biases[name], dtype))
+            for name in TAPS
         }
 
     def features(self, images: Tensor, names: Sequence[str], replicate_edges: bool) -> dict[str, Tensor]:
@@ -53,7 +90,10 @@ class Vgg19:
 
         The network ends at the deepest of them. With `replicate_edges` the first convolution sees the image's edge
         continued in the place of zeros (the colour of ImageNet's mean), which keeps frames out of pictures.
+
+        To be traced: oneDNN may take the kernel of an earlier call for one of the same shape when it is not.
         """
+        assert not tf.executing_eagerly()
         flow = self._prepare(images)
         features: dict[str, Tensor] = {}
         block = 1
@@ -61,10 +101,9 @@ class Vgg19:
             if tap.stride != 2 ** (block - 1):
                 flow = tf.nn.max_pool2d(flow, 2, 2, "VALID")
                 block += 1
-            padded = replicate_edges and name == "block1_conv1"
-            flow = (
-                self._convolve(_continue_edges(flow), name, "VALID") if padded else self._convolve(flow, name, "SAME")
-            )
+            layer = self._layers[name]
+            is_continued = replicate_edges and name == "block1_conv1"
+            flow = layer.apply(_continue_edges(flow), "VALID") if is_continued else layer.apply(flow, "SAME")
             if name in names:
                 features[name] = flow
             if len(features) == len(set(names)):
@@ -73,10 +112,6 @@ class Vgg19:
 
     def _prepare(self, images: Tensor) -> Tensor:
         return tf.cast(tf.reverse(images, [-1]) * 255.0 - tf.constant(_MEAN_BGR, tf.float32), self._dtype)
-
-    def _convolve(self, flow: Tensor, name: str, padding: str) -> Tensor:
-        kernel, bias = self._layers[name]
-        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(flow, kernel, 1, padding), bias))
 
 
 def _continue_edges(images: Tensor) -> Tensor:
