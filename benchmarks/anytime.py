@@ -29,7 +29,6 @@ from styleserve.evaluation import StyleImage
 from styleserve.events import EngineEvent, Failed, Finished
 from styleserve.model.weights import acquire
 from styleserve.presets import PRESETS
-from styleserve.workers.vgg_engine import VggEngineFactory
 
 _PRESETS = ("draft", "standard", "fine")
 _SIDES = (64, 384)
@@ -92,11 +91,9 @@ class Studio:
     """An engine in this process, and when each of its jobs ended."""
 
     def __init__(self, data_dir: Path) -> None:
-        weights = str(subjects.SHARED_WEIGHTS) if subjects.SHARED_WEIGHTS.exists() else "auto"
-        factory = VggEngineFactory(weights, "auto", user_cache_path("styleserve"), data_dir)
         self.ended: dict[str, tuple[float, Finished]] = {}
         self._engine: Engine
-        self._engine, self.info = factory(self._hear)
+        self._engine, self.info = subjects.factory(data_dir)(self._hear)
         self._styles = list(subjects.styles().values())
         self._numbers = itertools.count()
 
@@ -144,8 +141,7 @@ def draw(number: int, shortest: float, longest: float, seed: int) -> list[Wish]:
 
 def measure_quality(studio: Studio, deadlines: Sequence[float]) -> list[dict[str, float]]:
     """Distances of one picture, by its deadline."""
-    weights = str(subjects.SHARED_WEIGHTS) if subjects.SHARED_WEIGHTS.exists() else "auto"
-    judge = Judge(acquire(weights, user_cache_path("styleserve")))
+    judge = Judge(acquire(subjects.weights_choice(), user_cache_path("styleserve")))
     content = images.resize(subjects.photograph(512), _QUALITY_SIDE, _QUALITY_SIDE)
     style = next(iter(subjects.styles().values()))
     points = []

@@ -17,8 +17,6 @@ import tempfile
 from pathlib import Path
 from queue import SimpleQueue
 
-from platformdirs import user_cache_path
-
 from benchmarks import report, subjects
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import StyleImage
@@ -26,7 +24,6 @@ from styleserve.events import EngineEvent, Failed, Finished, Lost, Progressed, R
 from styleserve.memory import parse_limit
 from styleserve.presets import PRESETS
 from styleserve.workers.process import ProcessWorker
-from styleserve.workers.vgg_engine import VggEngineFactory
 
 #: Memory limits that each side is done with, and how many iterations.
 CASES = {
@@ -76,8 +73,7 @@ class Row:
 
 def measure(preset: str, side: int, memory_limit: str, iterations: int, style: StyleImage, data_dir: Path) -> Row:
     """Run one job in a fresh engine."""
-    weights = str(subjects.SHARED_WEIGHTS) if subjects.SHARED_WEIGHTS.exists() else "auto"
-    factory = VggEngineFactory(weights, "auto", user_cache_path("styleserve"), data_dir, parse_limit(memory_limit))
+    factory = subjects.factory(data_dir, parse_limit(memory_limit))
     worker = ProcessWorker(factory, functools.partial(logging.basicConfig, level=logging.WARNING))
     events: SimpleQueue[EngineEvent] = SimpleQueue()
     worker.start(events.put)

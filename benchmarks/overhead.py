@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="repeats after one call to warm up (default: 7)")
     arguments = parser.parse_args()
     content = images.encode(images.Picture(subjects.photograph(arguments.side)), "png").data
-    weights = str(subjects.SHARED_WEIGHTS) if subjects.SHARED_WEIGHTS.exists() else "auto"
+    weights = subjects.weights_choice()
     with tempfile.TemporaryDirectory() as data_dir:
         server_arguments = ("--data-dir", data_dir, "--weights", weights)
         with private_server(server_arguments) as address, Client(address) as client:

@@ -13,7 +13,7 @@ from styleserve.model import device
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
 from styleserve.model.weights import Weights, acquire
-from styleserve.workers.vgg_engine import PrecisionChoice
+from styleserve.workers.vgg_engine import PrecisionChoice, VggEngineFactory
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Optional, beside the checkout: weights and paintings for tests and benchmarks.
@@ -48,6 +48,11 @@ def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
     evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(data_dir / "targets"))
     name, style = next(iter(styles().items()))
     return Subject(evaluator, style, weights, hardware.precision, name)
+
+
+def factory(data_dir: Path, memory_limit: int | None = None) -> VggEngineFactory:
+    """What builds the engine of the service, as the server would."""
+    return VggEngineFactory(weights_choice(), "auto", user_cache_path("styleserve"), data_dir, memory_limit)
 
 
 def weights_choice() -> str:

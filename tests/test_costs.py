@@ -112,11 +112,10 @@ def test_whole_canvases_may_meet_in_a_batch_and_tiled_ones_take_turns():
     assert not costs.have_room([whole, whole])
 
 
-def test_an_optimizer_may_keep_less_of_a_large_canvas():
-    upkeep = Upkeep(canvases=25, least_canvases=9, full_pixels=10**6)
-    assert upkeep.bytes(10**6) == 12e6 * 25
-    assert upkeep.bytes(4 * 10**6) == 12 * (9 * 4e6 + 16 * 1e6)
-    assert Upkeep(4).bytes(4 * 10**6) == 4 * 48e6
+def test_an_optimizer_may_keep_less_of_a_canvas_in_tiles():
+    upkeep = Upkeep(canvases=25, tiled_canvases=6)
+    assert [upkeep.bytes(10**6, is_tiled) for is_tiled in (False, True)] == [12e6 * 25, 12e6 * 6]
+    assert [Upkeep(4).bytes(10**6, is_tiled) for is_tiled in (False, True)] == [48e6, 48e6]
 
 
 def test_what_was_not_measured_costs_what_is_most_like_it_in_precision_then_loss():

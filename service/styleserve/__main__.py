@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command line; where the client alone is installed, say what is missing."""
     if importlib.util.find_spec("click") is None:
         sys.exit("the command line needs the server's packages: pip install 'styleserve[cpu]', or [gpu]")
-    _quiet()
+    set_environment()
     try:
         from styleserve.cli.main import cli
 
@@ -18,14 +18,18 @@ def main() -> None:
         sys.exit("Aborted!")
 
 
-def _quiet() -> None:
-    """Keep the chatter of native code, whose lines have a form of their own, out of our log.
+def set_environment() -> None:
+    """Set what native code reads when it begins, here and in the engine's process; before anything else.
 
-    It is read when the packages are imported, here and in the engine's process. What grpc has to say comes to us as
-    errors too; of TensorFlow warnings and errors are left.
+    Its chatter, whose lines have a form of their own, is kept out of our log: what grpc has to say comes to us as
+    errors too; of TensorFlow warnings and errors are left. Networks are frozen: a traced function lays a kernel out for
+    the processor once, in the place of at every evaluation. NumPy's products have one thread: the others would go on
+    spinning for a while, in the way of TensorFlow's.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 if __name__ == "__main__":

@@ -48,20 +48,18 @@ def fit_line(smaller: tuple[int, float], larger: tuple[int, float]) -> Line:
 class Upkeep:
     """What a run of an optimizer keeps between its steps, in float32 canvases, and how often it judges.
 
-    `canvases` are those of a canvas of up to `full_pixels` pixels; of those beyond `least_canvases` a larger one keeps
-    as many as take the same memory. `extra_evaluations` come beside one for each iteration.
+    `tiled_canvases` are those of a canvas that is judged in tiles, where they differ. `extra_evaluations` come beside
+    one for each iteration.
     """
 
-    canvases: int
-    least_canvases: int | None = None
-    full_pixels: int = 1
+    canvases: float
+    tiled_canvases: float | None = None
     extra_evaluations: int = 1
 
-    def bytes(self, num_pixels: int) -> float:
+    def bytes(self, num_pixels: int, is_tiled: bool) -> float:
         """Bytes for a canvas of so many pixels."""
-        least = self.canvases if self.least_canvases is None else self.least_canvases
-        beyond = (self.canvases - least) * min(1.0, self.full_pixels / num_pixels)
-        return BYTES_PER_PIXEL * num_pixels * (least + beyond)
+        canvases = self.tiled_canvases if is_tiled and self.tiled_canvases is not None else self.canvases
+        return BYTES_PER_PIXEL * num_pixels * canvases
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ class CostModel:
         cost = self.cost(recipe)
         num_pixels = scale.height * scale.width
         kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels
-        kept_bytes += self.upkeep[recipe.optimizer].bytes(num_pixels)
+        kept_bytes += self.upkeep[recipe.optimizer].bytes(num_pixels, is_tiled=tile_side is not None)
         if tile_side is None:
             return Footprint(kept_bytes, cost.working_bytes.at(num_pixels), is_tiled=False)
         tile_bytes = cost.tile_bytes.at(_largest_tile(scale, tile_side, cost.halo))

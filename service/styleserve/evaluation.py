@@ -67,6 +67,11 @@ class Objective(Protocol):
         """Passes of the network that making it cost; 0 when every target was known."""
         ...
 
+    @property
+    def tile_side(self) -> int | None:
+        """Side of the tiles that the canvas is judged in; None when it is judged whole."""
+        ...
+
 
 class Evaluator(Protocol):
     """Judges canvases.

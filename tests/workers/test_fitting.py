@@ -51,7 +51,7 @@ def test_bytes_are_those_of_the_allocator_with_a_share_for_its_pool(costs):
 
 
 def test_optimizers_and_evaluator_say_what_they_keep(costs):
-    assert costs.upkeep["adam"].bytes(100) == 4 * 1200
+    assert costs.upkeep["adam"].bytes(100, is_tiled=False) == 4 * 1200
     assert costs.upkeep["lbfgsb"] == Lbfgsb.upkeep
     assert costs.cost(PRESETS["standard"]).target_bytes_per_pixel == 5
     assert costs.cost(PRESETS["standard"]).halo == 48

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import resource
 import sys
 from dataclasses import dataclass
@@ -38,10 +37,8 @@ def configure(precision: Literal["auto", "float32", "bfloat16"]) -> Hardware:
     """Choose GPU or CPU and the arithmetic; must come before TensorFlow's first operation.
 
     A GPU's memory grows as it is needed. `auto` is bfloat16 where the machine is fast at it, else float32, and
-    TensorFloat-32 on a GPU asked for float32 by nobody. On a CPU, networks are frozen in this process from here on: a
-    traced function lays out their kernels for the processor once, in the place of at every evaluation.
+    TensorFloat-32 on a GPU asked for float32 by nobody.
     """
-    os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "1"
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

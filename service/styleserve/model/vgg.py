@@ -45,8 +45,8 @@ class _Layer:
     """A convolution with bias and ReLU.
 
     Its gradient is a convolution too, by the same kernel turned by half a turn, with its channels exchanged. oneDNN
-    lays out a convolution's kernel once a traced function (`device.configure`), but that of TensorFlow's own gradient
-    each time, which takes longer than the arithmetic where canvases are small.
+    lays out a convolution's kernel once a traced function where networks are frozen (`__main__`), but that of
+    TensorFlow's own gradient each time, which takes longer than the arithmetic where canvases are small.
     """
 
     def __init__(self, kernel: Tensor, bias: Tensor) -> None:

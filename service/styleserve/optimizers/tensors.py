@@ -26,11 +26,6 @@ class TensorObjective(Objective, Protocol):
         """All that may change from canvas to canvas."""
         ...
 
-    @property
-    def tile_side(self) -> int | None:
-        """Side of the tiles that the canvas is judged in; None when it is judged whole."""
-        ...
-
 
 class TensorEvaluator(Protocol):
     """An evaluator whose judgement can be traced into another function."""
