@@ -20,7 +20,7 @@ from benchmarks.judgement import Judge, Judgement
 from benchmarks.painting import SCHEDULE, Look, Painter
 from benchmarks.quality import Pair, pairs
 from styleserve.presets import PRESETS
-from styleserve.recipes import Pyramid, Recipe, plan_scales
+from styleserve.recipes import LossDesign, Pyramid, Recipe, plan_scales
 
 STANDARD = PRESETS["standard"]
 
@@ -29,8 +29,8 @@ def _scales(smallest_side: int, growth: float, last_share: float) -> Recipe:
     return dataclasses.replace(STANDARD, pyramid=Pyramid(smallest_side, growth, last_share))
 
 
-def _loss(**changes: object) -> Recipe:
-    return dataclasses.replace(STANDARD, loss=dataclasses.replace(STANDARD.loss, **changes))  # type: ignore[arg-type]
+def _design(loss: LossDesign) -> Recipe:
+    return dataclasses.replace(STANDARD, loss=loss)
 
 
 def _adam(average_decay: float) -> Recipe:
@@ -54,10 +54,16 @@ VARIANTS: Mapping[str, Recipe] = {
     "scales from 32, by 2": _scales(32, 2.0, 0.18),
     "a tenth of the iterations at the end": _scales(64, 2.0, 0.1),
     "half of the iterations at the end": _scales(64, 2.0, 0.5),
-    "style at one size": _loss(style_sizes=1),
-    "deep layers weigh more, 1:1:1:2:3": _loss(style_layers=_layers(1, 1, 1, 2, 3)),
-    "shallow layers weigh more, 3:2:1:1:1": _loss(style_layers=_layers(3, 2, 1, 1, 1)),
-    "content by weight 0.4, no bound": dataclasses.replace(_loss(bounds_content=False), content_weight=0.4),
+    "style at one size": _design(dataclasses.replace(STANDARD.loss, style_sizes=1)),
+    "deep layers weigh more, 1:1:1:2:3": _design(
+        dataclasses.replace(STANDARD.loss, style_layers=_layers(1, 1, 1, 2, 3))
+    ),
+    "shallow layers weigh more, 3:2:1:1:1": _design(
+        dataclasses.replace(STANDARD.loss, style_layers=_layers(3, 2, 1, 1, 1))
+    ),
+    "content by weight 0.4, no bound": dataclasses.replace(
+        _design(dataclasses.replace(STANDARD.loss, bounds_content=False)), content_weight=0.4
+    ),
     "no total variation": dataclasses.replace(STANDARD, total_variation_weight=0.0),
     "total variation 20": dataclasses.replace(STANDARD, total_variation_weight=20.0),
     "from noise": dataclasses.replace(STANDARD, init="noise"),

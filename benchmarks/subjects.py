@@ -44,7 +44,7 @@ def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
     """Set the device up and load the weights: those beside the checkout, else whatever `auto` finds."""
     logging.basicConfig(level=logging.WARNING)
     weights = acquire(weights_choice(), user_cache_path("styleserve"))
-    hardware = device.configure(precision)
+    hardware = device.configure(precision, device.LEAST_BYTES_TO_FREEZE)
     evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(data_dir / "targets"))
     name, style = next(iter(styles().items()))
     return Subject(evaluator, style, weights, hardware.precision, name)

@@ -1,7 +1,10 @@
 """The meter of the device's memory."""
 
+import os
+
 import tensorflow as tf
 
+from styleserve.model import device
 from styleserve.model.device import MemoryMeter
 
 LARGE = 40_000_000
@@ -25,3 +28,12 @@ def test_the_base_leaves_out_what_the_allocator_has_ready():
     meter.peak_bytes()
     del tensor
     assert meter.base_bytes() < before + LARGE
+
+
+def test_networks_are_frozen_where_there_is_memory_enough_for_it(monkeypatch):
+    monkeypatch.setenv("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "")
+    chosen = []
+    for memory_bytes in (device.LEAST_BYTES_TO_FREEZE - 1, device.LEAST_BYTES_TO_FREEZE):
+        device.configure("float32", memory_bytes)
+        chosen.append(os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"])
+    assert chosen == ["0", "1"]

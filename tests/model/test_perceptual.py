@@ -152,8 +152,8 @@ def test_every_network_has_its_own_kernels_in_a_process_whose_networks_are_froze
     """Where TensorFlow takes kernels as frozen, a call that is not traced may get the kernel of another network."""
     program = """
 import json, sys
-from styleserve.__main__ import set_environment
-set_environment()
+from styleserve.model import device
+device.configure("float32", device.LEAST_BYTES_TO_FREEZE)
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
 from styleserve.model.weights import untrained

@@ -45,7 +45,7 @@ class _Layer:
     """A convolution with bias and ReLU.
 
     Its gradient is a convolution too, by the same kernel turned by half a turn, with its channels exchanged. oneDNN
-    lays out a convolution's kernel once a traced function where networks are frozen (`__main__`), but that of
+    lays out a convolution's kernel once a traced function where networks are frozen (`device`), but that of
     TensorFlow's own gradient each time, which takes longer than the arithmetic where canvases are small.
     """
 

@@ -1,7 +1,7 @@
 """What the optimizers on the device share: objectives made of tensors, and canvases that stay where they are."""
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from styleserve.evaluation import Evaluation, Objective, Pixels
 Tensor: TypeAlias = tf.Tensor
 
 
+@runtime_checkable
 class TensorObjective(Objective, Protocol):
     """An objective made of tensors, each with a leading dimension of 1; equal forms share one traced function."""
 
@@ -45,9 +46,8 @@ class TensorEvaluator(Protocol):
 
 def with_tensors(objective: Objective) -> TensorObjective:
     """The objective as the one that it has to be here."""
-    assert hasattr(objective, "form"), "needs objectives of an evaluator whose judgement can be traced"
-    assert hasattr(objective, "tensors")
-    return objective  # type: ignore[return-value]
+    assert isinstance(objective, TensorObjective), "needs objectives of an evaluator whose judgement can be traced"
+    return objective
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:

@@ -58,16 +58,16 @@ class VggEngineFactory:
             ) from None
 
         begun = time.monotonic()
-        free_bytes = default_limit()
+        memory_bytes = self.memory_limit or default_limit() or _UNKNOWN_MEMORY
         weights = acquire(self.weights, self.cache_dir)
-        hardware = device.configure(self.precision)
+        hardware = device.configure(self.precision, memory_bytes)
         evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(self.data_dir / "targets"))
         optimizers: dict[str, AnyOptimizer] = {
             "adam": Adam(evaluator),
             "lbfgs": Lbfgs(evaluator),
             "lbfgsb": Lbfgsb(evaluator),
         }
-        budget_bytes = self.memory_limit or hardware.memory_bytes or free_bytes or _UNKNOWN_MEMORY
+        budget_bytes = self.memory_limit or hardware.memory_bytes or memory_bytes
         meter = device.MemoryMeter(is_gpu=hardware.memory_bytes is not None)
         costs = fit_costs(evaluator, optimizers, natural_image, meter, budget_bytes)
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
