@@ -71,7 +71,7 @@ _PAPER = dataclasses.replace(
 _STANDARD = Recipe(
     preset="standard",
     optimizer="lbfgs",
-    iterations=215,
+    iterations=235,
     content_weight=1.5,
     style_weight=1.0,
     total_variation_weight=5.0,
@@ -107,9 +107,9 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
         for recipe in (
             _CLASSIC,
             _PAPER,
-            _spend(_STANDARD, "draft", iterations=90, last_share=0.08),
+            _spend(_STANDARD, "draft", iterations=100, last_share=0.08),
             _STANDARD,
-            _spend(_STANDARD, "fine", iterations=620, last_share=0.25),
+            _spend(_STANDARD, "fine", iterations=640, last_share=0.25),
         )
     }
 )
