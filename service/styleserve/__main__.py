@@ -22,8 +22,8 @@ def set_environment() -> None:
     """Set what native code reads when it begins, here and in the engine's process; before anything else.
 
     Its chatter, whose lines have a form of their own, is kept out of our log: what grpc has to say comes to us as
-    errors too; of TensorFlow warnings and errors are left. NumPy's products have one thread: the others
-    would go on spinning for a while, in the way of TensorFlow's.
+    errors too; of TensorFlow warnings and errors are left. NumPy's products have one thread: the others would go on
+    spinning for a while, in the way of TensorFlow's.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")

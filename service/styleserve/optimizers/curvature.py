@@ -9,10 +9,12 @@ float64, and whoever owns the vectors reads them once for the products and once 
 "Large-scale L-BFGS using MapReduce"). Vectors are rows: row j is the move of slot j, row j + `capacity` the change.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
-Numbers = npt.NDArray[np.float64]
+Numbers: TypeAlias = npt.NDArray[np.float64]
 
 #: A pair is kept when the cosine between the move and the gradient's change is above this.
 _LEAST_COSINE = 1e-10

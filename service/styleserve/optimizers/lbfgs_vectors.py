@@ -8,6 +8,7 @@ and moves.
 """
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from styleserve.evaluation import Pixels
 from styleserve.optimizers.curvature import Numbers
 
-Band = npt.NDArray[np.float32]
+Band: TypeAlias = npt.NDArray[np.float32]
 
 #: Values that are worked at together.
 _BAND_VALUES = 2**20
