@@ -10,15 +10,13 @@ variant is better where one falls and the other does not rise.
 import argparse
 import dataclasses
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 
-from benchmarks import report, subjects
-from benchmarks.judgement import Judge, Judgement
-from benchmarks.painting import SCHEDULE, Look, Painter
-from benchmarks.quality import Pair, pairs
+from benchmarks import gallery, report
+from benchmarks.gallery import Judged
+from benchmarks.painting import SCHEDULE
 from styleserve.presets import PRESETS
 from styleserve.recipes import LossDesign, Pyramid, Recipe, plan_scales
 
@@ -94,14 +92,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     arguments = parser.parse_args()
-    chosen = pairs(arguments.side)[: arguments.pairs]
-    results: dict[str, list[Judgement]] = {}
-    with tempfile.TemporaryDirectory() as data_dir:
-        subject = subjects.subject("auto", Path(data_dir))
-        painter, judge = Painter(subject.evaluator), Judge(subject.weights)
+    chosen = gallery.pairs(arguments.side, arguments.pairs)
+    results: dict[str, list[Judged]] = {}
+    with gallery.opened() as pictures:
         for name in arguments.variants:
-            results[name] = [_judge(painter, judge, pair, VARIANTS[name]) for pair in chosen]
-            print(name, *results[name], flush=True)
+            results[name] = [
+                pictures.result(pair, at_equal_work(VARIANTS[name], *pair.content.shape[:2])) for pair in chosen
+            ]
     means = {
         name: (mean(one.style for one in judged), mean(one.content for one in judged))
         for name, judged in results.items()
@@ -110,20 +107,14 @@ def main() -> None:
     path = report.write(
         "ablation",
         {
-            "weights": subject.weights.label,
-            "precision": subject.precision,
+            "weights": pictures.subject.weights.label,
+            "precision": pictures.subject.precision,
             "side": arguments.side,
-            "pairs": [f"{pair.content_name} {pair.style_name}" for pair in chosen],
+            "pairs": [pair.name for pair in chosen],
             "distances": {name: [[one.style, one.content] for one in judged] for name, judged in results.items()},
         },
     )
     _plot(means, path.with_suffix(".png"))
-
-
-def _judge(painter: Painter, judge: Judge, pair: Pair, recipe: Recipe) -> Judgement:
-    looks: list[Look] = []
-    painter.paint(pair.content, pair.style, at_equal_work(recipe, *pair.content.shape[:2]), looks.append)
-    return judge.judge(looks[-1].picture, pair.content, pair.style)
 
 
 def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 `SCHEDULE` is the published recipe that the presets are held against: Crowson's pyramid in its Gram form, 1000
 iterations of averaged Adam at 128 pixels and 500 at each scale after it, growing by the square root of two.
+`SHORT_SCHEDULE` is the same with 150 and 80.
 """
 
 import dataclasses
@@ -21,14 +22,13 @@ from styleserve.optimizers.lbfgsb import Lbfgsb
 from styleserve.presets import PRESETS
 from styleserve.recipes import AdamSettings, LossDesign, Recipe, Scale, plan_scales
 
-SCHEDULE_NAME = "schedule"
-_SCHEDULE_SMALLEST, _SCHEDULE_FIRST, _SCHEDULE_NEXT = 128, 1000, 500
+_SCHEDULE_SMALLEST = 128
 
 SCHEDULE = dataclasses.replace(
     PRESETS["standard"],
-    preset=SCHEDULE_NAME,
+    preset="schedule",
     optimizer="adam",
-    iterations=_SCHEDULE_FIRST,
+    iterations=1000,
     content_weight=0.015,
     total_variation_weight=2.0,
     strength=None,
@@ -42,6 +42,9 @@ SCHEDULE = dataclasses.replace(
     ),
     adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.99),
 )
+SHORT_SCHEDULE = dataclasses.replace(SCHEDULE, preset="short-schedule", iterations=150)
+#: Iterations at every scale after the first, of the schedules, whose recipes have those of the first.
+_NEXT_ITERATIONS = {SCHEDULE.preset: 500, SHORT_SCHEDULE.preset: 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,17 @@ class Look:
 
 
 def scales_of(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
-    """The recipe's scales; those of the published schedule by its own rule."""
-    if recipe.preset != SCHEDULE_NAME:
+    """The recipe's scales; those of the published schedules by their own rule."""
+    if recipe.preset not in _NEXT_ITERATIONS:
         return plan_scales(recipe, height, width)
     longest = max(height, width)
     sides = [round(_SCHEDULE_SMALLEST * math.sqrt(2) ** step) for step in range(20)]
     sides = [*(side for side in sides if side < longest), longest]
     return tuple(
         Scale(
-            round(height * side / longest), round(width * side / longest), _SCHEDULE_NEXT if rank else _SCHEDULE_FIRST
+            round(height * side / longest),
+            round(width * side / longest),
+            _NEXT_ITERATIONS[recipe.preset] if rank else recipe.iterations,
         )
         for rank, side in enumerate(sides)
     )

@@ -8,37 +8,34 @@ draws itself, goes to docs/strength.jpg.
 """
 
 import argparse
-import dataclasses
 import itertools
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import report, subjects
-from benchmarks.judgement import Judge, Judgement
-from benchmarks.painting import Look, Painter
-from benchmarks.quality import pairs
+from benchmarks import gallery, report, subjects
+from benchmarks.gallery import Gallery, Judged, Pair
 from styleserve import images
-from styleserve.evaluation import Pixels, StyleImage
+from styleserve.evaluation import Pixels
 from styleserve.presets import resolve
-from styleserve.recipes import RecipeChanges
+from styleserve.recipes import Recipe, RecipeChanges
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 GRID_STYLE = "stained-glass"
 GRID = subjects.ROOT / "docs" / "strength.jpg"
 _GRID_CELL = 256
 
+#: Judgements by pair, size and rank of the strength.
+_Judged: TypeAlias = Mapping[str, Mapping[int, Sequence[Judged]]]
 
-def paint(painter: Painter, preset: str, strength: float, content: Pixels, style: StyleImage) -> Pixels:
-    """The picture of a strength."""
-    looks: list[Look] = []
-    recipe = resolve(RecipeChanges(), RecipeChanges(preset=preset, strength=strength))
-    painter.paint(content, style, recipe, looks.append)
-    return looks[-1].picture
+
+def of_strength(preset: str, strength: float) -> Recipe:
+    """The preset's recipe at a strength."""
+    return resolve(RecipeChanges(), RecipeChanges(preset=preset, strength=strength))
 
 
 def main() -> None:
@@ -48,30 +45,23 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
     arguments = parser.parse_args()
-    judged: dict[str, dict[int, list[Judgement]]] = {}
-    with tempfile.TemporaryDirectory() as data_dir:
-        subject = subjects.subject("auto", Path(data_dir))
-        painter, judge = Painter(subject.evaluator), Judge(subject.weights)
-        _draw_grid(painter, arguments.preset, arguments.sides)
+    recipes = [of_strength(arguments.preset, strength) for strength in STRENGTHS]
+    judged: dict[str, dict[int, list[Judged]]] = {}
+    with gallery.opened() as pictures:
         for side in arguments.sides:
-            for pair in pairs(side)[: arguments.pairs]:
-                judged.setdefault(f"{pair.content_name} {pair.style_name}", {})[side] = [
-                    judge.judge(
-                        paint(painter, arguments.preset, strength, pair.content, pair.style), pair.content, pair.style
-                    )
-                    for strength in STRENGTHS
-                ]
-                print(pair.content_name, pair.style_name, side, flush=True)
+            for pair in gallery.pairs(side, arguments.pairs):
+                judged.setdefault(pair.name, {})[side] = [pictures.result(pair, recipe) for recipe in recipes]
+        _draw_grid(pictures, recipes, arguments.sides)
     _print(judged, arguments.sides)
     path = report.write(
         "strength",
         {
-            "weights": subject.weights.label,
-            "precision": subject.precision,
+            "weights": pictures.subject.weights.label,
+            "precision": pictures.subject.precision,
             "preset": arguments.preset,
             "strengths": list(STRENGTHS),
-            "distances": {
-                name: {str(side): [dataclasses.astuple(one) for one in of_side] for side, of_side in of_pair.items()}
+            "style and content": {
+                name: {str(side): [[one.style, one.content] for one in of_side] for side, of_side in of_pair.items()}
                 for name, of_pair in judged.items()
             },
         },
@@ -79,7 +69,7 @@ def main() -> None:
     _plot(judged, path.with_suffix(".png"))
 
 
-def _print(judged: Mapping[str, Mapping[int, Sequence[Judgement]]], sides: Sequence[int]) -> None:
+def _print(judged: _Judged, sides: Sequence[int]) -> None:
     rows = [
         [
             strength,
@@ -103,15 +93,11 @@ def _spread(values: Sequence[float]) -> float:
     return max(values) / min(values) - 1 if min(values) > 0 else 0.0
 
 
-def _draw_grid(painter: Painter, preset: str, sides: Sequence[int]) -> None:
+def _draw_grid(pictures: Gallery, recipes: Sequence[Recipe], sides: Sequence[int]) -> None:
     """A row a size, a column a strength, all shown at one size."""
     style = subjects.read_style(subjects.ROOT / "styles" / f"{GRID_STYLE}.jpg")
-    rows = [
-        np.concatenate(
-            [_cell(paint(painter, preset, strength, subjects.photograph(side), style)) for strength in STRENGTHS], 1
-        )
-        for side in sides
-    ]
+    subject = [Pair("astronaut", GRID_STYLE, subjects.photograph(side), style) for side in sides]
+    rows = [np.concatenate([_cell(pictures.picture(pair, recipe)) for recipe in recipes], 1) for pair in subject]
     Image.fromarray(images.to_uint8(np.concatenate(rows, 0))).save(GRID, quality=88)
 
 
@@ -119,7 +105,7 @@ def _cell(picture: Pixels) -> Pixels:
     return images.resize(picture, _GRID_CELL, _GRID_CELL)
 
 
-def _plot(judged: Mapping[str, Mapping[int, Sequence[Judgement]]], path: Path) -> None:
+def _plot(judged: _Judged, path: Path) -> None:
     """Content distance over strength, a line a pair and size."""
     import matplotlib
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from styleserve.presets import PRESETS, check, resolve
-from styleserve.recipes import RecipeChanges, plan_scales
+from styleserve.recipes import FARTHEST_CONTENT, RecipeChanges, plan_scales
 
 
 def test_a_request_overrides_a_style_which_overrides_the_preset():
@@ -35,7 +35,7 @@ def test_where_a_preset_has_weights_more_strength_means_less_content_and_one_hal
 def test_where_a_preset_bounds_the_content_strength_is_how_far_it_may_move():
     recipes = [resolve(RecipeChanges(), RecipeChanges(strength=s)) for s in (0.25, 0.5, 0.75)]
     leeways = [recipe.content_leeway for recipe in recipes]
-    assert leeways == pytest.approx([0.5, 1.0, 1.5])
+    assert leeways == pytest.approx([FARTHEST_CONTENT / 4, FARTHEST_CONTENT / 2, FARTHEST_CONTENT * 3 / 4])
     assert {recipe.content_weight for recipe in recipes} == {PRESETS["standard"].content_weight}
     assert PRESETS["standard"].content_leeway == leeways[1]
 

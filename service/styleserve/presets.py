@@ -109,7 +109,10 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             _PAPER,
             _spend(_STANDARD, "draft", iterations=100, last_share=0.08),
             _STANDARD,
-            _spend(_STANDARD, "fine", iterations=640, last_share=0.25),
+            dataclasses.replace(
+                _spend(_STANDARD, "fine", iterations=690, last_share=0.28),
+                total_variation_weight=3.0,
+            ),
         )
     }
 )

@@ -18,7 +18,7 @@ COLOR_MODES: tuple[ColorMode, ...] = get_args(ColorMode)
 MAX_ITERATIONS = 10_000
 #: How far strength 1 lets the content's features move. The published schedule of the Gram form (1000 and then 500
 #: iterations a scale of averaged Adam) ends near 1.3 for every pair tried; half of this keeps more of the content.
-FARTHEST_CONTENT = 2.0
+FARTHEST_CONTENT = 1.97
 MAX_STYLE_SIZES = 2
 #: Sides below this many pixels have no positions left at the network's deepest layer.
 MIN_SIDE = 16

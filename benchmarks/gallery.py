@@ -1,0 +1,163 @@
+"""The gallery: every picture that was painted to be judged, so that none is painted twice.
+
+A painting takes seconds to minutes. Its judgements are kept in docs/benchmarks/paintings.json, under a name that
+changes with all that determines it: a benchmark can be broken off and goes on where it stood, and two that want the
+same painting share it.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from benchmarks import report, subjects
+from benchmarks.judgement import Judge, Judgement
+from benchmarks.painting import Look, Painter
+from styleserve import images
+from styleserve.evaluation import Pixels, StyleImage
+from styleserve.recipes import Recipe
+from styleserve.workers.vgg_engine import PrecisionChoice
+
+NUM_LOOKS = 6
+_NAME = "paintings"
+_Record: TypeAlias = Mapping[str, report.Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A photograph at its size, and a style."""
+
+    content_name: str
+    style_name: str
+    content: Pixels
+    style: StyleImage
+
+    @property
+    def side(self) -> int:
+        """The longest side, in pixels."""
+        return int(max(self.content.shape[:2]))
+
+    @property
+    def name(self) -> str:
+        """Photograph and style."""
+        return f"{self.content_name} {self.style_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A picture on its way: seconds of painting until it, evaluations, megapixels judged, and its distances."""
+
+    seconds: float
+    evaluations: int
+    megapixels: float
+    style: float
+    content: float
+
+
+def pairs(side: int, most: int = 16) -> list[Pair]:
+    """The first of the sixteen, so ordered that each four show every photograph and every style once."""
+    contents, styles = list(subjects.photographs().items()), list(subjects.styles().items())
+    square = [
+        Pair(content_name, style_name, _sized(content, side), style)
+        for shift in range(len(styles))
+        for rank, (content_name, content) in enumerate(contents)
+        for style_name, style in [styles[(rank + shift) % len(styles)]]
+    ]
+    return square[:most]
+
+
+def _sized(content: Pixels, side: int) -> Pixels:
+    """The photograph with this longest side; enlarged, if it comes smaller."""
+    height, width = content.shape[:2]
+    factor = side / max(height, width)
+    return images.resize(content, round(height * factor), round(width * factor))
+
+
+class Gallery:
+    """Paints with one network and precision what it does not have yet, and judges it in float32."""
+
+    def __init__(self, subject: subjects.Subject, paints_again: bool = False) -> None:
+        self.subject = subject
+        self._painter = Painter(subject.evaluator)
+        self._judge = Judge(subject.weights)
+        self._paintings = {} if paints_again else dict(_read())
+        self._warm: set[str] = set()
+
+    def judged(self, pair: Pair, recipe: Recipe) -> list[Judged]:
+        """Judgements of the painting on its way, about `NUM_LOOKS` of them; the last is that of the result."""
+        own = self._key(pair, recipe)
+        if own not in self._paintings:
+            self._warm_up(recipe)
+            self._paintings[own] = [_record(look) for look in self._paint(pair, recipe)]
+            report.write(_NAME, {"paintings": {**_read(), own: self._paintings[own]}})
+            print(own, self._paintings[own][-1], flush=True)
+        return [_recall(record) for record in self._paintings[own]]
+
+    def result(self, pair: Pair, recipe: Recipe) -> Judged:
+        """The judgement of the result."""
+        return self.judged(pair, recipe)[-1]
+
+    def picture(self, pair: Pair, recipe: Recipe) -> Pixels:
+        """The result itself, which is not kept."""
+        looks: list[Look] = []
+        self._painter.paint(pair.content, pair.style, recipe, looks.append)
+        return looks[-1].picture
+
+    def judge(self, picture: Pixels, pair: Pair) -> Judgement:
+        """The distances of a picture that something else made."""
+        return self._judge.judge(picture, pair.content, pair.style)
+
+    def _paint(self, pair: Pair, recipe: Recipe) -> list[Judged]:
+        looks: list[Judged] = []
+
+        def show(look: Look) -> None:
+            judgement = self.judge(look.picture, pair)
+            looks.append(Judged(look.seconds, look.evaluations, look.megapixels, judgement.style, judgement.content))
+
+        self._painter.paint(pair.content, pair.style, recipe, show, NUM_LOOKS)
+        return looks
+
+    def _warm_up(self, recipe: Recipe) -> None:
+        """Trace what a form and an optimizer need, once."""
+        design = f"{recipe.optimizer} {recipe.loss}"
+        if design not in self._warm:
+            self._warm.add(design)
+            self._painter.warm_up({recipe.preset: recipe})
+
+    def _key(self, pair: Pair, recipe: Recipe) -> str:
+        """A name for one painting, which changes with all that determines it."""
+        wording = recipe.to_json() + (f" {recipe.content_leeway:.6g}" if recipe.loss.bounds_content else "")
+        digest = hashlib.sha256(wording.encode()).hexdigest()[:12]
+        label, precision = self.subject.weights.label, self.subject.precision
+        return f"{pair.side} {pair.name} {recipe.preset} {digest} {label} {precision}"
+
+
+@contextmanager
+def opened(precision: PrecisionChoice = "auto", paints_again: bool = False) -> Iterator[Gallery]:
+    """A gallery with a network of its own; `paints_again` also what was painted before."""
+    with tempfile.TemporaryDirectory() as data_dir:
+        yield Gallery(subjects.subject(precision, Path(data_dir)), paints_again)
+
+
+def _read() -> Mapping[str, Sequence[_Record]]:
+    paintings = report.read(_NAME).get("paintings", {})
+    assert isinstance(paintings, dict)
+    return paintings
+
+
+def _record(judged: Judged) -> _Record:
+    return {name: getattr(judged, name) for name in Judged.__slots__}
+
+
+def _recall(record: _Record) -> Judged:
+    def number(name: str) -> float:
+        value = record[name]
+        assert isinstance(value, int | float)
+        return value
+
+    return Judged(
+        number("seconds"), int(number("evaluations")), number("megapixels"), number("style"), number("content")
+    )

@@ -1,0 +1,155 @@
+"""Our curves of style against content distance, over strengths, beside the points of what others do.
+
+    python -m benchmarks.peers [--side 256] [--pairs 4] [--picture PAIR NAME SECONDS FILE ...]
+
+The peers' recipes are carried out by our engine, which is faster than theirs: `classic` with Adam and with L-BFGS-B,
+and the published pyramid in its Gram form, whole and in a short version (150 iterations at 128 pixels, then 80 a
+scale) with four weights of the content. Another program's picture of one of the pairs joins them by `--picture`, with
+the seconds that it took: `--picture "astronaut starry-night" wasserstein 1300 picture.png`.
+
+Style and content trade against each other, so a peer's point is held against our curve at the same content distance:
+a quotient below 1 is nearer to the style. A point that lies beyond our curve's ends is held against the end.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import gallery, report
+from benchmarks.gallery import Gallery, Pair
+from benchmarks.painting import SCHEDULE, SHORT_SCHEDULE
+from benchmarks.quality import CLASSIC_BY_LBFGSB, RECIPES
+from benchmarks.strength import of_strength
+from styleserve import images
+from styleserve.recipes import Recipe
+
+STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+OURS = ("standard", "fine")
+PEERS: Mapping[str, Recipe] = {
+    "classic": RECIPES["classic"],
+    CLASSIC_BY_LBFGSB: RECIPES[CLASSIC_BY_LBFGSB],
+    "schedule": SCHEDULE,
+    **{
+        f"short schedule, content {weight}": dataclasses.replace(SHORT_SCHEDULE, content_weight=weight)
+        for weight in (0.015, 0.04, 0.08, 0.15)
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A picture in the plane of both distances, and the seconds that it took."""
+
+    name: str
+    seconds: float
+    style: float
+    content: float
+
+
+def main() -> None:
+    """Paint, judge, print, and write docs/benchmarks/peers.json and .png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=256, help="longest side in pixels (default: 256)")
+    parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
+    parser.add_argument(
+        "--picture",
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("PAIR", "NAME", "SECONDS", "FILE"),
+        help="a picture that another program made of a pair",
+    )
+    arguments = parser.parse_args()
+    chosen = gallery.pairs(arguments.side, arguments.pairs)
+    with gallery.opened() as pictures:
+        curves = {pair.name: _curves(pictures, pair) for pair in chosen}
+        peers = {pair.name: [*_peers(pictures, pair), *_made(pictures, pair, arguments.picture)] for pair in chosen}
+    header = ["pair", "peer", "seconds", "style", "content"]
+    header += [column for preset in OURS for column in (f"`{preset}` style / peer's", f"`{preset}` time / peer's")]
+    rows = [[name, *_row(point, curves[name])] for name, points in peers.items() for point in points]
+    print(report.table(header, rows))
+    path = report.write(
+        "peers",
+        {
+            "weights": pictures.subject.weights.label,
+            "precision": pictures.subject.precision,
+            "side": arguments.side,
+            "strengths": list(STRENGTHS),
+            "points": [dict(zip(header, row, strict=True)) for row in rows],
+            "curves": {
+                name: {preset: [[point.style, point.content] for point in curve] for preset, curve in of_pair.items()}
+                for name, of_pair in curves.items()
+            },
+        },
+    )
+    _plot(curves, peers, path.with_suffix(".png"))
+
+
+def _curves(pictures: Gallery, pair: Pair) -> dict[str, list[Point]]:
+    return {
+        preset: [_point(pictures, pair, f"{strength}", of_strength(preset, strength)) for strength in STRENGTHS]
+        for preset in OURS
+    }
+
+
+def _peers(pictures: Gallery, pair: Pair) -> Iterator[Point]:
+    for name, recipe in PEERS.items():
+        yield _point(pictures, pair, name, recipe)
+
+
+def _made(pictures: Gallery, pair: Pair, files: Sequence[Sequence[str]]) -> Iterator[Point]:
+    """Points of pictures that other programs made."""
+    for pair_name, name, seconds, file in files:
+        if pair_name == pair.name:
+            picture = images.decode(Path(file).read_bytes(), images.ImageLimits()).pixels
+            judgement = pictures.judge(images.resize(picture, *pair.content.shape[:2]), pair)
+            yield Point(name, float(seconds), judgement.style, judgement.content)
+
+
+def _point(pictures: Gallery, pair: Pair, name: str, recipe: Recipe) -> Point:
+    judged = pictures.result(pair, recipe)
+    return Point(name, judged.seconds, judged.style, judged.content)
+
+
+def _row(peer: Point, curves: Mapping[str, Sequence[Point]]) -> Iterator[report.Value]:
+    yield from (peer.name, peer.seconds, peer.style, peer.content)
+    for curve in curves.values():
+        style, seconds = _at_content(curve, peer.content)
+        yield style / peer.style
+        yield seconds / peer.seconds
+
+
+def _at_content(curve: Sequence[Point], content: float) -> tuple[float, float]:
+    """Style distance and seconds of a curve at a content distance, between two of its points."""
+    contents = [point.content for point in curve]
+    style = np.interp(content, contents, [point.style for point in curve])
+    return float(style), float(np.interp(content, contents, [point.seconds for point in curve]))
+
+
+def _plot(
+    curves: Mapping[str, Mapping[str, Sequence[Point]]], peers: Mapping[str, Sequence[Point]], path: Path
+) -> None:
+    """A panel a pair: our curves, and a mark a peer."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(curves), figsize=(4.2 * len(curves), 4.2), layout="constrained")
+    for axis, (name, of_pair) in zip(np.atleast_1d(panels), curves.items(), strict=True):
+        for preset, curve in of_pair.items():
+            axis.plot([point.content for point in curve], [point.style for point in curve], ".-", label=preset)
+        for rank, point in enumerate(peers[name]):
+            axis.plot(point.content, point.style, "osD^v<>P"[rank % 8], color=f"C{rank + len(OURS)}", label=point.name)
+        axis.set(title=name, xlabel="content distance", ylabel="style distance")
+        axis.grid(alpha=0.3)
+    np.atleast_1d(panels)[0].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
