@@ -20,6 +20,8 @@ from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
+#: In the place of the data folder: what the server is told is forgotten when it ends.
+FORGOTTEN = Path(":memory:")
 _LISTEN_PATTERN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):(\d{1,5})")
 _LARGEST_SIDE = 4096
 
@@ -37,7 +39,7 @@ class Config:
     )
     data_dir: Path = field(
         default_factory=lambda: user_data_path("styleserve"),
-        metadata=_setting("folder for images of jobs and for Gram targets", "DIR"),
+        metadata=_setting("folder for jobs and images; :memory: to forget them at the end", "DIR"),
     )
     cache_dir: Path = field(
         default_factory=lambda: user_cache_path("styleserve"), metadata=_setting("folder for downloads", "DIR")

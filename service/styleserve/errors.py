@@ -15,6 +15,7 @@
     |   |   +-- WarmingUpError           UNAVAILABLE          WARMING_UP
     |   |   +-- DrainingError            UNAVAILABLE          DRAINING
     |   |   +-- StyleImageUnavailableError UNAVAILABLE        STYLE_IMAGE_UNAVAILABLE
+    |   |   +-- StorageError             UNAVAILABLE          STORAGE_UNAVAILABLE
     |   +-- ImageTooLargeForDeviceError  RESOURCE_EXHAUSTED   IMAGE_TOO_LARGE_FOR_DEVICE
     |   +-- DeadlineUnattainableError    FAILED_PRECONDITION  DEADLINE_UNATTAINABLE
     |   +-- RunTimeoutError              DEADLINE_EXCEEDED    RUN_TIMEOUT
@@ -198,6 +199,21 @@ class StyleImageUnavailableError(RetryLaterError):
         return (
             f"the image of style {self.style!r} could not be fetched; choose another style, try again later, or ask "
             "the operator to put the image into the folder named by --style-images"
+        )
+
+
+class StorageError(RetryLaterError):
+    """The server's disk does not take what has to be kept."""
+
+    reason = "STORAGE_UNAVAILABLE"
+
+    def __init__(self, retry_after_s: float = 10.0) -> None:
+        super().__init__(retry_after_s)
+
+    def __str__(self) -> str:
+        return (
+            "the server's disk is full or fails, and nothing is wrong with the request; tell the operator, or try "
+            f"again in {self.retry_after_s:.0f} s"
         )
 
 

@@ -21,6 +21,7 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.WarmingUpError(5),
         errors.DrainingError(10),
         errors.StyleImageUnavailableError(60, "styles/udnie"),
+        errors.StorageError(),
         errors.ImageTooLargeForDeviceError(8192, 4096, 2048),
         errors.DeadlineUnattainableError(0.1, 2.0),
         errors.RunTimeoutError(),
@@ -41,6 +42,7 @@ DETAILS = {
     "WARMING_UP": error_details_pb2.RetryInfo,
     "DRAINING": error_details_pb2.RetryInfo,
     "STYLE_IMAGE_UNAVAILABLE": error_details_pb2.RetryInfo,
+    "STORAGE_UNAVAILABLE": error_details_pb2.RetryInfo,
     "ENGINE_ERROR": error_details_pb2.RequestInfo,
 }
 

@@ -56,12 +56,19 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, before_step: Callable[[], None] = lambda: None, worker: Worker | None = None, **settings: object
+    folder: Path,
+    before_step: Callable[[], None] = lambda: None,
+    worker: Worker | None = None,
+    grey: float = 0.6,
+    **settings: object,
 ) -> AsyncIterator[Service]:
-    """Serve while the context lasts; `before_step` slows the engine down, `settings` are those of Config."""
+    """Serve while the context lasts; `before_step` slows the engine down, `settings` are those of Config.
+
+    `grey` is the colour of the style of one colour.
+    """
     styles = folder / "styles"
     styles.mkdir(exist_ok=True)
-    (styles / "grey.png").write_bytes(png(0.6, 20, 20))
+    (styles / "grey.png").write_bytes(png(grey, 20, 20))
     (styles / "plain-grey.yaml").write_text("title: Grey\nimage: grey.png\n")
     (styles / "far-away.yaml").write_text(
         f"title: Far away\nimage: {{url: 'http://127.0.0.1:9/far.png', sha256: '{'0' * 64}'}}\n"

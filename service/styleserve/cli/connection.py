@@ -64,7 +64,18 @@ def private_server(arguments: tuple[str, ...]) -> Iterator[str]:
 
     Its log is kept to itself, unless it says why the server did not start. It also ends when this process does.
     """
-    command = [sys.executable, "-m", "styleserve", "serve", "--listen", "127.0.0.1:0", "--drain-s", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "styleserve",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--drain-s",
+        "0",
+        "--data-dir",
+        ":memory:",
+    ]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [*command, "--until-stdin-closes", *arguments],

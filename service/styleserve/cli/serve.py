@@ -1,8 +1,11 @@
 """`styleserve serve`: puts the parts together and serves until it is told to stop."""
 
 import asyncio
+import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +16,7 @@ from styleserve import logs
 from styleserve.catalog.packs import load_catalog
 from styleserve.catalog.style import Catalog
 from styleserve.cli.errors import explained
-from styleserve.config import LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
+from styleserve.config import FORGOTTEN, LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
 from styleserve.memory import parse_limit
 from styleserve.rpc.server import Server
 from styleserve.workers.process import ProcessWorker
@@ -83,7 +86,18 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
     with explained():
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
         logs.configure(config.log_format)
-        asyncio.run(_serve(config, load_catalog(config.styles), until_stdin_closes))
+        with _data_kept(config) as kept:
+            asyncio.run(_serve(kept, load_catalog(config.styles), until_stdin_closes))
+
+
+@contextlib.contextmanager
+def _data_kept(config: Config) -> Iterator[Config]:
+    """The configuration with a folder for the data: its own, or one that goes when the server does."""
+    if config.data_dir != FORGOTTEN:
+        yield config
+        return
+    with tempfile.TemporaryDirectory(prefix="styleserve-") as folder:
+        yield dataclasses.replace(config, data_dir=Path(folder))
 
 
 async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> None:

@@ -68,9 +68,10 @@ class Dispatcher:
         self._tell_broken = tell_broken
         self._in_engine: dict[str, Job] = {}
         self._handed_over: set[str] = set()
-        self._delivering: set[str] = set()
+        self._delivering: set[Job] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unprepared: list[StyleImage] = []
+        self._is_holding = False
         self._num_starts = 0
         self._num_stillbirths = 0
         self._is_alive = False
@@ -80,14 +81,18 @@ class Dispatcher:
         self.engine: EngineInfo | None = None
 
     @property
-    def num_running(self) -> int:
+    def running(self) -> list[Job]:
         """Jobs that are neither waiting nor ended."""
-        return len(self._in_engine) + len(self._delivering)
+        return [*self._in_engine.values(), *self._delivering]
 
     def start(self, styles_to_prepare: Iterable[StyleImage]) -> None:
         """Start the worker; it prepares the targets of these styles whenever it is idle."""
         self._unprepared = list(styles_to_prepare)
         self._start_worker()
+
+    def hold(self) -> None:
+        """Let no more jobs leave the queue."""
+        self._is_holding = True
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does."""
@@ -172,7 +177,7 @@ class Dispatcher:
                 job.feed.tell_preview(pixels)
             case Finished():
                 self._release(job)
-                self._delivering.add(job.job_id)
+                self._delivering.add(job)
                 self._spawn(self._deliver(job, event))
             case Failed(error=error, network_passes=passes):
                 self._release(job)
@@ -230,10 +235,14 @@ class Dispatcher:
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""
-        while self._is_alive and self._queue and self._has_room_for(self._queue.first):
+        while self._may_fill and self._queue and self._has_room_for(self._queue.first):
             job = self._queue.pop()
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
+
+    @property
+    def _may_fill(self) -> bool:
+        return self._is_alive and not self._is_holding
 
     def _has_room_for(self, job: Job) -> bool:
         """Whether the engine may run this job beside those it has: within their number, and within its memory.
@@ -282,7 +291,7 @@ class Dispatcher:
         else:
             self._end(job, lambda: job.succeed(result, finished.progress, finished.stop_reason, provenance))
         finally:
-            self._delivering.discard(job.job_id)
+            self._delivering.discard(job)
 
     def _give_up(self, job: Job) -> None:
         """A job's patience is at its end; one that left the queue in time is the engine's."""

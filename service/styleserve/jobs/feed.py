@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +55,10 @@ class _Told:
 
 
 class Feed:
-    """The events of one job."""
+    """The events of one job, numbered from after `last_sequence`."""
 
-    def __init__(self) -> None:
-        self._sequence = 0
+    def __init__(self, last_sequence: int = 0) -> None:
+        self._sequence = last_sequence
         self._states: list[_Told] = []
         self._latest: dict[Kind, _Told] = {}
         self._encoded: dict[tuple[int, int], asyncio.Task[Encoded]] = {}
@@ -66,6 +66,22 @@ class Feed:
         self._wishes: list[PreviewWish] = []
         self._interruption: RequestError | None = None
         self.is_closed = False
+
+    @classmethod
+    def ended_at(cls, last_sequence: int, status: JobStatus) -> Self:
+        """The feed of a job that ended so, whose last event has this number."""
+        num_events = 1 if status.result is None else 3
+        feed = cls(last_sequence - num_events)
+        if status.result is not None:
+            feed.tell_result(status.result)
+        feed.tell_state(status)
+        feed.close()
+        return feed
+
+    @property
+    def last_sequence(self) -> int:
+        """The number of the newest event."""
+        return self._sequence
 
     @property
     def previews_wanted(self) -> PreviewWish | None:

@@ -1,15 +1,22 @@
-"""ImageStore: encoded images on disk by the SHA-256 of their bytes, so that equal images are kept once."""
+"""ImageStore: encoded images on disk by the SHA-256 of their bytes, so that equal images are kept once.
+
+What is kept is synchronised with the disk before its name is told. A disk that takes no more is a StorageError.
+"""
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from styleserve.errors import ImageNotFoundError
+from styleserve.errors import ImageNotFoundError, StorageError
+
+logger = logging.getLogger(__name__)
 
 #: The contract's resource names of images begin so.
 PREFIX = "images/"
@@ -31,7 +38,8 @@ class Incoming:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk does not take what is still to be written
+            self._file.close()
         Path(self._file.name).unlink(missing_ok=True)
 
     @property
@@ -41,15 +49,16 @@ class Incoming:
 
     def write(self, chunk: bytes) -> None:
         """Take the next part."""
-        self._file.write(chunk)
+        with _storing():
+            self._file.write(chunk)
         self._sha256.update(chunk)
         self.first_bytes = self.first_bytes or chunk[:_SNIFFED_BYTES]
         self.num_bytes += len(chunk)
 
     def keep(self) -> str:
         """It is whole: put it in the store; returns its digest."""
-        self._file.close()
-        os.replace(self._file.name, self._folder / self.digest)
+        with _storing():
+            _settle(self._file, self._folder / self.digest)
         return self.digest
 
 
@@ -66,16 +75,16 @@ class ImageStore:
     def put(self, data: bytes) -> str:
         """Keep the image; returns its digest."""
         digest = hashlib.sha256(data).hexdigest()
-        path = self._folder / digest
         if not self.has(digest):
-            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".", delete=False) as file:
-                file.write(data)
-            os.replace(file.name, path)
+            with self.receive() as incoming:
+                incoming.write(data)
+                incoming.keep()
         return digest
 
     def receive(self) -> Incoming:
         """A place for an image that comes in parts."""
-        return Incoming(self._folder)
+        with _storing():
+            return Incoming(self._folder)
 
     def has(self, digest: str) -> bool:
         """Whether the image is kept; when it is, it is used by this."""
@@ -104,3 +113,26 @@ class ImageStore:
             with contextlib.suppress(FileNotFoundError):  # a file that was moved to its place meanwhile
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    """What the disk does not take is an error that a caller understands; the log has the system's words."""
+    try:
+        yield
+    except OSError as error:
+        logger.error("an image cannot be stored: %s", error)
+        raise StorageError from None
+
+
+def _settle(file: IO[bytes], place: Path) -> None:
+    """Move a file that was written beside its place there, whole on the disk before it has the name."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    os.replace(file.name, place)
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

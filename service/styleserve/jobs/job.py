@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Self
 
 from styleserve.errors import EngineError, RequestError
 from styleserve.events import Progress
@@ -9,6 +10,9 @@ from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
 from styleserve.jobs.status import PREFIX, JobStatus, Provenance, State, StopReason, StoredImage
 from styleserve.jobs.submission import Submission
+
+#: More events than a job has between two changes of its state, so that none of them gets the number of another.
+_UNSAVED_EVENTS = 1_000_000
 
 
 class Job:
@@ -19,19 +23,41 @@ class Job:
     while an engine works on it.
     """
 
-    def __init__(self, job_id: str, number: int, submission: Submission, retention_s: float) -> None:
+    def __init__(
+        self, job_id: str, number: int, submission: Submission, status: JobStatus, feed: Feed, retention_s: float
+    ) -> None:
         self.job_id = job_id
         self.number = number
         self.submission = submission
-        self.feed = Feed()
+        self.feed = feed
         self.num_waiting = 0
         self.num_losses = 0
         self.is_cancel_wanted = False
         self.content: Picture | None = None
+        self._status = status
         self._retention_s = retention_s
-        self._status = JobStatus(
-            name=PREFIX + job_id, state="queued", create_time=time.time(), labels=tuple(submission.labels.items())
-        )
+
+    @classmethod
+    def admit(cls, job_id: str, number: int, submission: Submission, retention_s: float) -> Self:
+        """A new job."""
+        labels = tuple(submission.labels.items())
+        status = JobStatus(name=PREFIX + job_id, state="queued", create_time=time.time(), labels=labels)
+        return cls(job_id, number, submission, status, Feed(), retention_s)
+
+    @classmethod
+    def restore(
+        cls, job_id: str, number: int, submission: Submission, status: JobStatus, last_sequence: int, retention_s: float
+    ) -> Self:
+        """A job as it stood when `last_sequence` was the number of its newest event that is known.
+
+        Of one that has ended everything is known, so that its last events get the numbers that they had.
+        """
+        if not status.has_ended:
+            feed = Feed(last_sequence + _UNSAVED_EVENTS)
+            feed.tell_state(status)
+        else:
+            feed = Feed.ended_at(last_sequence, status)
+        return cls(job_id, number, submission, status, feed, retention_s)
 
     @property
     def status(self) -> JobStatus:

@@ -68,7 +68,7 @@ class Jobs:
         self._queue = JobQueue(max_queue)
         self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, store.save, tell_alive, tell_broken)
         self._retention_s = retention_s
-        self._num_admitted = 0
+        self._num_admitted = max((job.number for job in store.all()), default=0)
         self._is_draining = False
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -85,36 +85,53 @@ class Jobs:
     @property
     def num_running(self) -> int:
         """Jobs that run."""
-        return self._dispatcher.num_running
+        return len(self._dispatcher.running)
 
     def has_targets(self, digest: str) -> bool:
         """Whether the Gram targets of the catalogue's image with this digest are on disk."""
         return digest in self._dispatcher.prepared
 
     def start(self, catalog: Catalog, style_images: StyleImages) -> None:
-        """Start the engine, which prepares the styles whose images are at hand whenever it is idle."""
+        """Start the engine, and let the jobs that have yet to end wait for it, in their order.
+
+        Whenever it is idle it prepares the styles whose images are at hand.
+        """
         at_hand = [style for style in catalog.styles if style_images.is_at_hand(style)]
         self._dispatcher.start(
             StyleImage(style.image.sha256, style_images.load(style), is_catalogued=True) for style in at_hand
         )
+        unfinished = [job for job in reversed(self._store.all()) if not job.has_ended]
+        for job in unfinished:
+            self._dispatcher.enqueue(job)
+        if unfinished:
+            logger.info("%d jobs of an earlier server go on", len(unfinished))
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def drain(self, patience_s: float) -> None:
-        """Take no new jobs, let the others end for `patience_s` seconds, and send the watchers of the rest away."""
-        self._is_draining = True
+        """Take no new jobs, let those that run end for `patience_s` seconds, and send the watchers of the rest away.
+
+        What does not end goes on when the next server starts.
+        """
+        self.close_admission()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                for job in self._store.all():
+                for job in self._dispatcher.running:
                     await job.feed.ended()
         for job in self._store.all():
             if not job.has_ended:
                 job.feed.interrupt(DrainingError(DRAINING_RETRY_S))
 
+    def close_admission(self) -> None:
+        """Take no new jobs and begin none; callers who are sent away from now on cancel nothing."""
+        self._is_draining = True
+        self._dispatcher.hold()
+
     async def stop(self) -> None:
-        """End the engine."""
+        """End the engine, which keeps how far its jobs are."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self._dispatcher.stop()
+        self._store.close()
 
     def check_open(self) -> None:
         """Raise WarmingUpError, DrainingError or QueueFullError when no job can be admitted now."""
@@ -142,9 +159,10 @@ class Jobs:
             raise JobIdTakenError(PREFIX + submission.job_id)
         self._require_feasible(submission)
         self._require_attainable(submission)
-        self._num_admitted += 1
-        job = Job(submission.job_id or secrets.token_hex(16), self._num_admitted, submission, self._retention_s)
+        job_id = submission.job_id or secrets.token_hex(16)
+        job = Job.admit(job_id, self._num_admitted + 1, submission, self._retention_s)
         self._store.add(job)
+        self._num_admitted += 1
         logger.info("%s admitted", job.job_id)
         self._dispatcher.enqueue(job)
         return job
@@ -184,7 +202,7 @@ class Jobs:
             if wish is not None:
                 job.feed.withdraw(wish)
                 self._dispatcher.order_previews(job)
-            if job.num_waiting == 0 and job.submission.is_cancelled_when_orphaned:
+            if job.num_waiting == 0 and job.submission.is_cancelled_when_orphaned and not self._is_draining:
                 self.cancel(job)
 
     def _require_feasible(self, submission: Submission) -> None:

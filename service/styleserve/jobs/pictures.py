@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 
 from styleserve import colors, images
-from styleserve.catalog.style_images import StyleImages
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
@@ -21,9 +20,8 @@ from styleserve.model.targets import decoded_side
 class Pictures:
     """Reads the images of submissions, and writes their results, in `image_store`."""
 
-    def __init__(self, image_store: ImageStore, style_images: StyleImages, limits: ImageLimits) -> None:
+    def __init__(self, image_store: ImageStore, limits: ImageLimits) -> None:
         self._image_store = image_store
-        self._style_images = style_images
         self._limits = limits
 
     def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
@@ -61,12 +59,6 @@ class Pictures:
         for digest in (submission.content_digest, *(chosen.digest for chosen in submission.styles)):
             self._image_store.has(digest)
 
-    def style_image(self, chosen: ChosenStyle) -> bytes:
-        """The encoded image of a style; raises StyleImageUnavailableError or ImageNotFoundError."""
-        if chosen.style is not None:
-            return self._style_images.load(chosen.style)
-        return self._image_store.read(chosen.digest)
-
     def _content(self, submission: Submission) -> Picture:
         """The content at the size of the result."""
         output = submission.output
@@ -76,9 +68,9 @@ class Pictures:
         return picture
 
     def _style(self, chosen: ChosenStyle, submission: Submission, content: Pixels) -> StyleImage:
-        data = self.style_image(chosen)
+        data = self._image_store.read(chosen.digest)
         if submission.recipe.color != "content_matched":
-            return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, is_catalogued=chosen.style is not None)
+            return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, chosen.is_catalogued)
         fit_side = decoded_side(chosen.scale * max(content.shape[:2]))
         style = images.decode(data, self._limits, fit_side=fit_side)
         matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data

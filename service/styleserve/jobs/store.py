@@ -1,55 +1,59 @@
-"""JobStore: where jobs are kept until they expire; in memory for now, behind what a durable store has to do."""
+"""JobStore: every job until it expires, in memory to be read and on disk before anybody hears of a change.
 
+The disk has one SQLite file, with a write-ahead log and each change synchronised, so that no end of a process and no
+power cut takes back what was answered. A write takes about as long as the disk's synchronisation, a few for each job.
+"""
+
+import logging
+import sqlite3
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
 
+from styleserve.errors import ConfigurationError, StorageError
 from styleserve.jobs.job import Job
+from styleserve.jobs.records import Records
+
+logger = logging.getLogger(__name__)
+
+#: Of the file's layout; a server reads its own and older ones.
+VERSION = 1
+_LAYOUT = "CREATE TABLE IF NOT EXISTS jobs (job_id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT"
 
 
-class JobStore(Protocol):
-    """Keeps jobs by ID and by request ID."""
+class JobStore:
+    """Jobs by ID and by request ID; the event loop's thread alone uses it.
 
-    def add(self, job: Job) -> None:
-        """Keep a new job; its ID and request ID are free."""
-        ...
+    It has the file for itself: a second server on the same folder is refused, with ConfigurationError, and so is a file
+    that is damaged or of a newer version.
+    """
 
-    def save(self, job: Job) -> None:
-        """Keep how the job stands now; called at every change of its state."""
-        ...
-
-    def get(self, job_id: str) -> Job | None:
-        """The job, or None."""
-        ...
-
-    def find_request(self, request_id: str) -> Job | None:
-        """The job that this request ID made, or None."""
-        ...
-
-    def all(self) -> Sequence[Job]:
-        """Every job, the newest first."""
-        ...
-
-    def remove(self, job: Job) -> None:
-        """Forget the job."""
-        ...
-
-
-class MemoryJobStore:
-    """Jobs in this process's memory, gone when it ends."""
-
-    def __init__(self) -> None:
+    def __init__(self, path: Path, retention_s: float) -> None:
+        self._records = Records()
+        self._database = _open(path)
         self._by_id: dict[str, Job] = {}
         self._by_request: dict[str, Job] = {}
+        for job_id, record in self._database.execute("SELECT job_id, record FROM jobs"):
+            try:
+                self._index(self._records.read(record, retention_s))
+            except Exception:
+                logger.exception("the record of job %s in %s cannot be read; it is left there", job_id, path)
 
     def add(self, job: Job) -> None:
-        """Keep a new job."""
+        """Keep a new job, whose ID and request ID are free; raises StorageError when the disk does not take it."""
         assert job.job_id not in self._by_id
-        self._by_id[job.job_id] = job
-        if job.submission.request_id:
-            self._by_request[job.submission.request_id] = job
+        try:
+            self._write(job)
+        except sqlite3.Error:
+            logger.exception("%s cannot be stored", job.job_id)
+            raise StorageError from None
+        self._index(job)
 
     def save(self, job: Job) -> None:
-        """Memory holds the job itself, so there is nothing to write."""
+        """Keep how the job stands now; what the disk does not take is known until the process ends."""
+        try:
+            self._write(job)
+        except sqlite3.Error:
+            logger.exception("%s: its state cannot be stored; after a restart it is what it was before", job.job_id)
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
@@ -65,5 +69,58 @@ class MemoryJobStore:
 
     def remove(self, job: Job) -> None:
         """Forget the job."""
+        self._database.execute("DELETE FROM jobs WHERE job_id = ?", (job.job_id,))
         del self._by_id[job.job_id]
         self._by_request.pop(job.submission.request_id, None)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def _index(self, job: Job) -> None:
+        self._by_id[job.job_id] = job
+        if job.submission.request_id:
+            self._by_request[job.submission.request_id] = job
+
+    def _write(self, job: Job) -> None:
+        record = self._records.write(job)
+        self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job.job_id, record))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The file with its layout, ours alone."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            _settle(database)
+        except BaseException:
+            database.close()
+            raise
+    except _NewerError as error:
+        raise ConfigurationError(
+            f"data_dir: got {str(path.parent)!r}, whose {path.name} has version {error} of the layout; allowed: up to "
+            f"{VERSION}; it was written by a newer StyleServe: update this one, or choose another folder"
+        ) from None
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigurationError(
+            f"data_dir: got {str(path.parent)!r}, whose {path.name} cannot be used ({error}); allowed: a folder that "
+            "can be made and written to, that no other server uses, with nothing damaged in it"
+        ) from None
+    return database
+
+
+def _settle(database: sqlite3.Connection) -> None:
+    """Take the file for ourselves, with the layout of this version; one of a newer version stays as it is."""
+    database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise _NewerError(version)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute(_LAYOUT)
+    database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+class _NewerError(Exception):
+    """The file has a layout of a later version, which is the argument."""

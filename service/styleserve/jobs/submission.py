@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from styleserve.catalog.style import Style
 from styleserve.images import DEFAULT_QUALITY, ImageFormat
 from styleserve.recipes import Recipe
 
@@ -14,19 +13,16 @@ DEFAULT_MAX_INLINE_BYTES = 3_500_000
 class ChosenStyle:
     """One style of a blend, out of the catalogue or of the caller's own.
 
-    `digest` is the SHA-256 of the encoded image; `style` is None for the caller's own. `weight` is the share, all
+    `digest` is the SHA-256 of the encoded image. `name` is as the contract's Provenance has it:
+    `styles/{style}@{version}` of the catalogue's, `images/{sha256}` of the caller's own. `weight` is the share, all
     shares summing to 1; `scale` the size of its texture relative to the canvas.
     """
 
     digest: str
-    style: Style | None
+    name: str
+    is_catalogued: bool
     weight: float
     scale: float
-
-    @property
-    def name(self) -> str:
-        """As the contract's Provenance names it."""
-        return f"images/{self.digest}" if self.style is None else self.style.versioned_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Reading a StylizeRequest decodes its images and may fetch a style's, so it is done off the event loop.
 """
 
+import dataclasses
 import hashlib
 import math
 import re
@@ -26,6 +27,7 @@ from styleserve.errors import (
 )
 from styleserve.images import DEFAULT_QUALITY, ImageLimits
 from styleserve.jobs.feed import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
+from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
 from styleserve.presets import check, resolve
@@ -93,6 +95,7 @@ class _Reading:
     violations: list[Violation] = field(default_factory=list)
     not_found: list[NotFoundError] = field(default_factory=list)
     own_images: list[bytes] = field(default_factory=list)
+    catalogued: dict[str, Style] = field(default_factory=dict)
 
     def submission(self, request_fingerprint: str, deadline: float | None) -> Submission:
         request = self.request
@@ -106,13 +109,13 @@ class _Reading:
             raise InvalidRequestError(self.violations)
         if self.not_found:
             raise self.not_found[0]
-        self._store_images(styles)
+        self._store_images()
         is_cancelled_when_orphaned = self._is_cancelled_when_orphaned()
         is_awaited = is_cancelled_when_orphaned and not request.detached
         return Submission(
             content_digest=content_digest,
             styles=_with_shares(styles),
-            recipe=resolve(_settings(styles[0].style), changes),
+            recipe=resolve(self._settings(styles[0]), changes),
             output=output,
             fingerprint=request_fingerprint,
             request_id=request.request_id,
@@ -236,13 +239,15 @@ class _Reading:
                 except StyleNotFoundError as error:
                     self.not_found.append(error)
                     return None
-                return ChosenStyle(style.image.sha256, style, weight, scale)
+                self.catalogued[style.versioned_name] = style
+                return ChosenStyle(style.image.sha256, style.versioned_name, True, weight, scale)
             case "image":
                 data = self._image(given.image, f"{field_path}.image")
                 if data is None or self._decoded_size(data, f"{field_path}.image") is None:
                     return None
                 self.own_images.append(data)
-                return ChosenStyle(hashlib.sha256(data).hexdigest(), None, weight, scale)
+                digest = hashlib.sha256(data).hexdigest()
+                return ChosenStyle(digest, IMAGE_PREFIX + digest, False, weight, scale)
             case _:
                 self._complain(field_path, "got no style; set `style` or `image`", "REQUIRED")
                 return None
@@ -273,24 +278,22 @@ class _Reading:
             return not self.request.detached
         return policy == style_transfer_pb2.ORPHAN_POLICY_CANCEL
 
-    def _store_images(self, styles: list[ChosenStyle]) -> None:
-        """Keep the caller's images for the job, and make sure that the catalogue's are at hand."""
-        for data in self.own_images:
+    def _settings(self, first: ChosenStyle) -> RecipeChanges:
+        """What the styles set of the recipe; of a blend it is the first that does."""
+        style = self.catalogued.get(first.name)
+        return RecipeChanges() if style is None else style.recipe
+
+    def _store_images(self) -> None:
+        """Keep the job's images for it, the catalogue's too, which may be another one before the job runs."""
+        fetched = [self.reader.style_images.load(style) for style in self.catalogued.values()]
+        for data in (*self.own_images, *fetched):
             self.reader.image_store.put(data)
-        for chosen in styles:
-            if chosen.style is not None:
-                self.reader.style_images.load(chosen.style)
-
-
-def _settings(style: Style | None) -> RecipeChanges:
-    """What a style sets of a recipe; of a blend it is the first style that does."""
-    return RecipeChanges() if style is None else style.recipe
 
 
 def _with_shares(styles: list[ChosenStyle]) -> tuple[ChosenStyle, ...]:
     """The styles with weights that sum to 1."""
     total = sum(chosen.weight for chosen in styles)
-    return tuple(ChosenStyle(chosen.digest, chosen.style, chosen.weight / total, chosen.scale) for chosen in styles)
+    return tuple(dataclasses.replace(chosen, weight=chosen.weight / total) for chosen in styles)
 
 
 def _seconds(duration: duration_pb2.Duration) -> float:

@@ -18,7 +18,7 @@ from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.pictures import Pictures
-from styleserve.jobs.store import MemoryJobStore
+from styleserve.jobs.store import JobStore
 from styleserve.rpc.health import Health
 from styleserve.rpc.interceptor import ErrorInterceptor
 from styleserve.rpc.requests import RequestReader
@@ -71,9 +71,9 @@ class Server:
         self._stopping = asyncio.Event()
         self._broken: ConfigurationError | None = None
         self._jobs = Jobs(
-            MemoryJobStore(),
+            JobStore(config.data_dir / "jobs.sqlite3", config.retention_s),
             image_store,
-            Pictures(image_store, self._style_images, limits),
+            Pictures(image_store, limits),
             worker,
             max_queue=config.max_queue,
             max_running=config.max_running,
@@ -145,8 +145,9 @@ class Server:
         await self._jobs.drain(self._config.drain_s)
 
     async def stop(self) -> None:
-        """End every call and the engine."""
+        """End every call and the engine; jobs that have not ended go on when the next server starts."""
         self._health.close()
+        self._jobs.close_admission()
         await self._server.stop(_GRACE_S)
         await self._jobs.stop()
         logger.info("stopped")

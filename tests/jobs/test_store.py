@@ -1,0 +1,198 @@
+"""The store: a job is the same after the process that kept it is gone, and what cannot be kept is said."""
+
+import dataclasses
+import sqlite3
+import time
+from types import MappingProxyType
+
+import pytest
+
+from styleserve import errors
+from styleserve.costs import Estimate
+from styleserve.errors import ConfigurationError, RequestError, StorageError
+from styleserve.evaluation import Losses
+from styleserve.events import Progress
+from styleserve.jobs.job import Job
+from styleserve.jobs.status import Provenance, StoredImage
+from styleserve.jobs.store import VERSION, JobStore
+from styleserve.jobs.submission import ChosenStyle, Output, Submission
+from styleserve.presets import PRESETS
+
+PROGRESS = Progress(3, 10, 4, Losses(1.5, 0.5, 1.0, 0.0), 8, 6, 1.0, 2.0, Estimate(10**9, 12.5, 320))
+PROVENANCE = Provenance("0.1", "toy", "cpu", "float32", "{}", ("styles/a@1",), 7)
+JOB_ERRORS = [
+    errors.ImageNotFoundError("images/x", ["images/y"]),
+    errors.StyleImageUnavailableError(60, "styles/udnie"),
+    errors.RunTimeoutError(),
+    errors.QueueTimeoutError(),
+    errors.DivergedError(7, "{}"),
+    errors.EngineError("0123456789abcdef"),
+]
+
+
+def submission(**changes: object) -> Submission:
+    made = Submission(
+        content_digest="c" * 64,
+        styles=(
+            ChosenStyle("a" * 64, "styles/a@1", True, 0.25, 1.0),
+            ChosenStyle("b" * 64, "images/" + "b" * 64, False, 0.75, 2.0),
+        ),
+        recipe=PRESETS["standard"],
+        output=Output(24, 32, "jpeg", 80),
+        fingerprint="f" * 64,
+        request_id="r-1",
+        labels=MappingProxyType({"team": "mobile"}),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def job(number: int = 1, **changes: object) -> Job:
+    return Job.admit(f"job-{number}", number, submission(**changes), retention_s=60.0)
+
+
+def reopened(store: JobStore, folder) -> JobStore:
+    store.close()
+    return JobStore(folder / "jobs.sqlite3", retention_s=60.0)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return JobStore(tmp_path / "jobs.sqlite3", retention_s=60.0)
+
+
+async def test_a_job_is_found_again_as_it_was(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    kept.advance(PROGRESS)
+    store.save(kept)
+    found = reopened(store, tmp_path).get("job-1")
+    assert found.submission == kept.submission
+    assert found.status == kept.status
+    assert found.status.progress == PROGRESS
+
+
+async def test_it_is_found_by_its_request_id_too(store, tmp_path):
+    store.add(job())
+    assert reopened(store, tmp_path).find_request("r-1").job_id == "job-1"
+
+
+async def test_a_result_survives_with_its_provenance(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    kept.succeed(StoredImage("d" * 64, "image/jpeg", 32, 24, 999), PROGRESS, "completed", PROVENANCE)
+    store.save(kept)
+    found = reopened(store, tmp_path).get("job-1")
+    assert found.status == kept.status
+    assert found.feed.is_closed
+
+
+@pytest.mark.parametrize("error", JOB_ERRORS, ids=lambda error: error.reason)
+async def test_what_a_job_failed_with_is_known_again(store, tmp_path, error: RequestError):
+    kept = job()
+    store.add(kept)
+    kept.fail(error)
+    store.save(kept)
+    found = reopened(store, tmp_path).get("job-1").status.error
+    assert (type(found), str(found)) == (type(error), str(kept.status.error))
+
+
+async def test_the_last_events_of_an_ended_job_keep_their_numbers(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    kept.succeed(StoredImage("d" * 64, "image/jpeg", 32, 24, 999), PROGRESS, "completed", PROVENANCE)
+    store.save(kept)
+    before = [(update.sequence, update.kind) async for update in kept.feed.watch()]
+    found = reopened(store, tmp_path).get("job-1")
+    assert [(update.sequence, update.kind) async for update in found.feed.watch()] == before
+
+
+async def test_the_events_of_a_job_that_goes_on_come_after_all_that_were_told(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    store.save(kept)
+    for _ in range(500):
+        kept.advance(PROGRESS)
+    found = reopened(store, tmp_path).get("job-1")
+    first = await anext(found.feed.watch(after_sequence=kept.feed.last_sequence))
+    assert first.sequence > kept.feed.last_sequence
+    assert first.content.state == "running"
+
+
+async def test_a_deadline_is_the_same_moment_by_another_process_clock(store, tmp_path, monkeypatch):
+    store.add(job(deadline=time.monotonic() + 50.0))
+    its_monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: its_monotonic() - 1000.0)
+    found = reopened(store, tmp_path).get("job-1")
+    assert found.submission.deadline - time.monotonic() == pytest.approx(50.0, abs=1.0)
+
+
+async def test_a_job_that_is_forgotten_stays_so(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    store.remove(kept)
+    again = reopened(store, tmp_path)
+    assert again.get("job-1") is None
+    assert again.find_request("r-1") is None
+
+
+async def test_jobs_come_the_newest_first(store, tmp_path):
+    for number in (1, 2, 3):
+        store.add(job(number, request_id=""))
+    assert [kept.number for kept in reopened(store, tmp_path).all()] == [3, 2, 1]
+
+
+async def test_a_record_that_cannot_be_read_takes_no_other_along(store, tmp_path, caplog):
+    for number in (1, 2):
+        store.add(job(number, request_id=""))
+    store.close()
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as database:
+        database.execute("UPDATE jobs SET record = '{\"job_id\": 5}' WHERE job_id = 'job-1'")
+    database.close()
+    again = JobStore(tmp_path / "jobs.sqlite3", retention_s=60.0)
+    assert [kept.job_id for kept in again.all()] == ["job-2"]
+    assert "job-1" in caplog.text
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "jobs.sqlite3"
+    with sqlite3.connect(path) as database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match=f"version {VERSION + 1} of the layout; allowed: up to {VERSION}"):
+        JobStore(path, retention_s=60.0)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    (tmp_path / "jobs.sqlite3").write_bytes(b"no database at all" * 100)
+    with pytest.raises(ConfigurationError, match=r"data_dir: got .* nothing damaged in it"):
+        JobStore(tmp_path / "jobs.sqlite3", retention_s=60.0)
+
+
+def test_a_folder_has_one_server(store, tmp_path):
+    with pytest.raises(ConfigurationError, match="no other server uses"):
+        JobStore(tmp_path / "jobs.sqlite3", retention_s=60.0)
+
+
+async def test_a_disk_that_takes_no_more_refuses_the_job_and_keeps_the_others(store, tmp_path):
+    store.add(job(1, request_id=""))
+    store._database.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageError, match="disk is full"):
+        store.add(job(2, labels={"long": "x" * 100_000}))
+    assert store.get("job-2") is None
+    assert store.find_request("r-1") is None
+    assert reopened(store, tmp_path).get("job-1") is not None
+
+
+async def test_a_job_goes_on_where_its_state_cannot_be_stored(store):
+    kept = job()
+    store.add(kept)
+    store._database.execute("PRAGMA query_only = ON")
+    kept.start()
+    store.save(kept)
+    assert store.get("job-1").status.state == "running"
