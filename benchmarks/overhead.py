@@ -28,7 +28,7 @@ def main() -> None:
     content = images.encode(images.Picture(subjects.photograph(arguments.side)), "png").data
     weights = subjects.weights_choice()
     with tempfile.TemporaryDirectory() as data_dir:
-        server_arguments = ("--data-dir", data_dir, "--weights", weights)
+        server_arguments = ("--data-dir", data_dir, "--weights", weights, "--no-cache")
         with private_server(server_arguments) as address, Client(address) as client:
             _wait_for_targets(client)
             info = client.info()

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path, user_data_path
 
 from styleserve.documents import read_mapping, unknown_keys
 from styleserve.errors import ConfigurationError
-from styleserve.memory import parse_limit
+from styleserve.memory import parse_limit, parse_size
 from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -61,12 +61,18 @@ class Config:
     )
     max_queue: int = field(default=64, metadata=_setting("jobs that may wait", "N"))
     max_running: int = field(default=8, metadata=_setting("jobs that run side by side", "N"))
+    no_cache: bool = field(
+        default=False, metadata=_setting("make every picture anew, also one that is kept already", "")
+    )
     deterministic: bool = field(
         default=False, metadata=_setting("evaluate every job by itself: same bytes on any device, slower", "")
     )
     max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
     max_iterations: int = field(default=MAX_ITERATIONS, metadata=_setting("most iterations of a job", "N"))
     retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))
+    retention_size: str = field(
+        default="10GB", metadata=_setting("most disk space of images; the oldest go first", "SIZE")
+    )
     drain_s: float = field(default=30.0, metadata=_setting("how long a stopping server lets jobs run on", "S"))
     log_format: str = field(default="text", metadata=_setting("form of the log: text or json", "NAME"))
 
@@ -87,10 +93,11 @@ class Config:
                     yield f"{name}: got {str(folder)!r}; allowed: a folder that is there"
         yield from _outside("precision", self.precision, PRECISIONS)
         yield from _outside("log_format", self.log_format, LOG_FORMATS)
-        try:
-            parse_limit(self.memory_limit)
-        except ConfigurationError as error:
-            yield f"memory_limit: {error}"
+        for name, parse in (("memory_limit", parse_limit), ("retention_size", parse_size)):
+            try:
+                parse(getattr(self, name))
+            except ConfigurationError as error:
+                yield f"{name}: {error}"
         for name, low, high in (
             ("max_queue", 1, 100_000),
             ("max_running", 1, 64),

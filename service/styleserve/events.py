@@ -9,6 +9,7 @@ import numpy.typing as npt
 from styleserve.costs import CostModel, Estimate
 from styleserve.errors import ConfigurationError, RequestError
 from styleserve.evaluation import Losses, Pixels
+from styleserve.recipes import Recipe
 
 StopReason: TypeAlias = Literal["completed", "converged", "deadline"]
 
@@ -45,6 +46,10 @@ class EngineInfo:
     device: str
     precision: str
     costs: CostModel
+
+    def precision_for(self, recipe: Recipe) -> str:
+        """The arithmetic in which the network works for a recipe."""
+        return "float32" if recipe.needs_float32 else self.precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,14 @@ _RECLAIMABLE = ("inactive_file", "total_inactive_file")
 
 def parse_limit(text: str) -> int | None:
     """Bytes of a limit such as `2GB` or `1500MB`, or None for `auto`; raises ConfigurationError."""
-    if text == "auto":
-        return None
+    return None if text == "auto" else parse_size(text, "auto, or ")
+
+
+def parse_size(text: str, others_allowed: str = "") -> int:
+    """Bytes of a size such as `2GB`; raises ConfigurationError, which names what else is allowed."""
     match = _SIZE_PATTERN.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
-        raise ConfigurationError(f"got {text!r}; allowed: auto, or a size such as 1500MB, 2GB or 2GiB")
+        raise ConfigurationError(f"got {text!r}; allowed: {others_allowed}a size such as 1500MB, 2GB or 2GiB")
     return round(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -15,7 +15,7 @@ def test_a_file_that_is_moved_to_its_place_meanwhile_does_not_stop_the_forgettin
     old = store.put(b"old")
     os.utime(tmp_path / old, (0, 0))
     monkeypatch.setattr(Path, "iterdir", lambda folder: iter([folder / ".moved", folder / old]))
-    store.expire(60)
+    store.expire(60, 10**9, ())
     assert not store.has(old)
 
 

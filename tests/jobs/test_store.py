@@ -72,6 +72,26 @@ async def test_a_job_is_found_again_as_it_was(store, tmp_path):
     assert found.status.progress == PROGRESS
 
 
+async def test_engines_that_were_lost_under_a_job_are_remembered(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    for iteration in (3, 2):
+        kept.advance(dataclasses.replace(PROGRESS, iteration=iteration))
+        kept.lose_engine()
+    store.save(kept)
+    found = reopened(store, tmp_path).get("job-1")
+    assert (found.num_losses, found.lost_at) == (2, 3)
+
+
+async def test_a_job_that_came_further_is_not_the_cause_of_what_was_lost_before():
+    kept = job()
+    for iteration in (3, 3, 4):
+        kept.advance(dataclasses.replace(PROGRESS, iteration=iteration))
+        kept.lose_engine()
+    assert kept.num_losses == 1
+
+
 async def test_it_is_found_by_its_request_id_too(store, tmp_path):
     store.add(job())
     assert reopened(store, tmp_path).find_request("r-1").job_id == "job-1"

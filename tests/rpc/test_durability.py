@@ -7,11 +7,13 @@ import uuid
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 
 from styleserve.errors import ConfigurationError
-from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.jobs import retention
+from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from support.rich_errors import refused
-from support.service import request, running
+from support.service import png, request, running
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
@@ -23,6 +25,10 @@ def get(name: str) -> style_transfer_pb2.GetJobRequest:
 
 def watch(name: str, after_sequence: int = 0) -> style_transfer_pb2.StreamProgressRequest:
     return style_transfer_pb2.StreamProgressRequest(job=name, after_sequence=after_sequence, include_result=True)
+
+
+def start(asked: style_transfer_pb2.StylizeRequest) -> style_transfer_pb2.StreamProgressRequest:
+    return style_transfer_pb2.StreamProgressRequest(start=asked, include_result=True)
 
 
 async def test_running_and_waiting_jobs_go_on_under_their_names_in_their_order(tmp_path):
@@ -106,3 +112,56 @@ async def test_a_second_server_on_the_folder_is_refused(tmp_path):
         with pytest.raises(ConfigurationError, match="no other server uses"):
             async with running(tmp_path):
                 pass
+
+
+async def test_a_picture_that_is_kept_is_not_made_again_and_the_provenance_says_so(tmp_path):
+    async with running(tmp_path, no_cache=False) as service:
+        made = await service.transfer.Stylize(request())
+        again = await service.transfer.Stylize(request())
+        other = await service.transfer.Stylize(request(4))
+    assert again.job.name != made.job.name
+    assert again.result == made.result
+    assert again.job.provenance.reused_from == made.job.name
+    assert again.job.provenance.network_passes == 0
+    assert not other.job.provenance.reused_from
+
+
+async def test_a_picture_is_not_made_again_by_the_next_server_either(tmp_path):
+    async with running(tmp_path, no_cache=False) as service:
+        made = await service.transfer.Stylize(request())
+    async with running(tmp_path, no_cache=False) as service:
+        updates = [update async for update in service.transfer.StreamProgress(start(request()))]
+    assert updates[-1].job.provenance.reused_from == made.job.name
+    assert updates[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_with_no_cache_every_picture_is_made(tmp_path):
+    async with running(tmp_path, no_cache=True) as service:
+        jobs = [(await service.transfer.Stylize(request())).job for _ in range(2)]
+    assert [job.provenance.reused_from for job in jobs] == ["", ""]
+    assert jobs[1].provenance.network_passes > 0
+
+
+async def test_what_a_deadline_cut_short_is_no_answer_to_others(tmp_path):
+    async with running(tmp_path, SLOWLY, no_cache=False) as service:
+        asked = request(400, run_timeout=duration_pb2.Duration(seconds=1))
+        cut = (await service.transfer.Stylize(asked)).job
+        again = (await service.transfer.Stylize(asked)).job
+    assert cut.stop_reason == job_pb2.STOP_REASON_DEADLINE
+    assert not again.provenance.reused_from
+
+
+async def test_the_oldest_pictures_make_room_and_their_jobs_go_with_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "_SWEEP_S", 0.1)
+    async with running(tmp_path, retention_size="4KB") as service:
+        names = []
+        for colour in (0.2, 0.3, 0.4, 0.5):
+            content = image_pb2.ImageSource(inline=png(colour))
+            names.append((await service.transfer.Stylize(request(content=content, detached=True))).job.name)
+            await service.wait_for(names[-1], job_pb2.JOB_STATE_SUCCEEDED)
+            await asyncio.sleep(0.15)
+        _, reason, _ = await refused(service.transfer.GetJob(get(names[0])))
+        newest = await service.transfer.GetJob(get(names[-1]))
+    assert reason == "JOB_NOT_FOUND"
+    assert newest.job.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert sum(path.stat().st_size for path in (tmp_path / "data" / "images").iterdir()) <= 4000

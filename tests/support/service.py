@@ -79,6 +79,7 @@ async def running(
             "data_dir": folder / "data",
             "cache_dir": folder / "cache",
             "drain_s": 5.0,
+            "no_cache": True,
             **settings,
         }
     )

@@ -1,7 +1,8 @@
 """Dispatcher: keeps the engine busy with the queue's jobs, and brings what the engine tells to them.
 
-It lives on the event loop. An engine that is lost is started again and its jobs go on from their beginning. Each job
-that had begun may be the cause: it has the engine for itself from then on, and fails when a second is lost under it.
+It lives on the event loop. An engine that is lost is started again and its jobs go on from their checkpoints. Each job
+that had begun may be the cause: it has the engine for itself from then on, and fails when `MAX_LOSSES` are lost under
+it and it never came further than before.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
 
-MAX_LOSSES = 2
+MAX_LOSSES = 3
 #: Engines lost before the first was ready after which there is no use in another.
 MAX_STILLBIRTHS = 3
 _FIRST_RESTART_S = 0.5
@@ -224,7 +225,7 @@ class Dispatcher:
 
     def _take_back(self, job: Job) -> None:
         if job.status.state == "running":
-            job.num_losses += 1
+            job.lose_engine()
         if job.is_cancel_wanted:
             self._end(job, job.cancel)
         elif job.num_losses >= MAX_LOSSES:

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Self
 
@@ -94,6 +94,10 @@ class ImageStore:
             return False
         return True
 
+    def holds(self, digest: str) -> bool:
+        """Whether the image is kept, without a use of it."""
+        return (self._folder / digest).exists()
+
     def read(self, digest: str) -> bytes:
         """The image; raises ImageNotFoundError."""
         path = self.path(PREFIX + digest)
@@ -106,13 +110,25 @@ class ImageStore:
             raise ImageNotFoundError(name)
         return self._folder / digest
 
-    def expire(self, unused_s: float) -> None:
-        """Forget images that nobody used for `unused_s` seconds, and what a crash left half written."""
+    def expire(self, unused_s: float, max_bytes: int, kept: Collection[str]) -> None:
+        """Forget images that nobody used for `unused_s` seconds, and the longest unused of those beyond `max_bytes`.
+
+        What a crash left half written goes like the rest, `kept` stays.
+        """
         oldest = time.time() - unused_s
+        room = max_bytes
+        for used, size, path in sorted(self._files(), reverse=True):
+            room -= size
+            if (used < oldest or room < 0) and path.name not in kept:
+                path.unlink(missing_ok=True)
+                room += size
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """When each file was last used, and its bytes."""
         for path in self._folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # a file that was moved to its place meanwhile
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+                found = path.stat()
+                yield found.st_mtime, found.st_size, path
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ class Job:
     """A job: what was asked, how it stands, and who watches.
 
     `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
-    lost under it. `is_cancel_wanted` once somebody asked for it. `content` is the content at the size of the result,
+    lost under it since it last came further, `lost_at` is the iteration that it had reached then. `is_cancel_wanted`
+    once somebody asked for it. `content` is the content at the size of the result,
     while an engine works on it.
     """
 
@@ -32,6 +33,7 @@ class Job:
         self.feed = feed
         self.num_waiting = 0
         self.num_losses = 0
+        self.lost_at = -1
         self.is_cancel_wanted = False
         self.content: Picture | None = None
         self._status = status
@@ -89,6 +91,12 @@ class Job:
         """An engine takes it up; after a lost engine, again."""
         start_time = self._status.start_time or time.time()
         self._tell(replace(self._status, state="running", queue_position=0, start_time=start_time))
+
+    def lose_engine(self) -> None:
+        """The engine was lost under it."""
+        reached = 0 if self._status.progress is None else self._status.progress.iteration
+        self.num_losses = 1 if reached > self.lost_at else self.num_losses + 1
+        self.lost_at = max(self.lost_at, reached)
 
     def advance(self, progress: Progress) -> None:
         """It came further."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import secrets
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from styleserve.catalog.style import Catalog
@@ -27,8 +27,10 @@ from styleserve.jobs.dispatcher import Dispatcher
 from styleserve.jobs.feed import PreviewWish
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.job import Job
+from styleserve.jobs.picture_index import PictureIndex
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.retention import Retention
 from styleserve.jobs.status import PREFIX, State
 from styleserve.jobs.store import JobStore
 from styleserve.jobs.submission import Submission
@@ -39,7 +41,6 @@ logger = logging.getLogger(__name__)
 #: What a caller is told while the engine loads its weights, and while the server stops.
 WARMING_UP_RETRY_S = 5.0
 DRAINING_RETRY_S = 10.0
-_SWEEP_S = 60.0
 
 
 class Jobs:
@@ -59,6 +60,8 @@ class Jobs:
         max_queue: int,
         max_running: int,
         retention_s: float,
+        retention_bytes: int,
+        reuses_pictures: bool,
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
     ) -> None:
@@ -66,8 +69,11 @@ class Jobs:
         self._image_store = image_store
         self._pictures = pictures
         self._queue = JobQueue(max_queue)
-        self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, store.save, tell_alive, tell_broken)
+        self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, self._save, tell_alive, tell_broken)
         self._retention_s = retention_s
+        self._reuses_pictures = reuses_pictures
+        self._index = PictureIndex(store.all())
+        self._retention = Retention(store, image_store, self._index, retention_s, retention_bytes)
         self._num_admitted = max((job.number for job in store.all()), default=0)
         self._is_draining = False
         self._sweeper: asyncio.Task[None] | None = None
@@ -105,7 +111,7 @@ class Jobs:
             self._dispatcher.enqueue(job)
         if unfinished:
             logger.info("%d jobs of an earlier server go on", len(unfinished))
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._sweeper = asyncio.get_running_loop().create_task(self._retention.keep_sweeping())
 
     async def drain(self, patience_s: float) -> None:
         """Take no new jobs, let those that run end for `patience_s` seconds, and send the watchers of the rest away.
@@ -164,7 +170,8 @@ class Jobs:
         self._store.add(job)
         self._num_admitted += 1
         logger.info("%s admitted", job.job_id)
-        self._dispatcher.enqueue(job)
+        if not self._reuse(job):
+            self._dispatcher.enqueue(job)
         return job
 
     def find(self, name: str) -> Job:
@@ -218,21 +225,24 @@ class Jobs:
         if available_s is not None and available_s < needed_s:
             raise DeadlineUnattainableError(max(0.0, available_s), needed_s)
 
-    async def _sweep(self) -> None:
-        """Forget what has expired, now and then; a fault is for the log and for the next time."""
-        while True:
-            try:
-                self._forget_jobs()
-                await asyncio.to_thread(self._image_store.expire, self._retention_s)
-            except Exception:
-                logger.exception("expired jobs and images could not be forgotten; the next attempt follows")
-            await asyncio.sleep(min(_SWEEP_S, self._retention_s))
+    def _reuse(self, job: Job) -> bool:
+        """Let a new job end with a picture that is kept, if there is one like it."""
+        assert self.engine is not None
+        maker = self._index.find(job.submission, self.engine) if self._reuses_pictures else None
+        if maker is None:
+            return False
+        known = maker.status
+        assert known.result is not None
+        assert known.progress is not None
+        assert known.provenance is not None
+        assert known.stop_reason is not None
+        provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
+        if not self._image_store.has(known.result.digest):
+            return False
+        job.succeed(known.result, known.progress, known.stop_reason, provenance)
+        self._save(job)
+        return True
 
-    def _forget_jobs(self) -> None:
-        """Forget jobs whose time has come, and keep the images of those that have yet to end."""
-        now = time.time()
-        for job in self._store.all():
-            if job.status.expire_time is not None and job.status.expire_time < now:
-                self._store.remove(job)
-            elif not job.has_ended:
-                self._pictures.keep(job.submission)
+    def _save(self, job: Job) -> None:
+        self._store.save(job)
+        self._index.note(job)

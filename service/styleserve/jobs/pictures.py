@@ -54,11 +54,6 @@ class Pictures:
         digest = self._image_store.put(encoded.data)
         return StoredImage(digest, encoded.mime_type, encoded.width, encoded.height, len(encoded.data))
 
-    def keep(self, submission: Submission) -> None:
-        """Keep the images of a job that has yet to run from expiring."""
-        for digest in (submission.content_digest, *(chosen.digest for chosen in submission.styles)):
-            self._image_store.has(digest)
-
     def _content(self, submission: Submission) -> Picture:
         """The content at the size of the result."""
         output = submission.output
@@ -83,7 +78,7 @@ def trace_back(submission: Submission, engine: EngineInfo, network_passes: int) 
         server_version=importlib.metadata.version("styleserve"),
         weights=engine.weights,
         device=engine.device,
-        precision="float32" if submission.recipe.needs_float32 else engine.precision,
+        precision=engine.precision_for(submission.recipe),
         recipe_json=submission.recipe.to_json(),
         styles=tuple(chosen.name for chosen in submission.styles),
         network_passes=network_passes,

@@ -24,6 +24,7 @@ class _Record:
     status: JobStatus
     last_sequence: int
     num_losses: int
+    lost_at: int
     is_cancel_wanted: bool
 
 
@@ -48,6 +49,7 @@ class Records:
                 status=job.status,
                 last_sequence=job.feed.last_sequence,
                 num_losses=job.num_losses,
+                lost_at=job.lost_at,
                 is_cancel_wanted=job.is_cancel_wanted,
             )
         )
@@ -58,6 +60,7 @@ class Records:
         submission = _with_deadline(record.submission, time.monotonic() - time.time())
         job = Job.restore(record.job_id, record.number, submission, record.status, record.last_sequence, retention_s)
         job.num_losses = record.num_losses
+        job.lost_at = record.lost_at
         job.is_cancel_wanted = record.is_cancel_wanted
         return job
 

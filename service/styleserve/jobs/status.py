@@ -32,7 +32,7 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a picture was made, as the contract has it."""
+    """How a picture was made, as the contract has it; `reused_from` names the job that made it for another one."""
 
     server_version: str
     weights: str
@@ -41,6 +41,7 @@ class Provenance:
     recipe_json: str
     styles: tuple[str, ...]
     network_passes: int
+    reused_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

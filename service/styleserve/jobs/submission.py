@@ -60,3 +60,8 @@ class Submission:
     fails_at_deadline: bool = False
     priority: int = 0
     labels: Mapping[str, str]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The images that the job needs."""
+        return self.content_digest, *(chosen.digest for chosen in self.styles)

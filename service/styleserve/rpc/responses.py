@@ -145,6 +145,7 @@ def _provenance(made: Provenance) -> job_pb2.Provenance:
         recipe_json=made.recipe_json,
         styles=made.styles,
         network_passes=made.network_passes,
+        reused_from=made.reused_from,
     )
 
 

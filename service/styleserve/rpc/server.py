@@ -19,6 +19,7 @@ from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.store import JobStore
+from styleserve.memory import parse_size
 from styleserve.rpc.health import Health
 from styleserve.rpc.interceptor import ErrorInterceptor
 from styleserve.rpc.requests import RequestReader
@@ -78,6 +79,8 @@ class Server:
             max_queue=config.max_queue,
             max_running=config.max_running,
             retention_s=config.retention_s,
+            retention_bytes=parse_size(config.retention_size),
+            reuses_pictures=not config.no_cache,
             tell_alive=self._health.set_alive,
             tell_broken=self._break,
         )

@@ -232,6 +232,7 @@ class Provenance(_message.Message):
     RECIPE_JSON_FIELD_NUMBER: _builtins.int
     STYLES_FIELD_NUMBER: _builtins.int
     NETWORK_PASSES_FIELD_NUMBER: _builtins.int
+    REUSED_FROM_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """Version of the server."""
     weights: _builtins.str
@@ -244,6 +245,8 @@ class Provenance(_message.Message):
     """The recipe as resolved, as JSON with sorted keys."""
     network_passes: _builtins.int
     """Forward and backward passes of the network that the job cost."""
+    reused_from: _builtins.str
+    """The job that made the picture, `jobs/{job}`, when it was not made again for this one; else empty."""
     @_builtins.property
     def styles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The styles as resolved: `styles/{style}@{version}` or `images/{sha256}`."""
@@ -258,10 +261,11 @@ class Provenance(_message.Message):
         recipe_json: _builtins.str = ...,
         styles: _abc.Iterable[_builtins.str] | None = ...,
         network_passes: _builtins.int = ...,
+        reused_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "network_passes", b"network_passes", "precision", b"precision", "recipe_json", b"recipe_json", "server_version", b"server_version", "styles", b"styles", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "network_passes", b"network_passes", "precision", b"precision", "recipe_json", b"recipe_json", "reused_from", b"reused_from", "server_version", b"server_version", "styles", b"styles", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,61 @@
+"""PictureIndex: which picture was made already, by all that determines it, so that none is made twice."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+
+from styleserve.events import EngineInfo
+from styleserve.jobs.job import Job
+from styleserve.jobs.submission import Submission
+
+
+class PictureIndex:
+    """Jobs whose pictures may answer for others: those that ran their whole recipe, by what they were asked and with.
+
+    Two jobs are alike when content, styles, recipe, output, network, precision, device and version are the same.
+    """
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs: dict[str, Job] = {}
+        for job in jobs:
+            self.note(job)
+
+    def find(self, submission: Submission, engine: EngineInfo) -> Job | None:
+        """A job that made the picture which this engine would make for the submission."""
+        precision = engine.precision_for(submission.recipe)
+        return self._jobs.get(_key(submission, _version(), engine.weights, precision, engine.device))
+
+    def note(self, job: Job) -> None:
+        """Take note of a job that has ended, if it ran its whole recipe itself."""
+        if (key := _key_of(job)) is not None:
+            self._jobs[key] = job
+
+    def forget(self, job: Job) -> None:
+        """The job or its picture is there no more."""
+        key = _key_of(job)
+        if key is not None and self._jobs.get(key) is job:
+            del self._jobs[key]
+
+
+def _key_of(job: Job) -> str | None:
+    status, made = job.status, job.status.provenance
+    if status.state != "succeeded" or status.stop_reason == "deadline" or made is None or made.reused_from:
+        return None
+    return _key(job.submission, made.server_version, made.weights, made.precision, made.device)
+
+
+def _key(submission: Submission, *maker: str) -> str:
+    output = submission.output
+    determining = [
+        submission.content_digest,
+        [[chosen.digest, chosen.name, chosen.weight, chosen.scale] for chosen in submission.styles],
+        submission.recipe.to_json(),
+        [output.height, output.width, output.image_format, output.quality, output.carries_provenance],
+        maker,
+    ]
+    return hashlib.sha256(json.dumps(determining).encode()).hexdigest()
+
+
+def _version() -> str:
+    return importlib.metadata.version("styleserve")
