@@ -15,7 +15,7 @@ READY := $(VENV)/ready-$(TENSORFLOW)
 BENCH_READY := $(VENV)/ready-bench
 PROTOC_READY := $(VENV)/protoc/ready
 
-.PHONY: setup demo test serve check protos bench clean
+.PHONY: setup demo test torture serve check protos bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,9 @@ $(SAMPLE): | $(READY)
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: setup ## kill a server a hundred times; takes a quarter of an hour
+	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 serve: $(READY) ## start the server on 127.0.0.1:50051
 	$(BIN)/styleserve serve $(ARGS)

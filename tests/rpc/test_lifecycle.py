@@ -133,8 +133,7 @@ async def test_of_jobs_that_ran_together_when_engines_were_lost_only_the_guilty_
         names = [(await service.transfer.Stylize(request(iterations=60, detached=True))).job.name for _ in range(3)]
         for name in names[1:]:
             await service.wait_for(name, job_pb2.JOB_STATE_RUNNING)
-        while (await service.wait_for(names[0], job_pb2.JOB_STATE_RUNNING)).progress.iteration < 20:
-            await asyncio.sleep(0.01)
+        await service.wait_for(names[0], job_pb2.JOB_STATE_RUNNING, iteration=20)
         os.kill(worker.pid, signal.SIGKILL)
         await service.wait_for(names[0], job_pb2.JOB_STATE_QUEUED)
         suspect = await service.wait_for(names[0], job_pb2.JOB_STATE_RUNNING)

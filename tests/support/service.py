@@ -43,12 +43,12 @@ class Service:
         self.catalog = style_catalog_pb2_grpc.StyleCatalogServiceStub(self.channel)
         self.info = server_info_pb2_grpc.ServerInfoServiceStub(self.channel)
 
-    async def wait_for(self, name: str, *states: int) -> job_pb2.Job:
-        """The job, once it is in one of `states`."""
+    async def wait_for(self, name: str, *states: int, iteration: int = 0) -> job_pb2.Job:
+        """The job, once it is in one of `states` and has come to an iteration."""
         deadline = time.monotonic() + 20
         while True:
             job = (await self.transfer.GetJob(style_transfer_pb2.GetJobRequest(name=name))).job
-            if job.state in states:
+            if job.state in states and job.progress.iteration >= iteration:
                 return job
             assert time.monotonic() < deadline, job
             await asyncio.sleep(0.01)
