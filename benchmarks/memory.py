@@ -83,7 +83,8 @@ def measure(preset: str, side: int, memory_limit: str, iterations: int, style: S
         process = Path(f"/proc/{worker.pid}")
         (process / "clear_refs").write_text("5")  # the peak begins anew
         recipe = dataclasses.replace(PRESETS[preset], iterations=iterations)
-        worker.send(JobSpecification("bench", subjects.photograph(side), (style,), recipe))
+        # Each under its own ID: none goes on from the checkpoints of another.
+        worker.send(JobSpecification(f"{preset}-{side}-{memory_limit}", subjects.photograph(side), (style,), recipe))
         while not isinstance(event := events.get(), Finished):
             assert not isinstance(event, Failed | Lost), event
             assert not isinstance(event, Progressed) or event.progress.estimate is not None

@@ -8,12 +8,16 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from styleserve import images
+from styleserve.download import fetch
+from styleserve.errors import DownloadError
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import device
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
-from styleserve.model.weights import Weights, acquire
+from styleserve.model.weights import IMAGENET, Weights, acquire
 from styleserve.workers.vgg_engine import PrecisionChoice, VggEngineFactory
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Optional, beside the checkout: weights and paintings for tests and benchmarks.
@@ -51,13 +55,19 @@ def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
 
 
 def factory(data_dir: Path, memory_limit: int | None = None) -> VggEngineFactory:
-    """What builds the engine of the service, as the server would."""
-    return VggEngineFactory(weights_choice(), "auto", user_cache_path("styleserve"), data_dir, memory_limit)
+    """What builds the engine of the service, as the server would, knowing no targets beforehand."""
+    return VggEngineFactory(weights_choice(), "auto", data_dir / "cache", data_dir, memory_limit)
 
 
 def weights_choice() -> str:
-    """The weights' file beside the checkout, else `auto`."""
-    return str(SHARED_WEIGHTS) if SHARED_WEIGHTS.exists() else "auto"
+    """The weights' file beside the checkout, else the download in the user's cache, else `untrained`."""
+    if SHARED_WEIGHTS.exists():
+        return str(SHARED_WEIGHTS)
+    try:
+        return str(fetch(IMAGENET, user_cache_path("styleserve")))
+    except DownloadError as error:
+        logger.warning("%s", error)
+        return "untrained"
 
 
 def photograph(side: int) -> Pixels:

@@ -42,7 +42,8 @@ class Config:
         metadata=_setting("folder for jobs and images; :memory: to forget them at the end", "DIR"),
     )
     cache_dir: Path = field(
-        default_factory=lambda: user_cache_path("styleserve"), metadata=_setting("folder for downloads", "DIR")
+        default_factory=lambda: user_cache_path("styleserve"),
+        metadata=_setting("folder for downloads and for Gram targets", "DIR"),
     )
     styles: tuple[Path, ...] = field(
         default=(), metadata=_setting("folder of styles beside the installed packs; may be repeated", "DIR")

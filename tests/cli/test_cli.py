@@ -281,7 +281,8 @@ def test_a_private_server_without_tensorflow_says_how_to_install_it(tmp_path):
 
 @pytest.mark.parametrize("after_s", [0.0, 1.0])
 def test_a_signal_ends_a_server_that_is_not_ready_yet(tmp_path, after_s):
-    command = [*STYLESERVE, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path), "--weights", "untrained"]
+    folders = ["--data-dir", str(tmp_path / "data"), "--cache-dir", str(tmp_path / "cache")]
+    command = [*STYLESERVE, "serve", "--listen", "127.0.0.1:0", *folders, "--weights", "untrained"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     try:
         assert server.stdout.readline().startswith("listening")

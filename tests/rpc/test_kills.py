@@ -19,8 +19,8 @@ from support.killing import ITERATIONS, Account, Victim, kill_at_random, stylize
 from support.toy_process import CHECKPOINT_S, STEP_S
 
 NUM_CALLERS = 3
-#: Iterations between two checkpoints of a job alone, and those that are done while one is written.
-MOST_REPEATED = round(CHECKPOINT_S / STEP_S) + 5
+#: Iterations between two checkpoints of a job: in the interval, and while writing rests to take 1 % of the time.
+MOST_REPEATED = round(3 * CHECKPOINT_S / STEP_S)
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])

@@ -15,11 +15,11 @@ import grpc
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 from support.service import png, request
 
-ITERATIONS = 80
+ITERATIONS = 200
 #: A moment between two kills, from the time that the engine is ready again.
-LONGEST_PEACE_S = 2.0
+LONGEST_PEACE_S = 3.0
 _RETRY_S = 0.2
-_LONGEST_S = 60.0
+_LONGEST_S = 90.0
 _TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -51,6 +51,8 @@ class Victim:
                 await self._process.wait()
         finally:
             self.kill_front()
+            if self._process is not None:
+                await self._process.wait()
 
     def kill_front(self) -> None:
         """End the front, without a word."""

@@ -10,12 +10,14 @@ Adam's first move is its learning rate in the gradient's direction, whatever the
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from styleserve import images
 from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep
+from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
 from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
 from styleserve.events import EngineInfo
@@ -133,6 +135,8 @@ class ToyEngineFactory:
     before_step: Callable[[], None] = lambda: None
     diverging_colour: float | None = None
     costs: CostModel = TOY_COSTS
+    checkpoints_dir: Path | None = None
+    checkpoint_s: float = 10.0
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.adam import Adam
@@ -141,7 +145,17 @@ class ToyEngineFactory:
 
         evaluator = ToyEvaluator(self.before_step, self.diverging_colour)
         optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
-        engine = Engine(evaluator, optimizers, report, costs=self.costs)
+        checkpoints = (
+            None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), "toy")
+        )
+        engine = Engine(
+            evaluator,
+            optimizers,
+            report,
+            costs=self.costs,
+            checkpoints=checkpoints,
+            checkpoint_s=self.checkpoint_s,
+        )
         return engine, dataclasses.replace(TOY_INFO, costs=self.costs)
 
 

@@ -15,7 +15,7 @@ from support.service import running
 from support.toy import ToyEngineFactory
 
 STEP_S = 0.02
-CHECKPOINT_S = 0.2
+CHECKPOINT_S = 0.5
 
 
 async def serve(folder: Path, address: str) -> None:

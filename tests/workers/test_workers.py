@@ -134,3 +134,20 @@ def test_no_process_is_left_behind():
     pid = worker.pid
     worker.stop()
     assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_what_a_killed_process_left_the_next_one_goes_on_from(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY, checkpoints_dir=tmp_path, checkpoint_s=0.0))
+    listening = Listening(worker)
+    worker.send(job(iterations=1000, optimizer="adam"))
+    while (reached := listening.until(Progressed).progress.iteration) < 60:
+        pass
+    os.kill(worker.pid, signal.SIGKILL)
+    listening.until(Lost)
+    again = Listening(worker)
+    worker.send(job(iterations=1000, optimizer="adam"))
+    first = again.until(Progressed)
+    worker.stop()
+    # How often it was written down depends on the disk: it had one hundredth of the time.
+    assert 0 < first.progress.iteration <= reached + 2
+    assert first.progress.evaluations == first.progress.iteration + 1

@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from styleserve.costs import CostModel
+from styleserve.engine.beginning import begin
+from styleserve.engine.checkpoints import Checkpoints
+from styleserve.engine.chronicle import Chronicle
 from styleserve.engine.forecast import Forecast
-from styleserve.engine.job import Job, PreviewOrder, begin
+from styleserve.engine.job import Job, PreviewOrder
 from styleserve.engine.pace import UNKNOWN_MARGIN, Pace
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
@@ -38,7 +41,8 @@ class Engine:
     `report` hears each event once, in order, on the thread that calls `step` or `accept`. `clock` reads seconds as
     `time.monotonic` does. `costs` bounds the memory and fits jobs to their deadlines; without it every canvas is judged
     whole, and a job goes as far as its deadline lets it. With a `max_batch` of 1 every job is evaluated by itself, so
-    that its picture is the same, to the bit, whatever runs beside it.
+    that its picture is the same, to the bit, whatever runs beside it. With `checkpoints` a job goes on where whatever
+    engine had it before wrote it down, as this one does every `checkpoint_s` seconds or, for want of time, less often.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         costs: CostModel | None = None,
         max_batch: int = MAX_BATCH,
+        checkpoints: Checkpoints | None = None,
+        checkpoint_s: float = 10.0,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
@@ -56,6 +62,7 @@ class Engine:
         self._clock = clock
         self._costs = costs
         self._scheduler = Scheduler(max_batch)
+        self._chronicle = Chronicle(checkpoints, checkpoint_s, clock)
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
         self._previews: dict[str, Preview] = {}
@@ -82,11 +89,13 @@ class Engine:
             pass
         if self._jobs:
             self._serve(self._scheduler.choose(self._jobs))
+            self._chronicle.write_due(self._jobs)
             return True
         return bool(self._waiting) or self._prepare()
 
     def close(self) -> None:
-        """Drop every job without a word; for the end of the process."""
+        """Write every job down and drop it without a word; for the end of the process."""
+        self._chronicle.write_all(self._jobs)
         for job in self._jobs:
             job.run.close()
         self._jobs.clear()
@@ -98,12 +107,14 @@ class Engine:
             return
         specification = self._waiting.pop(0)
         forecast = Forecast(specification, self._costs)
-        self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s()))
+        checkpoint = self._chronicle.find(specification.job_id)
+        first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
+        self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s(first)))
         self._report(Started(specification.job_id))
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]
             slowness = self._pace.slowness * (1 + len(self._jobs))
-            job = begin(forecast, optimizer, self._evaluator, self._clock, slowness)
+            job = begin(forecast, optimizer, self._evaluator, self._clock, slowness, checkpoint)
         except Exception:
             logger.exception("%s cannot be begun", specification.job_id)
             self._report(Failed(specification.job_id, EngineError(), network_passes=0))
@@ -143,7 +154,7 @@ class Engine:
         if not losses.is_finite:
             self._fail(job, DivergedError(job.progress(losses, now).iteration, job.specification.recipe.to_json()))
             return
-        job.judged = job.progress(losses, now)
+        job.judged, job.has_news = job.progress(losses, now), True
         self._report(Progressed(job.job_id, job.judged))
         self._send_preview(job, now)
         if job.run.ended is not None and not job.has_next_scale:

@@ -33,10 +33,10 @@ class Forecast:
         height, width = self.specification.content.shape[:2]
         return None if self.costs is None else self.costs.tile_side(self.specification.recipe, scale, height * width)
 
-    def beginning_s(self) -> float:
-        """To begin: a look at the content, and the first scale's targets."""
+    def beginning_s(self, scale: Scale) -> float:
+        """To begin at a scale: a look at the content, and the scale's targets."""
         height, width = self.specification.content.shape[:2]
-        return self.targets_s(Scale(height, width, 0)) + self.targets_s(self.scales[0])
+        return self.targets_s(Scale(height, width, 0)) + self.targets_s(scale)
 
     def targets_s(self, scale: Scale) -> float:
         """The targets of a scale."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from styleserve import images
 from styleserve.costs import Estimate
+from styleserve.engine.checkpoints import Checkpoint
 from styleserve.engine.forecast import Forecast
 from styleserve.engine.specification import JobSpecification
-from styleserve.evaluation import Evaluator, Losses, Pixels
+from styleserve.evaluation import Evaluator, Losses, Objective, Pixels
 from styleserve.events import Progress
 from styleserve.optimizers import AnyOptimizer, Run
 from styleserve.recipes import Scale
@@ -32,25 +33,32 @@ class Job:
 
     `recipe_scales` are what the recipe asks for, `scales` what is done of it: those until the present one as they were,
     those from it on as they are planned. At `due` the present one gives way to the next. `forecast` makes the plans and
-    decides which canvases are judged in tiles.
+    decides which canvases are judged in tiles. `iterations` are the moves that the run may make.
+
+    `identity` is that of the specification as it came, before the recipe was calibrated. `written` is when it was last
+    written down, or begun, and `has_news` whether canvases were judged since.
     """
 
     specification: JobSpecification
+    identity: str
     optimizer: AnyOptimizer
     recipe_scales: tuple[Scale, ...]
     scales: tuple[Scale, ...]
     run: Run
+    iterations: int
     started: float
     scale_started: float
     due: float | None
     network_passes: int
     forecast: Forecast
     estimate: Estimate | None
+    written: float
     scale_index: int = 0
     last_served: int = -1
     earlier_evaluations: int = 0
     judged: Progress | None = None
     preview: PreviewOrder | None = field(default=None)
+    has_news: bool = False
 
     @property
     def job_id(self) -> str:
@@ -125,22 +133,34 @@ class Job:
             self.due = None
             return
         scale = plan.scales[0]
-        objective = evaluator.objective(
-            images.resize(self.specification.content, scale.height, scale.width),
-            self.specification.styles,
-            self.specification.recipe,
-            self.forecast.tile_side(scale),
-        )
+        objective = objective_at(self.forecast, scale, evaluator)
         evaluations = self.evaluations
         self.run = self.optimizer.grow(
             self.run, objective, (scale.height, scale.width), self.specification.recipe, plan.next_iterations
         )
+        self.iterations = plan.next_iterations
         self.network_passes += objective.network_passes
         self.earlier_evaluations = evaluations
         self.scales = (*done, *plan.scales)
         self.scale_index += 1
         self.scale_started = clock()
         self.due = None if plan.next_s is None else now + plan.next_s
+
+    def checkpoint(self, now: float) -> Checkpoint:
+        """What another engine needs to go on from here; good until the next step."""
+        assert self.judged is not None
+        return Checkpoint(
+            identity=self.identity,
+            scales=self.scales,
+            scale_index=self.scale_index,
+            iterations=self.iterations,
+            earlier_evaluations=self.earlier_evaluations,
+            network_passes=self.network_passes,
+            elapsed_s=now - self.started,
+            scale_elapsed_s=now - self.scale_started,
+            losses=self.judged.losses,
+            snapshot=self.optimizer.snapshot(self.run),
+        )
 
     def progress(self, losses: Losses, now: float) -> Progress:
         """How far it is, at the time `now`."""
@@ -174,37 +194,11 @@ class Job:
         return sum(scale.height * scale.width * (scale.iterations + 1) for scale in self.scales[:num_scales])
 
 
-def begin(
-    forecast: Forecast,
-    optimizer: AnyOptimizer,
-    evaluator: Evaluator,
-    clock: Callable[[], float],
-    fair_slowness: float,
-) -> Job:
-    """Take a job up: plan its scales, compute the first one's targets, and lay its first canvas."""
-    started = clock()
-    recipe = evaluator.calibrate(forecast.specification.content, forecast.specification.recipe)
-    specification = dataclasses.replace(forecast.specification, recipe=recipe)
-    forecast = dataclasses.replace(forecast, specification=specification)
-    planned = clock()
-    plan = forecast.plan(forecast.scales, planned, fair_slowness)
-    first = plan.scales[0]
-    content = images.resize(specification.content, first.height, first.width)
-    objective = evaluator.objective(content, specification.styles, recipe, forecast.tile_side(first))
-    canvas = content if recipe.init == "content" else images.noise(first.height, first.width, recipe.seed)
-    return Job(
-        specification=specification,
-        optimizer=optimizer,
-        recipe_scales=forecast.scales,
-        scales=plan.scales,
-        run=optimizer.start(canvas, objective, recipe, plan.next_iterations),
-        started=started,
-        scale_started=clock(),
-        due=None if plan.next_s is None else planned + plan.next_s,
-        network_passes=objective.network_passes,
-        forecast=forecast,
-        estimate=forecast.estimate(plan.scales),
-    )
+def objective_at(forecast: Forecast, scale: Scale, evaluator: Evaluator) -> Objective:
+    """What the canvas of a scale is judged against."""
+    specification = forecast.specification
+    content = images.resize(specification.content, scale.height, scale.width)
+    return evaluator.objective(content, specification.styles, specification.recipe, forecast.tile_side(scale))
 
 
 def _num_iterations(scales: Sequence[Scale]) -> int:

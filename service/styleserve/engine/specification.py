@@ -1,7 +1,10 @@
 """What an engine is told: jobs to do, previews to make, targets to prepare. Values that travel down to its process."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
 
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.recipes import Recipe
@@ -22,6 +25,14 @@ class JobSpecification:
     recipe: Recipe
     deadline: float | None = None
     fails_at_deadline: bool = False
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that determines the picture beside the network: content, styles and recipe."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.content).data)
+        digest.update(repr([(style.key, style.weight, style.scale) for style in self.styles]).encode())
+        digest.update(self.recipe.to_json().encode())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

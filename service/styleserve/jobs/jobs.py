@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
+from styleserve.engine.checkpoints import CheckpointFolder
 from styleserve.errors import (
     ConfigurationError,
     DeadlineUnattainableError,
@@ -56,6 +57,7 @@ class Jobs:
         image_store: ImageStore,
         pictures: Pictures,
         worker: Worker,
+        checkpoints: CheckpointFolder,
         *,
         max_queue: int,
         max_running: int,
@@ -67,7 +69,7 @@ class Jobs:
     ) -> None:
         self._store = store
         self._image_store = image_store
-        self._pictures = pictures
+        self._checkpoints = checkpoints
         self._queue = JobQueue(max_queue)
         self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, self._save, tell_alive, tell_broken)
         self._retention_s = retention_s
@@ -102,11 +104,12 @@ class Jobs:
 
         Whenever it is idle it prepares the styles whose images are at hand.
         """
+        unfinished = [job for job in reversed(self._store.all()) if not job.has_ended]
+        self._checkpoints.keep_only(job.job_id for job in unfinished)
         at_hand = [style for style in catalog.styles if style_images.is_at_hand(style)]
         self._dispatcher.start(
             StyleImage(style.image.sha256, style_images.load(style), is_catalogued=True) for style in at_hand
         )
-        unfinished = [job for job in reversed(self._store.all()) if not job.has_ended]
         for job in unfinished:
             self._dispatcher.enqueue(job)
         if unfinished:
@@ -245,4 +248,6 @@ class Jobs:
 
     def _save(self, job: Job) -> None:
         self._store.save(job)
-        self._index.note(job)
+        if job.has_ended:
+            self._index.note(job)
+            self._checkpoints.remove(job.job_id)

@@ -1,10 +1,12 @@
 """Optimizers: they ask for judgements and move canvases.
 
 A `Run` is the optimization of one canvas at one scale. An optimizer steps a batch of its runs at once, so that Adam's
-canvases and moments stay on the device, and line searches share their evaluations with each other.
+canvases and moments stay on the device, and line searches share their evaluations with each other. A `Snapshot` carries
+a run from one process to another.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -14,6 +16,44 @@ from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.recipes import Recipe
+
+#: Finite numbers lie between this and its opposite.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class SnapshotError(Exception):
+    """A snapshot is not one that the optimizer took, or was changed since; the text says by what that shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a run needs to go on elsewhere: arrays of its canvas's shape, [H, W, 3], and numbers, each by its name.
+
+    The arrays may be the run's own: they are good until its next step, and belong to the run that resumes from them.
+    """
+
+    arrays: Mapping[str, Pixels]
+    numbers: Mapping[str, float]
+
+    def array(self, name: str, least: float = -_LARGEST, most: float = _LARGEST) -> Pixels:
+        """The array of this name; raises SnapshotError when there is none, or a value of it is out of bounds."""
+        if name not in self.arrays:
+            raise SnapshotError(f"it has no {name}")
+        array = self.arrays[name]
+        if not (array.min() >= least and array.max() <= most):
+            raise SnapshotError(f"values of its {name} are not within {least} and {most}")
+        return array
+
+    def number(self, name: str, most: float) -> float:
+        """The number of this name; raises SnapshotError when there is none, or it is not within 0 and `most`."""
+        number = self.numbers.get(name, -1.0)
+        if not 0 <= number <= most:
+            raise SnapshotError(f"its {name} is not within 0 and {most}")
+        return number
+
+    def count(self, name: str, most: int) -> int:
+        """The same of a whole number."""
+        return int(self.number(name, most))
 
 
 class Run(Protocol):
@@ -69,6 +109,19 @@ class Optimizer(Protocol, Generic[RunT]):
         """Judge each run's canvas, all in one batch, and let each make its move."""
         ...
 
+    def snapshot(self, run: RunT) -> Snapshot:
+        """What the run needs to go on elsewhere; taken between its steps, before the first and after the last too."""
+        ...
+
+    def resume(self, snapshot: Snapshot, objective: Objective, recipe: Recipe, iterations: int) -> RunT:
+        """Go on with a run of `iterations` moves, those before the snapshot included; raises SnapshotError.
+
+        A run that had ended judges its canvas once more and ends again.
+        """
+        ...
+
 
 #: An optimizer whose kind of run is not known; its owner gives it back only the runs that it began.
 AnyOptimizer: TypeAlias = Optimizer[Any]
+#: More than any run counts of anything.
+MOST_COUNTED = 10**9

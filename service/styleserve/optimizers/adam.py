@@ -22,7 +22,7 @@ import tensorflow as tf
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import tensors
+from styleserve.optimizers import MOST_COUNTED, Snapshot, tensors
 from styleserve.optimizers.adam_tiles import TiledState
 from styleserve.optimizers.tensors import Tensor, TensorEvaluator, TensorObjective
 from styleserve.recipes import AdamSettings, Recipe
@@ -54,6 +54,15 @@ class _State:
     def result(self, correction: float | None) -> Tensor:
         """The average of the iterates, whose sum is multiplied by `correction`; without one, the canvas."""
         return self.canvas if correction is None else tf.clip_by_value(self.average_sum * correction, 0.0, 1.0)
+
+    @classmethod
+    def restore(cls, *arrays: Pixels) -> "_State":
+        """The state that `arrays` gave."""
+        return cls(*(tf.convert_to_tensor(array[np.newaxis], tf.float32) for array in arrays))
+
+    def arrays(self) -> tuple[Pixels, ...]:
+        """All that it keeps, [H, W, 3] each, to read only."""
+        return tuple(tensors.as_array(getattr(self, name))[0] for name in self.__slots__)
 
     def at_result(self, correction: float | None) -> "_State":
         """The same with the result as the canvas."""
@@ -150,7 +159,7 @@ class Adam:
         known = tensors.with_tensors(objective)
         state = run.state.at_result(run.correction)
         if isinstance(state, _State) and known.tile_side is not None:
-            state = TiledState(*(getattr(state, name)[0].numpy() for name in _State.__slots__))
+            state = TiledState(*state.arrays())
         return AdamRun(state.enlarge(shape), known, recipe.adam, iterations, age=run.age)
 
     def step(self, runs: Sequence[AdamRun]) -> None:
@@ -167,6 +176,26 @@ class Adam:
             if run.moves < run.planned:
                 run.state = state
             run.settle(terms)
+
+    def snapshot(self, run: AdamRun) -> Snapshot:
+        """All that the next moves depend on: a run that resumes visits the canvases that this one would."""
+        arrays = dict(zip(_State.__slots__, run.state.arrays(), strict=True))
+        return Snapshot(arrays, {name: getattr(run, name) for name in _COUNTS})
+
+    def resume(self, snapshot: Snapshot, objective: Objective, recipe: Recipe, iterations: int) -> AdamRun:
+        """Go on at the canvas, moments and average of the snapshot."""
+        known = tensors.with_tensors(objective)
+        arrays = (
+            snapshot.array("canvas", 0.0, 1.0),
+            snapshot.array("first_moment"),
+            snapshot.array("second_moment", 0.0),
+            snapshot.array("average_sum"),
+        )
+        state = _State.restore(*arrays) if known.tile_side is None else TiledState(*arrays)
+        age, evaluations = (snapshot.count(name, MOST_COUNTED) for name in ("age", "evaluations"))
+        moves = snapshot.count("moves", iterations)
+        iteration = snapshot.count("iteration", moves)
+        return AdamRun(state, known, recipe.adam, iterations, age, moves, iteration, evaluations)
 
     def _step_in_tiles(self, run: AdamRun) -> None:
         assert isinstance(run.state, TiledState)
@@ -203,6 +232,7 @@ class Adam:
         return traced
 
 
+_COUNTS = ("age", "moves", "iteration", "evaluations")
 _RATES = ("step_size", "beta_1", "beta_2", "epsilon", "average_decay")
 _RATES_TYPE = tf.TensorSpec([None, len(_RATES)], tf.float32)
 _PIXELS = tf.TensorSpec([None, None, None, 3], tf.float32)

@@ -48,6 +48,10 @@ class TiledState:
         self.average_sum = np.zeros((*shape, 3), np.float32)
         return self
 
+    def arrays(self) -> tuple[Pixels, ...]:
+        """All that it keeps, where it is."""
+        return self.canvas, self.first_moment, self.second_moment, self.average_sum
+
     def at_result(self, correction: float | None) -> "TiledState":
         """The same with the result as the canvas."""
         self.canvas = self.picture(correction)
@@ -67,7 +71,7 @@ class TiledState:
     def apply(self, move: Move, gradient: Pixels, rates: Tensor) -> None:
         """Move everything, band by band."""
         height, width = gradient.shape[:2]
-        arrays = (self.canvas, self.first_moment, self.second_moment, self.average_sum)
+        arrays = self.arrays()
         for rows in _bands(height, width):
             moved = move(*(tf.constant(array[np.newaxis, rows]) for array in (*arrays, gradient)), rates)
             for array, band in zip(arrays, moved, strict=True):

@@ -17,6 +17,7 @@ from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
+from styleserve.optimizers import MOST_COUNTED, Snapshot
 from styleserve.optimizers.curvature import Curvature
 from styleserve.optimizers.lbfgs_vectors import Vectors
 from styleserve.recipes import Recipe
@@ -54,8 +55,8 @@ class LbfgsRun:
 
     @property
     def iteration(self) -> int:
-        """Evaluations since the first one."""
-        return max(0, self.evaluations - 1)
+        """Evaluations since the first one; a run that resumed after its end has one more."""
+        return min(max(0, self.evaluations - 1), self.planned)
 
     @property
     def batch_key(self) -> Hashable:
@@ -143,3 +144,17 @@ class Lbfgs:
         evaluations = self._evaluator.evaluate([run.vectors.canvas for run in runs], [run.objective for run in runs])
         for run, evaluation in zip(runs, evaluations, strict=True):
             run.take(evaluation)
+
+    def snapshot(self, run: LbfgsRun) -> Snapshot:
+        """The best canvas alone: its curvature would be twenty canvases to write, and is learnt anew in ten moves."""
+        numbers = {"evaluations": run.evaluations, "first_move": run.first_move, "has_ended": run.ended is not None}
+        return Snapshot({"canvas": run.vectors.best}, numbers)
+
+    def resume(self, snapshot: Snapshot, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsRun:
+        """Begin at the best canvas, with as many evaluations to come as there were; it is judged again by the first."""
+        run = self.start(snapshot.array("canvas", 0.0, 1.0), objective, recipe, iterations)
+        run.evaluations = snapshot.count("evaluations", MOST_COUNTED)
+        run.first_move = snapshot.number("first_move", FIRST_MOVE)
+        if snapshot.count("has_ended", 1):
+            run.planned = run.iteration
+        return run

@@ -19,6 +19,7 @@ from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
+from styleserve.optimizers import MOST_COUNTED, Snapshot
 from styleserve.recipes import Recipe
 
 #: A canvas as SciPy wants it, float64 [H * W * 3].
@@ -57,11 +58,16 @@ class PointEvaluator:
 
 
 class LbfgsbRun:
-    """One call of SciPy's minimizer, held between two evaluations."""
+    """One call of SciPy's minimizer, for so many iterations, held between two evaluations.
 
-    def __init__(self, canvas: Pixels, objective: Objective, iterations: int) -> None:
-        self.iteration = 0
-        self.evaluations = 0
+    `iteration` and `evaluations` count on from where they are.
+    """
+
+    def __init__(
+        self, canvas: Pixels, objective: Objective, iterations: int, iteration: int = 0, evaluations: int = 0
+    ) -> None:
+        self.iteration = iteration
+        self.evaluations = evaluations
         self.losses: Losses | None = None
         self.ended: StopReason | None = None
         self.objective = objective
@@ -179,6 +185,19 @@ class Lbfgsb:
         )
         for run, evaluation in zip(runs, evaluations, strict=True):
             run.answer(evaluation)
+
+    def snapshot(self, run: LbfgsbRun) -> Snapshot:
+        """The last accepted canvas; SciPy keeps its curvature to itself."""
+        numbers = {"iteration": run.iteration, "evaluations": run.evaluations, "has_ended": run.ended is not None}
+        return Snapshot({"canvas": run.result()}, numbers)
+
+    def resume(self, snapshot: Snapshot, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsbRun:  # noqa: ARG002
+        """Begin at the canvas with the iterations that are left."""
+        canvas = snapshot.array("canvas", 0.0, 1.0)
+        iteration = snapshot.count("iteration", iterations)
+        evaluations = snapshot.count("evaluations", MOST_COUNTED)
+        left = 0 if snapshot.count("has_ended", 1) else iterations - iteration
+        return LbfgsbRun(canvas, objective, left, iteration, evaluations)
 
 
 class _ClosedError(Exception):

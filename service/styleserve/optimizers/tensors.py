@@ -60,6 +60,11 @@ def stack_targets(objectives: Sequence[TensorObjective]) -> list[Tensor]:
     return [stack(list(tensors)) for tensors in zip(*(objective.tensors for objective in objectives), strict=True)]
 
 
+def as_array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    """The values of a float32 tensor, to read only: where they are, or copied from a device that has its own memory."""
+    return np.asarray(memoryview(tensor))
+
+
 def preview(canvas: Tensor, max_side: int) -> npt.NDArray[np.uint8]:
     """A canvas, [1, H, W, 3], made small on the device, as uint8 [h, w, 3]."""
     height, width = canvas.shape[1:3]

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
 from styleserve.config import Config
+from styleserve.engine.checkpoints import CHECKPOINTS, CheckpointFolder
 from styleserve.errors import ConfigurationError
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import ImageStore
@@ -76,6 +77,7 @@ class Server:
             image_store,
             Pictures(image_store, limits),
             worker,
+            CheckpointFolder(config.data_dir / CHECKPOINTS),
             max_queue=config.max_queue,
             max_running=config.max_running,
             retention_s=config.retention_s,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from styleserve.engine.checkpoints import CHECKPOINTS, CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
 from styleserve.engine.scheduler import MAX_BATCH
 from styleserve.errors import ConfigurationError
@@ -30,8 +31,9 @@ _UNKNOWN_MEMORY = 4 * 10**9
 class VggEngineFactory:
     """What to build: `weights`, `precision` and `deterministic` as in `Config`.
 
-    `cache_dir` keeps downloads, `data_dir` targets. `memory_limit` is the most bytes that the engine's process may
-    take, or the device's where that is a GPU; None for most of what is free.
+    `cache_dir` keeps what can be had again, downloads and targets; `data_dir` keeps checkpoints of jobs. `memory_limit`
+    is the most bytes that the engine's process may take, or the device's where that is a GPU; None for most of what is
+    free.
     """
 
     weights: str
@@ -61,7 +63,7 @@ class VggEngineFactory:
         memory_bytes = self.memory_limit or default_limit() or _UNKNOWN_MEMORY
         weights = acquire(self.weights, self.cache_dir)
         hardware = device.configure(self.precision, memory_bytes)
-        evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(self.data_dir / "targets"))
+        evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(self.cache_dir / "targets"))
         optimizers: dict[str, AnyOptimizer] = {
             "adam": Adam(evaluator),
             "lbfgs": Lbfgs(evaluator),
@@ -73,4 +75,6 @@ class VggEngineFactory:
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
         logger.info("the engine is warm after %.1f s: %s", time.monotonic() - begun, info)
         max_batch = 1 if self.deterministic else MAX_BATCH
-        return Engine(evaluator, optimizers, report, costs=costs, max_batch=max_batch), info
+        folder = CheckpointFolder(self.data_dir / CHECKPOINTS)
+        checkpoints = Checkpoints(folder, f"{weights.label} {hardware.precision}")
+        return Engine(evaluator, optimizers, report, costs=costs, max_batch=max_batch, checkpoints=checkpoints), info
