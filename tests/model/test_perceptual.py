@@ -20,7 +20,7 @@ from styleserve.model.weights import untrained
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.presets import PRESETS, resolve
-from styleserve.recipes import RecipeChanges
+from styleserve.recipes import FARTHEST_CONTENT, RecipeChanges
 from support.network import REAL_WEIGHTS, SIDE, make_evaluator, needs_weights, see, smooth, style
 
 RANDOM = np.random.default_rng(11)
@@ -220,7 +220,7 @@ def test_the_bound_is_the_leeway_as_a_share_of_the_contents_features_at_one_size
     judged_at = images.fit(content, 256)
     features = see(evaluator._networks["float32"], judged_at, ["block4_conv2"], True)["block4_conv2"]
     norm = np.sqrt(np.mean(np.square(features.numpy() * evaluator._gains["block4_conv2"])))
-    assert evaluator.calibrate(content, recipe).content_bound == pytest.approx(0.5 / norm, rel=1e-4)
+    assert evaluator.calibrate(content, recipe).content_bound == pytest.approx(FARTHEST_CONTENT / 4 / norm, rel=1e-4)
 
 
 def test_content_within_its_bound_costs_nothing_and_beyond_it_the_square_of_the_share_beyond(evaluator):
