@@ -47,11 +47,11 @@ VARIANTS: Mapping[str, Recipe] = {
     "Adam, average 0.99": _adam(0.99),
     "L-BFGS-B in each scale": dataclasses.replace(STANDARD, optimizer="lbfgsb"),
     "one scale": dataclasses.replace(STANDARD, pyramid=None),
-    "scales from 128, by 2": _scales(128, 2.0, 0.22),
-    "scales from 64, by sqrt 2": _scales(64, math.sqrt(2), 0.14),
-    "scales from 32, by 2": _scales(32, 2.0, 0.18),
-    "a tenth of the iterations at the end": _scales(64, 2.0, 0.1),
-    "half of the iterations at the end": _scales(64, 2.0, 0.5),
+    "scales from 128, by 2": _scales(128, 2.0, 0.5),
+    "scales from 64, by sqrt 2": _scales(64, math.sqrt(2), 0.5),
+    "scales from 32, by 2": _scales(32, 2.0, 0.5),
+    "a fifth of the iterations at the end": _scales(64, 2.0, 0.2),
+    "four fifths of the iterations at the end": _scales(64, 2.0, 0.8),
     "style at one size": _design(dataclasses.replace(STANDARD.loss, style_sizes=1)),
     "deep layers weigh more, 1:1:1:2:3": _design(
         dataclasses.replace(STANDARD.loss, style_layers=_layers(1, 1, 1, 2, 3))
@@ -66,7 +66,7 @@ VARIANTS: Mapping[str, Recipe] = {
     "total variation 20": dataclasses.replace(STANDARD, total_variation_weight=20.0),
     "from noise": dataclasses.replace(STANDARD, init="noise"),
     "the loss of the published schedule, Adam 0.9": dataclasses.replace(
-        SCHEDULE, preset="standard", adam=STANDARD.adam
+        SCHEDULE, preset="standard", adam=STANDARD.adam, pyramid=STANDARD.pyramid
     ),
 }
 

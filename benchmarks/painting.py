@@ -2,7 +2,7 @@
 
 `SCHEDULE` is the published recipe that the presets are held against: Crowson's pyramid in its Gram form, 1000
 iterations of averaged Adam at 128 pixels and 500 at each scale after it, growing by the square root of two.
-`SHORT_SCHEDULE` is the same with 150 and 80.
+`SHORT_SCHEDULE` is the same with 150 and 80. Their scales are not a recipe's pyramid, but `scales_of` knows them.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ SCHEDULE = dataclasses.replace(
     content_weight=0.015,
     total_variation_weight=2.0,
     strength=None,
+    pyramid=None,
     loss=LossDesign(
         distance="normalized",
         content_layers=(("block4_conv2", 1.0),),
@@ -116,7 +117,8 @@ class Painter:
         small = images.resize(content, scale.height, scale.width)
         objective = self._evaluator.objective(small, [style], recipe)
         if run is None:
-            first: Run = optimizer.start(small, objective, recipe, scale.iterations)
+            canvas = small if recipe.init == "content" else images.noise(scale.height, scale.width, recipe.seed)
+            first: Run = optimizer.start(canvas, objective, recipe, scale.iterations)
             return first
         grown: Run = optimizer.grow(run, objective, (scale.height, scale.width), recipe, scale.iterations)
         return grown

@@ -1,10 +1,11 @@
 """StyleServe: paintings out of photographs, as a service. The journey of a request:
 
 1. `rpc` receives a StylizeRequest; `rpc.requests` decodes and validates all of it at once.
-2. `jobs` admits it: joins a request ID, bounds the queue, stores the images, answers.
+2. `jobs` admits it: joins a request ID, bounds the queue, stores job and images on disk, answers.
 3. When the engine has room, the job's specification goes to the process that `workers` keeps.
 4. There `engine` admits it: the evaluator computes the targets, the optimizer takes the first canvas.
-5. `engine` repeats one line: choose jobs of one shape, evaluate them in a batch, advance each.
+5. `engine` repeats one line: choose jobs of one shape, evaluate them in a batch, advance each. Now and then it
+   writes a job down, for the engine that would have to go on with it.
 6. Evaluating is `model`'s: VGG19 features, Gram matrices, losses, one backward pass.
 7. Advancing is `optimizers`': Adam in a traced `train_step`, or SciPy's L-BFGS-B.
 8. Each advance is an event (`events`) that comes back up once and reaches every watcher of the job.

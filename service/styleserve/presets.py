@@ -71,7 +71,7 @@ _PAPER = dataclasses.replace(
 _STANDARD = Recipe(
     preset="standard",
     optimizer="lbfgs",
-    iterations=235,
+    iterations=150,
     content_weight=1.5,
     style_weight=1.0,
     total_variation_weight=5.0,
@@ -90,7 +90,7 @@ _STANDARD = Recipe(
         style_sizes=2,
     ),
     adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.9),
-    pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.22),
+    pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.5),
 )
 
 
@@ -107,10 +107,10 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
         for recipe in (
             _CLASSIC,
             _PAPER,
-            _spend(_STANDARD, "draft", iterations=100, last_share=0.08),
+            _spend(_STANDARD, "draft", iterations=61, last_share=0.3),
             _STANDARD,
             dataclasses.replace(
-                _spend(_STANDARD, "fine", iterations=690, last_share=0.28),
+                _spend(_STANDARD, "fine", iterations=490, last_share=0.5),
                 total_variation_weight=3.0,
             ),
         )
