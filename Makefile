@@ -72,7 +72,7 @@ $(BENCH_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(TENSORFLOW),bench]'
 	touch $@
 
-bench: $(BENCH_READY) ## run the benchmarks; results go to docs/benchmarks
+bench: $(BENCH_READY) ## run the benchmarks, for hours; results go to docs/benchmarks
 	$(BIN)/python -m benchmarks.optimizers $(ARGS)
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 	$(BIN)/python -m benchmarks.memory $(ARGS)
@@ -81,6 +81,10 @@ bench: $(BENCH_READY) ## run the benchmarks; results go to docs/benchmarks
 	$(BIN)/python -m benchmarks.evaluation $(ARGS)
 	$(BIN)/python -m benchmarks.sizes $(ARGS)
 	$(BIN)/python -m benchmarks.anytime $(ARGS)
+	$(BIN)/python -m benchmarks.quality $(ARGS)
+	$(BIN)/python -m benchmarks.strength $(ARGS)
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+	$(BIN)/python -m benchmarks.ablation $(ARGS)
 
 clean: ## remove .venv and what the tools cached
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache
