@@ -17,7 +17,7 @@ from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.optimizers.lbfgsb import Lbfgsb
 from styleserve.presets import resolve
-from styleserve.recipes import RecipeChanges
+from styleserve.recipes import Pyramid, RecipeChanges
 from support.toy import TOY_COST, TOY_COSTS, ToyEvaluator, plain_image, plain_style
 
 _S_PER_PIXEL = 1e-4
@@ -60,6 +60,7 @@ class Studio:
 
 def job(deadline_s: float, job_id: str = "a", optimizer: str = "adam", size: int = 256, **changes) -> JobSpecification:
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=40, optimizer=optimizer))
+    recipe = dataclasses.replace(recipe, pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.22))
     return JobSpecification(
         job_id, plain_image(0.2, size, size), (plain_style(0.6),), recipe, _START + deadline_s, **changes
     )

@@ -1,5 +1,6 @@
 """Checkpoints in their folder: whole or not at all, and whatever was damaged is told and not used."""
 
+import contextlib
 import dataclasses
 import logging
 import random
@@ -131,27 +132,30 @@ def test_only_the_jobs_that_are_there_are_kept(tmp_path, checkpoints, folder):
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["job-1.npz"]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """Files may not grow beyond 500 bytes, as on a disk that is full."""
+    """Files may not grow beyond 500 bytes, as on a full disk; for a write alone, since it holds for logs too."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_told_once_a_job_and_leaves_nothing(tmp_path, checkpoints, caplog, full_disk):
+def test_a_full_disk_is_told_once_a_job_and_leaves_nothing(tmp_path, checkpoints, caplog):
     for job_id in ("job-1", "job-1", "job-2", "job-1"):
-        checkpoints.write(job_id, CHECKPOINT)
+        with full_disk():
+            checkpoints.write(job_id, CHECKPOINT)
     told = [record.getMessage().split(":")[0] for record in caplog.records]
     assert told == ["job-1", "job-2"]
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path, checkpoints, request):
+def test_a_write_that_fails_leaves_the_checkpoint_before(checkpoints):
     checkpoints.write("job-1", CHECKPOINT)
-    request.getfixturevalue("full_disk")
-    checkpoints.write("job-1", dataclasses.replace(CHECKPOINT, network_passes=99))
+    with full_disk():
+        checkpoints.write("job-1", dataclasses.replace(CHECKPOINT, network_passes=99))
     assert is_same(checkpoints.read("job-1"), CHECKPOINT)
 
 
