@@ -95,6 +95,18 @@ async def test_callers_who_lose_a_stopping_server_cancel_nothing(tmp_path):
         assert (await service.wait_for("jobs/awaited", *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
 
 
+async def test_a_job_whose_cancelling_was_answered_is_not_taken_up_again(tmp_path, monkeypatch):
+    async with running(tmp_path, SLOWLY) as service:
+        name = (await service.transfer.Stylize(request(400, detached=True))).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=2)
+        # As if the server died before its engine heard of it.
+        monkeypatch.setattr(service.server._jobs._dispatcher._worker, "send", lambda command: None)
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
+    async with running(tmp_path, SLOWLY) as service:
+        job = await service.wait_for(name, *ENDED)
+    assert job.state == job_pb2.JOB_STATE_CANCELLED
+
+
 async def test_a_job_keeps_the_style_that_it_was_asked_with(tmp_path):
     async with running(tmp_path, SLOWLY, drain_s=0.1, max_running=1) as service:
         before = (await service.transfer.Stylize(request(10))).job

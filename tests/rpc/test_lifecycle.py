@@ -152,7 +152,7 @@ async def test_a_fault_while_forgetting_does_not_end_the_forgetting(tmp_path, mo
         attempts.append(unused_s)
         if len(attempts) == 1:
             raise OSError("the disk is away")
-        forget(store, unused_s, *rest)
+        return forget(store, unused_s, *rest)
 
     monkeypatch.setattr(ImageStore, "expire", fail_once)
     async with running(tmp_path, retention_s=1.0) as service:

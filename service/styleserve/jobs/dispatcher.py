@@ -106,12 +106,14 @@ class Dispatcher:
         await asyncio.to_thread(self._worker.stop)
 
     def enqueue(self, job: Job) -> None:
-        """Let a new job wait for its turn."""
+        """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
         self._queue.push(job)
         self._save(job)
         patience_s = timing.patience_s(job.submission)
         if patience_s is not None:
             asyncio.get_running_loop().call_later(patience_s, self._give_up, job)
+        if job.is_cancel_wanted:
+            self.cancel(job)
         self._fill()
 
     def cancel(self, job: Job) -> None:
@@ -121,6 +123,7 @@ class Dispatcher:
             self._queue.remove(job)
             self._end(job, job.cancel)
         elif job.job_id in self._handed_over:
+            self._save(job)
             self._worker.send(Cancel(job.job_id))
         elif job.job_id in self._in_engine:
             self._release(job)
@@ -233,6 +236,7 @@ class Dispatcher:
             self._end(job, lambda: job.fail(EngineError()))
         else:
             self._queue.push(job)
+            self._save(job)
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""

@@ -94,10 +94,6 @@ class ImageStore:
             return False
         return True
 
-    def holds(self, digest: str) -> bool:
-        """Whether the image is kept, without a use of it."""
-        return (self._folder / digest).exists()
-
     def read(self, digest: str) -> bytes:
         """The image; raises ImageNotFoundError."""
         path = self.path(PREFIX + digest)
@@ -110,18 +106,21 @@ class ImageStore:
             raise ImageNotFoundError(name)
         return self._folder / digest
 
-    def expire(self, unused_s: float, max_bytes: int, kept: Collection[str]) -> None:
+    def expire(self, unused_s: float, max_bytes: int, kept: Collection[str]) -> set[str]:
         """Forget images that nobody used for `unused_s` seconds, and the longest unused of those beyond `max_bytes`.
 
-        What a crash left half written goes like the rest, `kept` stays.
+        What a crash left half written goes like the rest, `kept` stays. Returns the digests of those forgotten.
         """
+        forgotten = set()
         oldest = time.time() - unused_s
         room = max_bytes
         for used, size, path in sorted(self._files(), reverse=True):
             room -= size
             if (used < oldest or room < 0) and path.name not in kept:
                 path.unlink(missing_ok=True)
+                forgotten.add(path.name)
                 room += size
+        return forgotten
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """When each file was last used, and its bytes."""

@@ -20,8 +20,7 @@ class Job:
 
     `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
     lost under it since it last came further, `lost_at` is the iteration that it had reached then. `is_cancel_wanted`
-    once somebody asked for it. `content` is the content at the size of the result,
-    while an engine works on it.
+    once somebody asked for it. `content` is the content at the size of the result, while an engine works on it.
     """
 
     def __init__(

@@ -239,9 +239,9 @@ class Jobs:
         assert known.progress is not None
         assert known.provenance is not None
         assert known.stop_reason is not None
-        provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
         if not self._image_store.has(known.result.digest):
             return False
+        provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
         job.succeed(known.result, known.progress, known.stop_reason, provenance)
         self._save(job)
         return True
