@@ -100,7 +100,7 @@ async def test_a_job_whose_cancelling_was_answered_is_not_taken_up_again(tmp_pat
         name = (await service.transfer.Stylize(request(400, detached=True))).job.name
         await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=2)
         # As if the server died before its engine heard of it.
-        monkeypatch.setattr(service.server._jobs._dispatcher._worker, "send", lambda command: None)
+        monkeypatch.setattr(service.server._jobs._dispatcher._keeper, "send", lambda command: None)
         await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
     async with running(tmp_path, SLOWLY) as service:
         job = await service.wait_for(name, *ENDED)

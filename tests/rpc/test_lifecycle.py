@@ -15,7 +15,7 @@ from styleserve import logs
 from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError, WeightsError
-from styleserve.jobs import dispatcher
+from styleserve.jobs import dispatcher, engine_keeper
 from styleserve.jobs.image_store import ImageStore
 from styleserve.rpc.server import Server
 from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
@@ -68,7 +68,7 @@ async def test_what_the_operator_must_mend_ends_the_server_with_its_words(tmp_pa
 
 
 async def test_an_engine_that_never_comes_up_ends_the_server(tmp_path, monkeypatch):
-    monkeypatch.setattr(dispatcher, "_FIRST_RESTART_S", 0.01)
+    monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
     server = Server(config(tmp_path), load_catalog([]), ThreadWorker(break_down))
     await server.start()
     with pytest.raises(ConfigurationError, match="no engine could be started, 3 times in a row"):

@@ -1,6 +1,6 @@
 """Dispatcher: keeps the engine busy with the queue's jobs, and brings what the engine tells to them.
 
-It lives on the event loop. An engine that is lost is started again and its jobs go on from their checkpoints. Each job
+It lives on the event loop. The jobs of an engine that is lost go on in the next one from their checkpoints. Each job
 that had begun may be the cause: it has the engine for itself from then on, and fails when `MAX_LOSSES` are lost under
 it and it never came further than before.
 """
@@ -10,24 +10,21 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
 
-from styleserve.engine.specification import Cancel, Prepare, Preview
+from styleserve.engine.specification import Cancel, Preview
 from styleserve.errors import ConfigurationError, EngineError, QueueTimeoutError, RequestError, RunTimeoutError
 from styleserve.evaluation import StyleImage
 from styleserve.events import (
     Cancelled,
-    EngineEvent,
     EngineInfo,
     Failed,
     Finished,
     JobEvent,
-    Lost,
-    Prepared,
     Previewed,
     Progressed,
-    Ready,
     Started,
 )
 from styleserve.jobs import timing
+from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.jobs.job import Job
 from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
@@ -37,10 +34,6 @@ from styleserve.workers import Worker
 logger = logging.getLogger(__name__)
 
 MAX_LOSSES = 3
-#: Engines lost before the first was ready after which there is no use in another.
-MAX_STILLBIRTHS = 3
-_FIRST_RESTART_S = 0.5
-_LONGEST_RESTART_S = 30.0
 
 
 class Dispatcher:
@@ -60,26 +53,26 @@ class Dispatcher:
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
     ) -> None:
-        self._worker = worker
+        self._keeper = EngineKeeper(worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken)
         self._pictures = pictures
         self._queue = queue
         self._max_running = max_running
         self._save = save
-        self._tell_alive = tell_alive
-        self._tell_broken = tell_broken
         self._in_engine: dict[str, Job] = {}
         self._handed_over: set[str] = set()
         self._delivering: set[Job] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unprepared: list[StyleImage] = []
         self._is_holding = False
-        self._num_starts = 0
-        self._num_stillbirths = 0
-        self._is_alive = False
-        self._restart_s = _FIRST_RESTART_S
-        self._restart: asyncio.TimerHandle | None = None
-        self.prepared: set[str] = set()
-        self.engine: EngineInfo | None = None
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        """What the engine runs on; None until the first is ready."""
+        return self._keeper.engine
+
+    @property
+    def prepared(self) -> set[str]:
+        """Style images whose targets are on disk, by their digests."""
+        return self._keeper.prepared
 
     @property
     def running(self) -> list[Job]:
@@ -88,8 +81,7 @@ class Dispatcher:
 
     def start(self, styles_to_prepare: Iterable[StyleImage]) -> None:
         """Start the worker; it prepares the targets of these styles whenever it is idle."""
-        self._unprepared = list(styles_to_prepare)
-        self._start_worker()
+        self._keeper.start(styles_to_prepare)
 
     def hold(self) -> None:
         """Let no more jobs leave the queue."""
@@ -97,13 +89,11 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does."""
-        self._num_starts += 1
-        if self._restart is not None:
-            self._restart.cancel()
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._worker.stop)
+        await self._keeper.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
@@ -124,7 +114,7 @@ class Dispatcher:
             self._end(job, job.cancel)
         elif job.job_id in self._handed_over:
             self._save(job)
-            self._worker.send(Cancel(job.job_id))
+            self._keeper.send(Cancel(job.job_id))
         elif job.job_id in self._in_engine:
             self._release(job)
             self._end(job, job.cancel)
@@ -134,7 +124,7 @@ class Dispatcher:
         if job.job_id not in self._handed_over:
             return
         wish = job.feed.previews_wanted
-        self._worker.send(Preview(job.job_id, wish.max_side if wish else 0, wish.interval_s if wish else 0.0))
+        self._keeper.send(Preview(job.job_id, wish.max_side if wish else 0, wish.interval_s if wish else 0.0))
 
     def seconds_until_room(self) -> float:
         """When the next job should leave the engine, so that another leaves the queue; at least 1 s."""
@@ -144,30 +134,7 @@ class Dispatcher:
         ]
         return max(1.0, min(left_s, default=1.0))
 
-    def _start_worker(self) -> None:
-        self._num_starts += 1
-        start, loop = self._num_starts, asyncio.get_running_loop()
-
-        def listen(event: EngineEvent) -> None:
-            loop.call_soon_threadsafe(self._hear, start, event)
-
-        self._worker.start(listen)
-
-    def _hear(self, start: int, event: EngineEvent) -> None:
-        """Take an event of the engine's; those of one that was given up for lost come too late."""
-        if start != self._num_starts:
-            return
-        match event:
-            case Ready(info):
-                self._welcome(info)
-            case Lost():
-                self._replace(event)
-            case Prepared(style_key):
-                self.prepared.add(style_key)
-            case _:
-                self._hear_of_job(event)
-
-    def _hear_of_job(self, event: JobEvent) -> None:
+    def _hear(self, event: JobEvent) -> None:
         job = self._in_engine.get(event.job_id)
         if job is None:
             return
@@ -190,41 +157,12 @@ class Dispatcher:
                 self._release(job)
                 self._end(job, lambda: job.cancel(self._trace_back(job, passes)))
 
-    def _welcome(self, info: EngineInfo) -> None:
-        logger.info("an engine is ready: %s", info)
-        self.engine = info
-        self._is_alive = True
-        self._restart_s = _FIRST_RESTART_S
-        for style in self._unprepared:
-            if style.key not in self.prepared:
-                self._worker.send(Prepare(style))
-        self._tell_alive(True)
-        self._fill()
-
-    def _replace(self, lost: Lost) -> None:
-        """Take the lost engine's jobs back and start another, each time a little later."""
-        self._is_alive = False
-        self._tell_alive(False)
-        if lost.error is not None:
-            self._tell_broken(lost.error)
-            return
-        if self.engine is None:
-            self._num_stillbirths += 1
-            if self._num_stillbirths >= MAX_STILLBIRTHS:
-                self._tell_broken(
-                    ConfigurationError(
-                        f"no engine could be started, {self._num_stillbirths} times in a row: {lost.description}"
-                    )
-                )
-                return
-        logger.error("%s; another is started in %.1f s", lost.description, self._restart_s)
-        self._num_starts += 1
+    def _take_all_back(self) -> None:
+        """The engine is lost: its jobs wait for the next."""
         jobs, self._in_engine = list(self._in_engine.values()), {}
         self._handed_over.clear()
         for job in jobs:
             self._take_back(job)
-        self._restart = asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
-        self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)
 
     def _take_back(self, job: Job) -> None:
         if job.status.state == "running":
@@ -247,7 +185,7 @@ class Dispatcher:
 
     @property
     def _may_fill(self) -> bool:
-        return self._is_alive and not self._is_holding
+        return self._keeper.is_alive and not self._is_holding
 
     def _has_room_for(self, job: Job) -> bool:
         """Whether the engine may run this job beside those it has: within their number, and within its memory.
@@ -265,20 +203,20 @@ class Dispatcher:
 
     async def _hand_over(self, job: Job) -> None:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""
-        start = self._num_starts
+        generation = self._keeper.generation
         try:
             specification, content = await asyncio.to_thread(
                 self._pictures.specify, job.job_id, job.submission, timing.run_deadline(job.submission)
             )
         except Exception as error:
-            if job.job_id in self._in_engine and start == self._num_starts:
+            if job.job_id in self._in_engine and generation == self._keeper.generation:
                 self._release(job)
                 self._fail(job, error)
             return
-        if start != self._num_starts or job.job_id not in self._in_engine:
+        if generation != self._keeper.generation or job.job_id not in self._in_engine:
             return
         job.content = content
-        self._worker.send(specification)
+        self._keeper.send(specification)
         self._handed_over.add(job.job_id)
         self.order_previews(job)
 

@@ -1,0 +1,126 @@
+"""EngineKeeper: keeps an engine alive: starts one, starts another when it is lost, and says when there is no use in it.
+
+It lives on the event loop, and passes on to its owner what the engine tells of jobs.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from styleserve.engine.specification import Command, Prepare
+from styleserve.errors import ConfigurationError
+from styleserve.evaluation import StyleImage
+from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready
+from styleserve.workers import Worker
+
+logger = logging.getLogger(__name__)
+
+#: Engines lost before the first was ready after which there is no use in another.
+MAX_STILLBIRTHS = 3
+_FIRST_RESTART_S = 0.5
+_LONGEST_RESTART_S = 30.0
+
+
+class EngineKeeper:
+    """One worker and the engines that live in it, one after the other.
+
+    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. `hear` gets
+    what the engine tells of jobs, `welcome` is called when one is ready, and `take_back` when one is lost with the jobs
+    that it had. `generation` changes with every engine; `engine` is what the last one that was ready runs on.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        hear: Callable[[JobEvent], None],
+        welcome: Callable[[], None],
+        take_back: Callable[[], None],
+        tell_alive: Callable[[bool], None],
+        tell_broken: Callable[[ConfigurationError], None],
+    ) -> None:
+        self._worker = worker
+        self._hear_of_job = hear
+        self._tell_welcome = welcome
+        self._take_back = take_back
+        self._tell_alive = tell_alive
+        self._tell_broken = tell_broken
+        self._unprepared: list[StyleImage] = []
+        self._num_stillbirths = 0
+        self._restart_s = _FIRST_RESTART_S
+        self._restart: asyncio.TimerHandle | None = None
+        self.generation = 0
+        self.is_alive = False
+        self.engine: EngineInfo | None = None
+        self.prepared: set[str] = set()
+
+    def start(self, styles_to_prepare: Iterable[StyleImage]) -> None:
+        """Start the worker; it prepares the targets of these styles whenever it is idle."""
+        self._unprepared = list(styles_to_prepare)
+        self._start_worker()
+
+    async def stop(self) -> None:
+        """End the worker, with whatever it still does; nothing more is heard of it."""
+        self.generation += 1
+        if self._restart is not None:
+            self._restart.cancel()
+        await asyncio.to_thread(self._worker.stop)
+
+    def send(self, command: Command) -> None:
+        """Hand the engine a command."""
+        self._worker.send(command)
+
+    def _start_worker(self) -> None:
+        self.generation += 1
+        generation, loop = self.generation, asyncio.get_running_loop()
+
+        def listen(event: EngineEvent) -> None:
+            loop.call_soon_threadsafe(self._hear, generation, event)
+
+        self._worker.start(listen)
+
+    def _hear(self, generation: int, event: EngineEvent) -> None:
+        """Take an event of the engine's; those of one that was given up for lost come too late."""
+        if generation != self.generation:
+            return
+        match event:
+            case Ready(info):
+                self._welcome(info)
+            case Lost():
+                self._replace(event)
+            case Prepared(style_key):
+                self.prepared.add(style_key)
+            case _:
+                self._hear_of_job(event)
+
+    def _welcome(self, info: EngineInfo) -> None:
+        logger.info("an engine is ready: %s", info)
+        self.engine = info
+        self.is_alive = True
+        self._restart_s = _FIRST_RESTART_S
+        for style in self._unprepared:
+            if style.key not in self.prepared:
+                self._worker.send(Prepare(style))
+        self._tell_alive(True)
+        self._tell_welcome()
+
+    def _replace(self, lost: Lost) -> None:
+        """Have the lost engine's jobs taken back and start another, each time a little later."""
+        self.is_alive = False
+        self._tell_alive(False)
+        if lost.error is not None:
+            self._tell_broken(lost.error)
+            return
+        if self.engine is None:
+            self._num_stillbirths += 1
+            if self._num_stillbirths >= MAX_STILLBIRTHS:
+                self._tell_broken(
+                    ConfigurationError(
+                        f"no engine could be started, {self._num_stillbirths} times in a row: {lost.description}"
+                    )
+                )
+                return
+        logger.error("%s; another is started in %.1f s", lost.description, self._restart_s)
+        self.generation += 1
+        self._take_back()
+        self._restart = asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
+        self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)
