@@ -21,7 +21,7 @@ ROWS = (
     ("catalog",),
     ("events",),
     ("evaluation",),
-    ("config",),
+    ("config", "callers"),
     ("documents", "colors"),
     ("presets", "costs"),
     ("recipes",),

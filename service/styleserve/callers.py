@@ -1,0 +1,246 @@
+"""Callers: who calls, what they may do, and how much of the server is theirs; read from the operator's file.
+
+The file has a caller a name, known by the SHA-256 of its tokens or by the common name of its certificate:
+
+    callers:
+      editor:
+        token_sha256: [9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08]
+        scopes: [stylize, read]
+        max_waiting: 16
+        max_running: 2
+        max_bytes_per_minute: 100MB
+      metrics-page:
+        certificates: [pages.internal]
+        scopes: [read]
+
+A token is 256 random bits, so that its hash needs no salt and no slowness; two stand there while one gives way to the
+other.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from styleserve.documents import read_mapping, unknown_keys
+from styleserve.errors import ConfigurationError
+from styleserve.memory import parse_size
+
+logger = logging.getLogger(__name__)
+
+Scope: TypeAlias = Literal["stylize", "read", "admin"]
+#: What there is to be allowed: to have pictures made, to read, to change the style catalogue.
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+_TOKEN_BYTES = 32
+_REREAD_S = 1.0
+_MOST_JOBS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a caller may have at once, and send: None for as much as the server takes."""
+
+    max_waiting: int | None = None
+    max_running: int | None = None
+    max_bytes_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who calls; jobs and images belong to the name, so that it is no other's later."""
+
+    name: str
+    scopes: frozenset[Scope]
+    quota: Quota = Quota()
+
+
+#: Everybody, where nobody is told apart.
+ANONYMOUS = Caller("anonymous", frozenset(SCOPES))
+
+
+def is_name(name: str) -> bool:
+    """Whether a caller can be called so: a file name in every file system."""
+    return _NAME_PATTERN.fullmatch(name) is not None
+
+
+def new_token() -> str:
+    """A token that nobody can guess."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def token_sha256(token: str) -> str:
+    """The hash of a token, as the file has it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Callers:
+    """The callers of a file, read again when it changes; a file that is broken then is logged, and nothing changes."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read the file; raises ConfigurationError with all that is wrong."""
+        self._path = path
+        self._clock = clock
+        self._seen = _signature(path)
+        self._entries = _read(path)
+        self._looked = clock()
+
+    def __len__(self) -> int:
+        return len(self._current())
+
+    def with_token(self, token: str) -> Caller | None:
+        """The caller who has this token; takes as long for a wrong one as for a right one."""
+        digest, found = token_sha256(token), None
+        for entry in self._current():
+            for known in entry.tokens:
+                if hmac.compare_digest(known, digest):
+                    found = entry.caller
+        return found
+
+    def with_certificate(self, common_name: str) -> Caller | None:
+        """The caller whose certificate has this common name."""
+        found = (entry.caller for entry in self._current() if common_name in entry.certificates)
+        return next(found, None)
+
+    def quota(self, name: str) -> Quota:
+        """What the caller of this name may have; one who is not known any more has no bounds left to obey."""
+        found = (entry.caller.quota for entry in self._current() if entry.caller.name == name)
+        return next(found, Quota())
+
+    def _current(self) -> tuple["_Entry", ...]:
+        now = self._clock()
+        if now - self._looked >= _REREAD_S:
+            self._looked = now
+            self._reread()
+        return self._entries
+
+    def _reread(self) -> None:
+        signature = _signature(self._path)
+        if signature == self._seen:
+            return
+        self._seen = signature
+        try:
+            self._entries = _read(self._path)
+        except ConfigurationError as error:
+            logger.error("the callers stay as they were, since the file cannot be used: %s", error)
+        else:
+            logger.info("%d callers are known now", len(self._entries))
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    caller: Caller
+    tokens: tuple[str, ...]
+    certificates: tuple[str, ...]
+
+
+def _is_sha256(text: str) -> bool:
+    return _SHA256_PATTERN.fullmatch(text) is not None
+
+
+_KEYS = ("token_sha256", "certificates", "scopes", "max_waiting", "max_running", "max_bytes_per_minute")
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the file does; None while there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read(path: Path) -> tuple[_Entry, ...]:
+    """The callers; raises ConfigurationError with all that is wrong."""
+    document = read_mapping(path)
+    problems = unknown_keys(str(path), document, ["callers"])
+    callers = document.get("callers")
+    if not isinstance(callers, dict) or not callers:
+        raise ConfigurationError(f"{path}: got no `callers`; allowed: a mapping of names to what each caller may do")
+    entries = []
+    for name, settings in callers.items():
+        reading = _Reading(f"{path}: callers.{name}", settings if isinstance(settings, dict) else {})
+        entries.append(reading.entry(str(name)))
+        problems += reading.problems
+    problems += _shared(path, entries)
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return tuple(entries)
+
+
+def _shared(path: Path, entries: list[_Entry]) -> Iterator[str]:
+    """A complaint for each token and certificate that two callers have."""
+    owners: dict[str, str] = {}
+    for entry in entries:
+        for key in (*entry.tokens, *entry.certificates):
+            if key in owners:
+                yield f"{path}: callers.{entry.caller.name}: {key!r} stands at {owners[key]!r} too; allowed: one caller"
+            owners[key] = entry.caller.name
+
+
+class _Reading:
+    """One caller's settings; what is wrong is gathered in `problems`."""
+
+    def __init__(self, where: str, settings: Mapping[str, object]) -> None:
+        self._where = where
+        self._settings = settings
+        self.problems = unknown_keys(where, settings, _KEYS)
+
+    def entry(self, name: str) -> _Entry:
+        """The caller, as far as its settings can be read."""
+        if not is_name(name) or name == ANONYMOUS.name:
+            allowed = f"1 to 63 letters, digits, '.', '_' and '-', the first no sign, and not {ANONYMOUS.name}"
+            self._complain(f"got the name {name!r}; allowed: {allowed}")
+        tokens = self._texts("token_sha256", _is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
+        certificates = self._texts("certificates", is_name, "common names of certificates")
+        if not tokens and not certificates:
+            self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
+        quota = Quota(self._count("max_waiting"), self._count("max_running"), self._bytes())
+        return _Entry(Caller(name, frozenset(self._scopes()), quota), tokens, certificates)
+
+    def _complain(self, complaint: str) -> None:
+        self.problems.append(f"{self._where}: {complaint}")
+
+    def _texts(self, key: str, fits: Callable[[str], bool], what: str) -> tuple[str, ...]:
+        values = self._settings.get(key, [])
+        if not isinstance(values, list):
+            self._complain(f"{key}: got {values!r}; allowed: a list of {what}")
+            return ()
+        for value in values:
+            if not isinstance(value, str) or not fits(value):
+                self._complain(f"{key}: got {value!r}; allowed: {what}")
+        return tuple(value for value in values if isinstance(value, str))
+
+    def _scopes(self) -> list[Scope]:
+        values = self._settings.get("scopes")
+        if not isinstance(values, list) or not values or any(value not in SCOPES for value in values):
+            self._complain(f"scopes: got {values!r}; allowed: a list of {', '.join(SCOPES)}")
+            return []
+        return values
+
+    def _count(self, key: str) -> int | None:
+        value = self._settings.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_JOBS:
+            self._complain(f"{key}: got {value!r}; allowed: 1 to {_MOST_JOBS}, or nothing for no bound")
+            return None
+        return value
+
+    def _bytes(self) -> int | None:
+        value = self._settings.get("max_bytes_per_minute")
+        if value is None:
+            return None
+        try:
+            return parse_size(str(value))
+        except ConfigurationError as error:
+            self._complain(f"max_bytes_per_minute: {error}")
+            return None
