@@ -25,9 +25,11 @@ RUN useradd --create-home --uid 10001 styleserve \
 ENV PATH=/opt/styleserve/bin:$PATH \
     XDG_CACHE_HOME=/weights \
     STYLESERVE_LISTEN=0.0.0.0:50051 \
+    STYLESERVE_INSECURE=true \
     STYLESERVE_DATA_DIR=/data \
     STYLESERVE_STYLES=/styles \
     STYLESERVE_LOG_FORMAT=json
+# The container's own network is where it listens; what of it is published, and how, is said when it is run.
 USER styleserve
 VOLUME ["/data", "/weights"]
 EXPOSE 50051

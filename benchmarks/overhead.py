@@ -29,7 +29,7 @@ def main() -> None:
     weights = subjects.weights_choice()
     with tempfile.TemporaryDirectory() as data_dir:
         server_arguments = ("--data-dir", data_dir, "--weights", weights, "--no-cache")
-        with private_server(server_arguments) as address, Client(address) as client:
+        with private_server(server_arguments) as server, Client(server.address) as client:
             _wait_for_targets(client)
             info = client.info()
             times = [_measure(client, content, arguments.iterations) for _ in range(arguments.repeats + 1)][1:]

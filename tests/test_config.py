@@ -16,9 +16,35 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         assert word in text
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:50051", "[::1]:1", "localhost:65535"])
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.0.0.53:50051", "[::1]:1", "localhost:65535"])
 def test_addresses_are_host_and_port(listen):
     assert Config(listen=listen).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:50051", "10.0.0.7:50051", "styles.internal:50051"])
+def test_beyond_this_machine_it_takes_tls_and_callers_or_a_flag(listen, tmp_path):
+    files = {name: tmp_path / name for name in ("tls_cert", "tls_key", "tls_client_ca", "callers")}
+    for path in files.values():
+        path.touch()
+    tls = {name: files[name] for name in ("tls_cert", "tls_key")}
+    for safe in (tls | {"callers": files["callers"]}, tls | {"tls_client_ca": files["tls_client_ca"]}):
+        assert not Config(listen=listen, **safe).is_exposed
+    for exposed in ({}, tls, {"callers": files["callers"]}):
+        with pytest.raises(ConfigurationError, match="or any with insecure"):
+            Config(listen=listen, **exposed)
+        assert Config(listen=listen, insecure=True, **exposed).is_exposed
+
+
+def test_halves_of_tls_are_refused(tmp_path):
+    path = tmp_path / "file.pem"
+    path.touch()
+    for half, complaint in (
+        ({"tls_cert": path}, "got one of them"),
+        ({"tls_client_ca": path}, "without tls_cert"),
+        ({"callers": tmp_path / "none"}, "allowed: a file that is there"),
+    ):
+        with pytest.raises(ConfigurationError, match=complaint):
+            Config(**half)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", ":50051", "a:b", "localhost:65536", "http://localhost:1"])
@@ -38,9 +64,9 @@ WRONG = {
     "drain_s: .nan": "drain_s: got nan; allowed: 0 to 86400",
     "weights: false": "weights: got False; allowed: text",
     "weights: [a]": "weights: got ['a']; allowed: text",
-    "data_dir: 5": "data_dir: got 5; allowed: the path of a folder",
-    "data_dir: [a]": "data_dir: got ['a']; allowed: the path of a folder",
-    "data_dir: 2026-01-01": "data_dir: got datetime.date(2026, 1, 1); allowed: the path of a folder",
+    "data_dir: 5": "data_dir: got 5; allowed: a path, as text",
+    "data_dir: [a]": "data_dir: got ['a']; allowed: a path, as text",
+    "data_dir: 2026-01-01": "data_dir: got datetime.date(2026, 1, 1); allowed: a path, as text",
     "styles: [5]": "styles: got [5]; allowed: a list of paths",
     "styles: my-styles": "styles: got 'my-styles'; allowed: a list of paths",
     "styles: [nowhere]": "styles: got 'nowhere'; allowed: a folder that is there",

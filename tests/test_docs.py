@@ -14,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from styleserve import images
+from styleserve.callers import Callers
 from styleserve.catalog.reader import read_folder
 from styleserve.cli.main import cli
 from styleserve.config import Config
@@ -55,6 +56,7 @@ def folder(tmp_path, monkeypatch, address):
     monkeypatch.setenv("STYLESERVE_SERVER", address)
     photograph = images.decode(png((0.5, 0.4, 0.3), 48, 64), images.ImageLimits())
     (tmp_path / "photo.jpg").write_bytes(images.encode(photograph, "jpeg").data)
+    (tmp_path / "callers.yaml").write_text(next(block for _, block in blocks("yaml") if "token_sha256" in block))
     (tmp_path / "my-styles").mkdir()
     (tmp_path / "my-styles" / "dots.png").write_bytes(png(0.5))
     (tmp_path / "my-styles" / "dots.yaml").write_text("title: Dots\nimage: dots.png\n")
@@ -106,6 +108,10 @@ def test_yaml_in_the_documents_is_a_style_or_settings(tmp_path):
             (tmp_path / "shown.yaml").write_text(block)
             (tmp_path / "dots.png").write_bytes(png(0.5))
             assert read_folder(tmp_path, "docs").problems == (), document
+        elif "callers" in entries:
+            callers = tmp_path / "callers"
+            callers.write_text(block)
+            assert len(Callers(callers)) == len(entries["callers"])
         else:
             assert set(entries) <= {setting.name for setting in fields(Config)}, document
 

@@ -4,6 +4,7 @@ A value comes from the command line, else from `STYLESERVE_<NAME>` in the enviro
 `--config`, else from the default below. The command line's reader looks all of them up by this table.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -36,6 +37,19 @@ class Config:
 
     listen: str = field(
         default="127.0.0.1:50051", metadata=_setting("address to listen on; port 0 takes any free one", "HOST:PORT")
+    )
+    tls_cert: Path | None = field(
+        default=None, metadata=_setting("certificate with its chain, as PEM; read again when it changes", "FILE")
+    )
+    tls_key: Path | None = field(default=None, metadata=_setting("key of the certificate, as PEM", "FILE"))
+    tls_client_ca: Path | None = field(
+        default=None, metadata=_setting("authority whose certificates callers have to show, as PEM", "FILE")
+    )
+    callers: Path | None = field(
+        default=None, metadata=_setting("YAML file of callers: tokens, scopes, quotas; read again too", "FILE")
+    )
+    insecure: bool = field(
+        default=False, metadata=_setting("listen beyond this machine without TLS, or to everybody, all the same", "")
     )
     data_dir: Path = field(
         default_factory=lambda: user_data_path("styleserve"),
@@ -92,6 +106,7 @@ class Config:
             for folder in value if isinstance(value, tuple) else (value,):
                 if folder is not None and not folder.is_dir():
                     yield f"{name}: got {str(folder)!r}; allowed: a folder that is there"
+        yield from self._exposure_problems()
         yield from _outside("precision", self.precision, PRECISIONS)
         yield from _outside("log_format", self.log_format, LOG_FORMATS)
         for name, parse in (("memory_limit", parse_limit), ("retention_size", parse_size)):
@@ -109,6 +124,38 @@ class Config:
         ):
             if not low <= getattr(self, name) <= high:
                 yield f"{name}: got {getattr(self, name)}; allowed: {low} to {high}"
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether anybody beyond this machine may call in the clear, or without showing who calls."""
+        is_encrypted = self.tls_cert is not None
+        tells_callers_apart = self.callers is not None or self.tls_client_ca is not None
+        return not _is_loopback(self.listen) and not (is_encrypted and tells_callers_apart)
+
+    def _exposure_problems(self) -> Iterator[str]:
+        for name in ("tls_cert", "tls_key", "tls_client_ca", "callers"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                yield f"{name}: got {str(path)!r}; allowed: a file that is there"
+        if (self.tls_cert is None) != (self.tls_key is None):
+            yield "tls_cert, tls_key: got one of them; allowed: both, or none"
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            yield "tls_client_ca: got it without tls_cert and tls_key; allowed: all three, or no tls_client_ca"
+        if self.is_exposed and not self.insecure:
+            yield (
+                f"listen: got {self.listen!r}, where not only this machine's programs may call; allowed: an address of "
+                "loopback such as 127.0.0.1:50051; any address with tls_cert, tls_key, and callers or tls_client_ca; "
+                "or any with insecure"
+            )
+
+
+def _is_loopback(listen: str) -> bool:
+    """Whether nobody beyond this machine reaches the address."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def environment_name(name: str) -> str:
@@ -158,7 +205,7 @@ def _read_path(value: str) -> Path:
     return Path(value).expanduser()
 
 
-_PATH = _Kind("the path of a folder, as text", _is_text, _read_path)
+_PATH = _Kind("a path, as text", _is_text, _read_path)
 _KINDS: Mapping[object, _Kind] = MappingProxyType(
     {
         str: _Kind("text; quote it", _is_text),

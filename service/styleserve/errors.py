@@ -12,6 +12,7 @@
     |   |   +-- JobIdTakenError          ALREADY_EXISTS       JOB_ID_TAKEN
     |   +-- RetryLaterError
     |   |   +-- QueueFullError           RESOURCE_EXHAUSTED   QUEUE_FULL
+    |   |   +-- QuotaExceededError       RESOURCE_EXHAUSTED   QUOTA_EXCEEDED
     |   |   +-- WarmingUpError           UNAVAILABLE          WARMING_UP
     |   |   +-- DrainingError            UNAVAILABLE          DRAINING
     |   |   +-- StyleImageUnavailableError UNAVAILABLE        STYLE_IMAGE_UNAVAILABLE
@@ -20,6 +21,9 @@
     |   +-- DeadlineUnattainableError    FAILED_PRECONDITION  DEADLINE_UNATTAINABLE
     |   +-- RunTimeoutError              DEADLINE_EXCEEDED    RUN_TIMEOUT
     |   +-- QueueTimeoutError            DEADLINE_EXCEEDED    QUEUE_TIMEOUT
+    |   +-- UploadIdleError              DEADLINE_EXCEEDED    UPLOAD_IDLE
+    |   +-- UnauthenticatedError         UNAUTHENTICATED      UNAUTHENTICATED
+    |   +-- PermissionDeniedError        PERMISSION_DENIED    PERMISSION_DENIED
     |   +-- JobCancelledError            CANCELLED            JOB_CANCELLED
     |   +-- DivergedError                INTERNAL             DIVERGED
     |   +-- EngineError                  INTERNAL             ENGINE_ERROR
@@ -167,6 +171,25 @@ class QueueFullError(RetryLaterError):
         return f"{self.max_queue} jobs wait already, which is the limit; try again in {self.retry_after_s:.0f} s"
 
 
+class QuotaExceededError(RetryLaterError):
+    """The caller has as much as it may; `subject` is of what, `limit` how much."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, retry_after_s: float, caller: str, subject: str, limit: int) -> None:
+        super().__init__(retry_after_s)
+        self.args = (retry_after_s, caller, subject, limit)
+        self.caller = caller
+        self.subject = subject
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.caller!r} may have {self.limit} {self.subject}, and has them; try again in "
+            f"{self.retry_after_s:.0f} s, or ask the operator for more"
+        )
+
+
 class WarmingUpError(RetryLaterError):
     """The engine is not ready yet."""
 
@@ -268,6 +291,46 @@ class QueueTimeoutError(RequestError):
 
     def __str__(self) -> str:
         return "the job waited for an engine longer than its queue_timeout; allow more time or try again later"
+
+
+class UploadIdleError(RequestError):
+    """Nothing came of an image for so long that nothing more is waited for."""
+
+    reason = "UPLOAD_IDLE"
+
+    def __init__(self, idle_s: float) -> None:
+        super().__init__(idle_s)
+        self.idle_s = idle_s
+
+    def __str__(self) -> str:
+        return f"nothing came for {self.idle_s:.0f} s; send the image again, its parts without such a pause"
+
+
+class UnauthenticatedError(RequestError):
+    """The call does not show who calls, or shows somebody whom the server does not know."""
+
+    reason = "UNAUTHENTICATED"
+
+    def __init__(self, explanation: str) -> None:
+        super().__init__(explanation)
+        self.explanation = explanation
+
+    def __str__(self) -> str:
+        return self.explanation
+
+
+class PermissionDeniedError(RequestError):
+    """The caller is known and may not do this; `scope` is what it lacks."""
+
+    reason = "PERMISSION_DENIED"
+
+    def __init__(self, caller: str, scope: str) -> None:
+        super().__init__(caller, scope)
+        self.caller = caller
+        self.scope = scope
+
+    def __str__(self) -> str:
+        return f"{self.caller!r} has not the scope {self.scope!r}, which this call needs; ask the operator for it"
 
 
 class JobCancelledError(RequestError):

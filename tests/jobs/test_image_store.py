@@ -6,17 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from styleserve.errors import StorageError
+from styleserve.errors import ImageNotFoundError, StorageError
 from styleserve.jobs.image_store import ImageStore
 
 
 def test_a_file_that_is_moved_to_its_place_meanwhile_does_not_stop_the_forgetting(tmp_path, monkeypatch):
     store = ImageStore(tmp_path)
-    old = store.put(b"old")
-    os.utime(tmp_path / old, (0, 0))
-    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([folder / ".moved", folder / old]))
+    shelf = store.shelf("somebody")
+    old = shelf.put(b"old")
+    found = [tmp_path / "somebody" / ".moved", tmp_path / "somebody" / old]
+    os.utime(found[1], (0, 0))
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter(found))
     store.expire(60, 10**9, ())
-    assert not store.has(old)
+    assert not shelf.has(old)
+
+
+def test_an_image_is_on_the_shelf_of_who_brought_it_and_on_no_other(tmp_path):
+    store = ImageStore(tmp_path)
+    digest = store.shelf("one").put(b"mine")
+    assert not store.shelf("other").has(digest)
+    with pytest.raises(ImageNotFoundError):
+        store.shelf("other").path(f"images/{digest}")
+
+
+def test_what_is_kept_for_one_caller_is_forgotten_for_another(tmp_path):
+    store = ImageStore(tmp_path)
+    digest = store.shelf("one").put(b"both have it")
+    store.shelf("other").put(b"both have it")
+    assert store.expire(10**6, 0, {("one", digest)}) == {("other", digest)}
+    assert store.shelf("one").has(digest)
+    assert not store.shelf("other").has(digest)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -26,5 +45,5 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, monkeypat
     store = ImageStore(tmp_path)
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(StorageError, match="disk is full"):
-        store.put(b"too much")
-    assert not list(tmp_path.iterdir())
+        store.shelf("somebody").put(b"too much")
+    assert not list(tmp_path.glob("*/*"))

@@ -94,7 +94,7 @@ async def test_a_job_that_came_further_is_not_the_cause_of_what_was_lost_before(
 
 async def test_it_is_found_by_its_request_id_too(store, tmp_path):
     store.add(job())
-    assert reopened(store, tmp_path).find_request("r-1").job_id == "job-1"
+    assert reopened(store, tmp_path).find_request("anonymous", "r-1").job_id == "job-1"
 
 
 async def test_a_result_survives_with_its_provenance(store, tmp_path):
@@ -156,7 +156,7 @@ async def test_a_job_that_is_forgotten_stays_so(store, tmp_path):
     store.remove(kept)
     again = reopened(store, tmp_path)
     assert again.get("job-1") is None
-    assert again.find_request("r-1") is None
+    assert again.find_request("anonymous", "r-1") is None
 
 
 async def test_jobs_come_the_newest_first(store, tmp_path):
@@ -205,7 +205,7 @@ async def test_a_disk_that_takes_no_more_refuses_the_job_and_keeps_the_others(st
     with pytest.raises(StorageError, match="disk is full"):
         store.add(job(2, labels={"long": "x" * 100_000}))
     assert store.get("job-2") is None
-    assert store.find_request("r-1") is None
+    assert store.find_request("anonymous", "r-1") is None
     assert reopened(store, tmp_path).get("job-1") is not None
 
 

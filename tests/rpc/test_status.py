@@ -18,6 +18,7 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.RequestIdReusedError("9a0b"),
         errors.JobIdTakenError("jobs/x"),
         errors.QueueFullError(12.5, 64),
+        errors.QuotaExceededError(3.5, "editor", "waiting jobs", 16),
         errors.WarmingUpError(5),
         errors.DrainingError(10),
         errors.StyleImageUnavailableError(60, "styles/udnie"),
@@ -26,24 +27,28 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.DeadlineUnattainableError(0.1, 2.0),
         errors.RunTimeoutError(),
         errors.QueueTimeoutError(),
+        errors.UploadIdleError(30),
+        errors.UnauthenticatedError("got no token"),
+        errors.PermissionDeniedError("editor", "admin"),
         errors.JobCancelledError("jobs/x"),
         errors.DivergedError(7, "{}"),
         errors.EngineError("0123456789abcdef"),
     )
 }
 DETAILS = {
-    "INVALID_REQUEST": error_details_pb2.BadRequest,
-    "STYLE_NOT_FOUND": error_details_pb2.ResourceInfo,
-    "JOB_NOT_FOUND": error_details_pb2.ResourceInfo,
-    "IMAGE_NOT_FOUND": error_details_pb2.ResourceInfo,
-    "REQUEST_ID_REUSED": error_details_pb2.ResourceInfo,
-    "JOB_ID_TAKEN": error_details_pb2.ResourceInfo,
-    "QUEUE_FULL": error_details_pb2.RetryInfo,
-    "WARMING_UP": error_details_pb2.RetryInfo,
-    "DRAINING": error_details_pb2.RetryInfo,
-    "STYLE_IMAGE_UNAVAILABLE": error_details_pb2.RetryInfo,
-    "STORAGE_UNAVAILABLE": error_details_pb2.RetryInfo,
-    "ENGINE_ERROR": error_details_pb2.RequestInfo,
+    "INVALID_REQUEST": (error_details_pb2.BadRequest,),
+    "STYLE_NOT_FOUND": (error_details_pb2.ResourceInfo,),
+    "JOB_NOT_FOUND": (error_details_pb2.ResourceInfo,),
+    "IMAGE_NOT_FOUND": (error_details_pb2.ResourceInfo,),
+    "REQUEST_ID_REUSED": (error_details_pb2.ResourceInfo,),
+    "JOB_ID_TAKEN": (error_details_pb2.ResourceInfo,),
+    "QUEUE_FULL": (error_details_pb2.RetryInfo,),
+    "QUOTA_EXCEEDED": (error_details_pb2.QuotaFailure, error_details_pb2.RetryInfo),
+    "WARMING_UP": (error_details_pb2.RetryInfo,),
+    "DRAINING": (error_details_pb2.RetryInfo,),
+    "STYLE_IMAGE_UNAVAILABLE": (error_details_pb2.RetryInfo,),
+    "STORAGE_UNAVAILABLE": (error_details_pb2.RetryInfo,),
+    "ENGINE_ERROR": (error_details_pb2.RequestInfo,),
 }
 
 
@@ -74,10 +79,8 @@ def test_an_error_carries_its_reason_and_the_details_named_for_it(example):
     info = error_details_pb2.ErrorInfo()
     assert message.details[0].Unpack(info)
     assert (info.reason, info.domain) == (example.reason, "styleserve")
-    expected = DETAILS.get(example.reason)
-    assert [packed.TypeName() for packed in message.details[1:]] == (
-        [expected.DESCRIPTOR.full_name] if expected else []
-    )
+    expected = [kind.DESCRIPTOR.full_name for kind in DETAILS.get(example.reason, ())]
+    assert [packed.TypeName() for packed in message.details[1:]] == expected
 
 
 def test_retrying_is_told_to_machines_too():

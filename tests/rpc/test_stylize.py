@@ -225,7 +225,7 @@ async def test_a_picture_is_delivered_without_decoding_the_content_again(slow_se
     calling = asyncio.ensure_future(slow_service.transfer.Stylize(request(iterations=20, job_id="running")))
     await asyncio.sleep(0.1)
     await slow_service.wait_for("jobs/running", job_pb2.JOB_STATE_RUNNING)
-    (tmp_path / "data" / "images" / hashlib.sha256(png(0.2)).hexdigest()).unlink()
+    (tmp_path / "data" / "images" / "anonymous" / hashlib.sha256(png(0.2)).hexdigest()).unlink()
     assert (await calling).result.inline
 
 

@@ -60,11 +60,12 @@ async def running(
     before_step: Callable[[], None] = lambda: None,
     worker: Worker | None = None,
     grey: float = 0.6,
+    credentials: grpc.ChannelCredentials | None = None,
     **settings: object,
 ) -> AsyncIterator[Service]:
     """Serve while the context lasts; `before_step` slows the engine down, `settings` are those of Config.
 
-    `grey` is the colour of the style of one colour.
+    `grey` is the colour of the style of one colour; `credentials` are those of the channel.
     """
     styles = folder / "styles"
     styles.mkdir(exist_ok=True)
@@ -85,7 +86,8 @@ async def running(
     )
     server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)))
     address = await server.start()
-    async with grpc.aio.insecure_channel(address) as channel:
+    made = grpc.aio.insecure_channel(address) if credentials is None else grpc.aio.secure_channel(address, credentials)
+    async with made as channel:
         service = Service(server, address, channel)
         await wait_until_serving(channel)
         try:

@@ -7,6 +7,7 @@ with Client("127.0.0.1:50051") as client:
 from styleserve_client.aio import AsyncClient
 from styleserve_client.client import Client
 from styleserve_client.errors import (
+    AccessError,
     AlreadyExistsError,
     CancelledError,
     DeadlineError,
@@ -25,6 +26,7 @@ from styleserve_client.picture import Picture
 from styleserve_client.requests import ImageLike, Previews, Style, StyleLike, StylizeOptions
 
 __all__ = [
+    "AccessError",
     "AlreadyExistsError",
     "AsyncClient",
     "CancelledError",

@@ -33,10 +33,16 @@ class Client:
     """Calls one server; a context manager, safe to be used from several threads.
 
     Errors are those of `styleserve_client.errors`. Calls are tried again when that cannot do anything twice. Without
-    `credentials` the connection is in the clear.
+    `credentials` the connection is in the clear. `token` shows a server that asks for it who calls.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+    ) -> None:
+        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         else:
@@ -184,7 +190,7 @@ class Client:
             request.preview.CopyFrom(requests.preview_options(previews))
         watch = flows.Watch(request)
         while True:
-            call = self._stubs["transfer"].StreamProgress(watch.request, timeout=timeout_s)
+            call = self._stubs["transfer"].StreamProgress(watch.request, timeout=timeout_s, metadata=self._metadata)
             try:
                 for message in call:
                     event = watch.receive(message)
@@ -221,13 +227,13 @@ class Client:
         match operation:
             case flows.Call():
                 method = getattr(self._stubs[operation.service], operation.method)
-                return method(operation.request, timeout=operation.timeout_s)
+                return method(operation.request, timeout=operation.timeout_s, metadata=self._metadata)
             case flows.Upload():
                 parts = requests.upload_parts(operation.data, operation.num_bytes, operation.sha256)
-                return transfer.UploadImage(parts, timeout=operation.timeout_s)
+                return transfer.UploadImage(parts, timeout=operation.timeout_s, metadata=self._metadata)
             case flows.Download():
                 request = style_transfer_pb2.DownloadImageRequest(image=operation.image, offset=len(operation.received))
-                for part in transfer.DownloadImage(request, timeout=operation.timeout_s):
+                for part in transfer.DownloadImage(request, timeout=operation.timeout_s, metadata=self._metadata):
                     operation.received.extend(part.chunk)
                 return None
             case flows.Sleep():

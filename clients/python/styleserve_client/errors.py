@@ -4,9 +4,10 @@ StyleServeError
 +-- InvalidRequestError   the request breaks rules; `violations` has all of them
 +-- NotFoundError         a style, job or image does not exist; `nearest` has similar names
 +-- AlreadyExistsError    a request ID or job ID is in use
-+-- RetryLaterError       the queue is full; `retry_after_s` says when to come back
++-- RetryLaterError       the queue is full or a quota used up; `retry_after_s` says when to come back
 |   +-- UnavailableError  the server starts, stops or cannot be reached
 +-- ImageTooLargeError    the server's memory is too small; `largest_side` says what fits
++-- AccessError           the server does not know who calls, or does not allow it
 +-- DeadlineError         the time was too short
 +-- CancelledError        the job was cancelled
 +-- JobFailedError        the job diverged
@@ -70,6 +71,10 @@ class UnavailableError(RetryLaterError):
     """The server is starting, stopping, or cannot be reached."""
 
 
+class AccessError(StyleServeError):
+    """The server does not know who calls (no token, or a wrong one), or the caller may not do this."""
+
+
 class ImageTooLargeError(StyleServeError):
     """The server's memory is too small for the picture; `largest_side` is the longest side in pixels that fits."""
 
@@ -99,6 +104,8 @@ _CLASSES = {
     grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: RetryLaterError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.UNAUTHENTICATED: AccessError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessError,
     grpc.StatusCode.FAILED_PRECONDITION: DeadlineError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
     grpc.StatusCode.CANCELLED: CancelledError,

@@ -1,13 +1,16 @@
 """Connections: to the server that was named, or to a private one that lives as long as the command."""
 
 import contextlib
+import functools
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO
+from typing import IO, Any, TypeVar, cast
 
 import click
 import grpc
@@ -17,37 +20,103 @@ from styleserve.errors import ConfigurationError
 from styleserve_client import Client
 from styleserve_client.client import DEFAULT_ADDRESS
 
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
 _STOP_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5.0
 
-server_option = click.option(
-    "--server",
-    default=DEFAULT_ADDRESS,
-    envvar="STYLESERVE_SERVER",
-    show_envvar=True,
-    metavar="HOST:PORT",
-    help="the server to call",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server to call: where it is, how it is known to be the right one, and what it is shown of who calls."""
+
+    address: str
+    token: str | None = None
+    credentials: grpc.ChannelCredentials | None = None
+
+    def channel(self) -> grpc.Channel:
+        """A connection."""
+        if self.credentials is None:
+            return grpc.insecure_channel(self.address)
+        return grpc.secure_channel(self.address, self.credentials)
+
+
+def server_option(function: FunctionT) -> FunctionT:
+    """Give a command `server`, of type Server, and the flags that say which it is."""
+    return _with_server(function, DEFAULT_ADDRESS, "the server to call")
+
+
+def server_or_private_option(function: FunctionT) -> FunctionT:
+    """The same, but `server` is None where none is named."""
+    return _with_server(function, None, "[default: a private one]")
+
+
+def _with_server(function: FunctionT, default: str | None, help_text: str) -> FunctionT:
+    @functools.wraps(function)
+    def call(server: str | None, token: str | None, **others: Any) -> Any:
+        files = {name: others.pop(name) for name in ("tls_ca", "tls_cert", "tls_key")}
+        credentials = _credentials(others.pop("tls"), **files)
+        return function(server=None if server is None else Server(server, token, credentials), **others)
+
+    for option in reversed(_server_flags(default, help_text)):
+        call = option(call)
+    return cast("FunctionT", call)
+
+
+def _server_flags(default: str | None, help_text: str) -> list[Callable[[Any], Any]]:
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return [
+        click.option(
+            "--server",
+            default=default,
+            envvar="STYLESERVE_SERVER",
+            show_envvar=True,
+            metavar="HOST:PORT",
+            help=help_text,
+        ),
+        click.option(
+            "--token",
+            envvar="STYLESERVE_TOKEN",
+            show_envvar=True,
+            help="shows who calls; better not as a flag",
+        ),
+        click.option("--tls", is_flag=True, help="call by TLS; the system's authorities vouch for the server"),
+        click.option("--tls-ca", type=file, metavar="FILE", help="call by TLS; this authority vouches, as PEM"),
+        click.option("--tls-cert", type=file, metavar="FILE", help="certificate that shows who calls, as PEM"),
+        click.option("--tls-key", type=file, metavar="FILE", help="its key, as PEM"),
+    ]
+
+
+def _credentials(
+    tls: bool, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None
+) -> grpc.ChannelCredentials | None:
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert, --tls-key: got one of them; allowed: both, or none")
+    if not tls and tls_ca is None and tls_cert is None:
+        return None
+    authority, key, certificate = (None if path is None else path.read_bytes() for path in (tls_ca, tls_key, tls_cert))
+    return grpc.ssl_channel_credentials(authority, key, certificate)
+
+
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """A client of the server at `address`; a person who waits learns at once that nobody is there."""
-    if not _answers(address):
+def connected(server: Server) -> Iterator[Client]:
+    """A client of the server; a person who waits learns at once that nobody is there."""
+    if not _answers(server):
         raise click.ClickException(
-            f"no server answers at {address}; is one running there? start one with: styleserve serve"
+            f"no server answers at {server.address}; is one running there? start one with: styleserve serve"
         )
-    with Client(address) as client:
+    with Client(server.address, server.credentials, server.token) as client:
         yield client
 
 
-def _answers(address: str) -> bool:
+def _answers(server: Server) -> bool:
     """Whether a connection comes about; False as soon as it is refused."""
     states: SimpleQueue[grpc.ChannelConnectivity] = SimpleQueue()
     known = {grpc.ChannelConnectivity.READY: True, grpc.ChannelConnectivity.TRANSIENT_FAILURE: False}
     deadline = time.monotonic() + _CONNECT_TIMEOUT_S
-    with grpc.insecure_channel(address) as channel:
+    with server.channel() as channel:
         channel.subscribe(states.put, try_to_connect=True)
         while True:
             try:
@@ -59,8 +128,8 @@ def _answers(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def private_server(arguments: tuple[str, ...]) -> Iterator[str]:
-    """A server of our own on a free port of loopback, ready to take jobs; yields its address, and ends it.
+def private_server(arguments: tuple[str, ...]) -> Iterator[Server]:
+    """A server of our own on a free port of loopback, ready to take jobs; ends when the context does.
 
     Its log is kept to itself, unless it says why the server did not start. It also ends when this process does.
     """
@@ -91,7 +160,7 @@ def private_server(arguments: tuple[str, ...]) -> Iterator[str]:
                 address = process.stdout.readline().strip().removeprefix("listening on ")
                 if not address or not _becomes_ready(address):
                     raise ConfigurationError(_last_words(process, log))
-                yield address
+                yield Server(address)
             finally:
                 _end(process)
 

@@ -4,7 +4,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from styleserve.cli.connection import connected, json_option, server_option
+from styleserve.cli.connection import Server, connected, json_option, server_option
 from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json, print_pairs
 
@@ -15,7 +15,7 @@ _HEALTH_TIMEOUT_S = 5.0
 @server_option
 @json_option
 @click.option("--health", is_flag=True, help="say only whether it serves; the exit status is 0 when it does")
-def info(server: str, as_json: bool, health: bool) -> None:
+def info(server: Server, as_json: bool, health: bool) -> None:
     """Show a server's limits and abilities."""
     with explained():
         if health:
@@ -31,14 +31,14 @@ def info(server: str, as_json: bool, health: bool) -> None:
         click.echo("UNTRAINED WEIGHTS: pictures show texture, not art", err=True)
 
 
-def _check_health(server: str) -> None:
-    with grpc.insecure_channel(server) as channel:
+def _check_health(server: Server) -> None:
+    with server.channel() as channel:
         try:
             response = health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
                 health_pb2.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_S
             )
         except grpc.RpcError:
-            raise click.ClickException(f"no answer from {server}") from None
+            raise click.ClickException(f"no answer from {server.address}") from None
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     click.echo(name)
     if response.status != health_pb2.HealthCheckResponse.SERVING:

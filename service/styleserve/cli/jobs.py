@@ -2,7 +2,7 @@
 
 import click
 
-from styleserve.cli.connection import connected, json_option, server_option
+from styleserve.cli.connection import Server, connected, json_option, server_option
 from styleserve.cli.display import Display, describe_job
 from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json, print_pairs, print_table
@@ -19,7 +19,7 @@ def jobs() -> None:
 @click.option("--state", "states", multiple=True, metavar="STATE", help="only jobs in this state; may be repeated")
 @server_option
 @json_option
-def list_jobs(states: tuple[str, ...], server: str, as_json: bool) -> None:
+def list_jobs(states: tuple[str, ...], server: Server, as_json: bool) -> None:
     """List jobs, the newest first."""
     numbers = [_state_number(state) for state in states]
     with explained(), connected(server) as client:
@@ -34,7 +34,7 @@ def list_jobs(states: tuple[str, ...], server: str, as_json: bool) -> None:
 @click.argument("name")
 @server_option
 @json_option
-def get_job(name: str, server: str, as_json: bool) -> None:
+def get_job(name: str, server: Server, as_json: bool) -> None:
     """Show one job."""
     with explained(), connected(server) as client:
         job = client.job(name)
@@ -45,7 +45,7 @@ def get_job(name: str, server: str, as_json: bool) -> None:
 @click.argument("name")
 @server_option
 @json_option
-def cancel_job(name: str, server: str, as_json: bool) -> None:
+def cancel_job(name: str, server: Server, as_json: bool) -> None:
     """Ask a job to stop."""
     with explained(), connected(server) as client:
         job = client.cancel(name)
@@ -56,7 +56,7 @@ def cancel_job(name: str, server: str, as_json: bool) -> None:
 @click.argument("name")
 @server_option
 @json_option
-def watch_job(name: str, server: str, as_json: bool) -> None:
+def watch_job(name: str, server: Server, as_json: bool) -> None:
     """Follow a job to its end."""
     job = job_pb2.Job()
     with explained(), connected(server) as client, Display() as display:

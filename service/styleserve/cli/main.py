@@ -2,6 +2,7 @@
 
 import click
 
+from styleserve.cli.callers import callers
 from styleserve.cli.info import info
 from styleserve.cli.jobs import jobs
 from styleserve.cli.serve import serve
@@ -15,5 +16,5 @@ def cli() -> None:
     """Paintings out of photographs: run the service, or call one."""
 
 
-for command in (serve, stylize, styles, jobs, info):
+for command in (serve, stylize, styles, jobs, info, callers):
     cli.add_command(command)

@@ -25,7 +25,7 @@ from styleserve.workers.vgg_engine import VggEngineFactory
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _CHOICES = {"precision": PRECISIONS, "log_format": LOG_FORMATS}
-_PATHS = ("data_dir", "cache_dir", "styles", "style_images")
+_PATHS = ("tls_cert", "tls_key", "tls_client_ca", "callers", "data_dir", "cache_dir", "styles", "style_images")
 
 
 def _option(setting: "Field[Any]") -> Callable[[FunctionT], FunctionT]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from styleserve.catalog.packs import check_folder
-from styleserve.cli.connection import connected, json_option, server_option
+from styleserve.cli.connection import Server, connected, json_option, server_option
 from styleserve.cli.errors import explained
 from styleserve.cli.output import print_json, print_pairs, print_table
 
@@ -19,7 +19,7 @@ def styles() -> None:
 @styles.command("list")
 @server_option
 @json_option
-def list_styles(server: str, as_json: bool) -> None:
+def list_styles(server: Server, as_json: bool) -> None:
     """List a server's styles."""
     with explained(), connected(server) as client:
         found = list(client.styles())
@@ -39,7 +39,7 @@ def list_styles(server: str, as_json: bool) -> None:
 @click.argument("name")
 @server_option
 @json_option
-def show_style(name: str, server: str, as_json: bool) -> None:
+def show_style(name: str, server: Server, as_json: bool) -> None:
     """Show one style of a server."""
     with explained(), connected(server) as client:
         style = client.style(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from styleserve.cli.connection import connected, private_server
+from styleserve.cli.connection import Server, connected, private_server, server_or_private_option
 from styleserve.cli.display import Display
 from styleserve.cli.errors import explained
 from styleserve.cli.output import check_place, print_json, written_beside
@@ -49,9 +49,7 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.option("--style", "styles", multiple=True, required=True, metavar="NAME_OR_IMAGE", help="may be repeated")
 @click.option("--weight", "weights", multiple=True, type=float, metavar="W", help="share of each style, in their order")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG, JPEG or WebP by its suffix")
-@click.option(
-    "--server", envvar="STYLESERVE_SERVER", show_envvar=True, metavar="HOST:PORT", help="[default: a private one]"
-)
+@server_or_private_option
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the preset's]")
 @click.option("--iterations", type=click.IntRange(0, MAX_ITERATIONS), metavar="N", help="[default: the preset's]")
@@ -80,7 +78,7 @@ def stylize(
     styles: tuple[str, ...],
     weights: tuple[float, ...],
     output: Path,
-    server: str | None,
+    server: Server | None,
     preset: str | None,
     optimizer: str | None,
     iterations: int | None,
@@ -119,7 +117,7 @@ def stylize(
             preview_dir.mkdir(parents=True, exist_ok=True)
             check_place("--preview-dir", preview_dir / "000000.jpg")
         display.say("starting a private server" if server is None else "calling")
-        with _server(server, server_arguments) as address, connected(address) as client:
+        with _server(server, server_arguments) as called, connected(called) as client:
             outcome = _follow(client, content, chosen, options, preview_dir, display)
             trained = client.info().weights_trained
         raise_for(outcome.job)
@@ -159,10 +157,10 @@ def _server_arguments(weights: str | None, precision: str | None) -> tuple[str, 
 
 
 @contextlib.contextmanager
-def _server(address: str | None, arguments: tuple[str, ...]) -> Iterator[str]:
+def _server(named: Server | None, arguments: tuple[str, ...]) -> Iterator[Server]:
     """The server that was named, or a private one."""
-    if address is not None:
-        yield address
+    if named is not None:
+        yield named
     else:
         with private_server(arguments) as private:
             yield private

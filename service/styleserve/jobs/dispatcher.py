@@ -8,6 +8,7 @@ it and it never came further than before.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 
 from styleserve.engine.specification import Cancel, Preview
@@ -28,6 +29,7 @@ from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.jobs.job import Job
 from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.quotas import Quotas
 from styleserve.jobs.status import Provenance
 from styleserve.workers import Worker
 
@@ -47,16 +49,18 @@ class Dispatcher:
         self,
         worker: Worker,
         pictures: Pictures,
-        queue: JobQueue,
+        max_queue: int,
         max_running: int,
+        quotas: Quotas,
         save: Callable[[Job], None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
     ) -> None:
         self._keeper = EngineKeeper(worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken)
         self._pictures = pictures
-        self._queue = queue
+        self.queue = JobQueue(max_queue, self._predict_s)
         self._max_running = max_running
+        self._quotas = quotas
         self._save = save
         self._in_engine: dict[str, Job] = {}
         self._handed_over: set[str] = set()
@@ -97,7 +101,7 @@ class Dispatcher:
 
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
-        self._queue.push(job)
+        self.queue.push(job)
         self._save(job)
         patience_s = timing.patience_s(job.submission)
         if patience_s is not None:
@@ -109,8 +113,8 @@ class Dispatcher:
     def cancel(self, job: Job) -> None:
         """Stop a job, wherever it is; one whose picture is made already is delivered."""
         job.is_cancel_wanted = True
-        if job in self._queue:
-            self._queue.remove(job)
+        if job in self.queue:
+            self.queue.remove(job)
             self._end(job, job.cancel)
         elif job.job_id in self._handed_over:
             self._save(job)
@@ -173,15 +177,24 @@ class Dispatcher:
             logger.error("%s: %d engines were lost under it; it is given up", job.job_id, job.num_losses)
             self._end(job, lambda: job.fail(EngineError()))
         else:
-            self._queue.push(job)
+            self.queue.put_back(job)
             self._save(job)
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""
-        while self._may_fill and self._queue and self._has_room_for(self._queue.first):
-            job = self._queue.pop()
+        while self._may_fill and (job := self._next()) is not None and self._has_room_for(job):
+            self.queue.take(job)
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
+
+    def _next(self) -> Job | None:
+        """Whose turn it is; a caller who has as many jobs running as it may lets others go first."""
+        num_running = Counter(job.submission.caller for job in self._in_engine.values())
+        for job in self.queue.in_order():
+            caller = job.submission.caller
+            if self._quotas.may_run(caller, num_running[caller]):
+                return job
+        return None
 
     @property
     def _may_fill(self) -> bool:
@@ -238,9 +251,9 @@ class Dispatcher:
 
     def _give_up(self, job: Job) -> None:
         """A job's patience is at its end; one that left the queue in time is the engine's."""
-        if job not in self._queue:
+        if job not in self.queue:
             return
-        self._queue.remove(job)
+        self.queue.remove(job)
         timeout_s = job.submission.queue_timeout_s
         waited_s = time.time() - job.status.create_time
         is_queue_timeout = timeout_s is not None and waited_s >= timeout_s
@@ -263,6 +276,11 @@ class Dispatcher:
         del self._in_engine[job.job_id]
         self._handed_over.discard(job.job_id)
         self._fill()
+
+    def _predict_s(self, job: Job) -> float:
+        """Seconds of the engine that the job will take; none of those that its deadline cuts off."""
+        whole_s, available_s = timing.whole_job_s(job.submission, self.engine), timing.available_s(job.submission)
+        return whole_s if available_s is None else min(whole_s, max(0.0, available_s))
 
     def _trace_back(self, job: Job, network_passes: int) -> Provenance | None:
         return None if self.engine is None else trace_back(job.submission, self.engine, network_passes)

@@ -1,6 +1,7 @@
-"""ImageStore: encoded images on disk by the SHA-256 of their bytes, so that equal images are kept once.
+"""ImageStore: encoded images on disk by the SHA-256 of their bytes, so that equal images are kept once for a caller.
 
-What is kept is synchronised with the disk before its name is told. A disk that takes no more is a StorageError.
+Each caller has a shelf of its own: knowing the hash of an image is not having it. What is kept is synchronised with the
+disk before its name is told. A disk that takes no more is a StorageError.
 """
 
 import contextlib
@@ -12,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Self, TypeAlias
 
+from styleserve.callers import is_name
 from styleserve.errors import ImageNotFoundError, StorageError
 
 logger = logging.getLogger(__name__)
@@ -62,15 +64,14 @@ class Incoming:
         return self.digest
 
 
-class ImageStore:
-    """A folder of images; every use makes an image young again, and `expire` forgets the old ones.
+class Shelf:
+    """One caller's images; every use makes an image young again.
 
     Safe to be used from several threads and processes: a file is written beside its place and moved there.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str:
         """Keep the image; returns its digest."""
@@ -84,6 +85,7 @@ class ImageStore:
     def receive(self) -> Incoming:
         """A place for an image that comes in parts."""
         with _storing():
+            self._folder.mkdir(exist_ok=True)
             return Incoming(self._folder)
 
     def has(self, digest: str) -> bool:
@@ -106,25 +108,43 @@ class ImageStore:
             raise ImageNotFoundError(name)
         return self._folder / digest
 
-    def expire(self, unused_s: float, max_bytes: int, kept: Collection[str]) -> set[str]:
+
+#: An image as retention knows it: the caller and the digest.
+Owned: TypeAlias = tuple[str, str]
+
+
+class ImageStore:
+    """A folder with a shelf for each caller, by name; `expire` forgets old images, whoever has them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def shelf(self, caller: str) -> Shelf:
+        """The images of a caller."""
+        assert is_name(caller)
+        return Shelf(self._folder / caller)
+
+    def expire(self, unused_s: float, max_bytes: int, kept: Collection[Owned]) -> set[Owned]:
         """Forget images that nobody used for `unused_s` seconds, and the longest unused of those beyond `max_bytes`.
 
-        What a crash left half written goes like the rest, `kept` stays. Returns the digests of those forgotten.
+        What a crash left half written goes like the rest, `kept` stays. Returns those forgotten.
         """
         forgotten = set()
         oldest = time.time() - unused_s
         room = max_bytes
         for used, size, path in sorted(self._files(), reverse=True):
             room -= size
-            if (used < oldest or room < 0) and path.name not in kept:
+            owned = path.parent.name, path.name
+            if (used < oldest or room < 0) and owned not in kept:
                 path.unlink(missing_ok=True)
-                forgotten.add(path.name)
+                forgotten.add(owned)
                 room += size
         return forgotten
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """When each file was last used, and its bytes."""
-        for path in self._folder.iterdir():
+        for path in self._folder.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):  # a file that was moved to its place meanwhile
                 found = path.stat()
                 yield found.st_mtime, found.st_size, path

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from styleserve.callers import Caller, Quota
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
 from styleserve.engine.checkpoints import CheckpointFolder
@@ -30,7 +31,7 @@ from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.job import Job
 from styleserve.jobs.picture_index import PictureIndex
 from styleserve.jobs.pictures import Pictures
-from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.quotas import Quotas
 from styleserve.jobs.retention import Retention
 from styleserve.jobs.status import PREFIX, State
 from styleserve.jobs.store import JobStore
@@ -47,8 +48,9 @@ DRAINING_RETRY_S = 10.0
 class Jobs:
     """Admits jobs, finds them, cancels them, forgets them.
 
-    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. All methods
-    belong to the event loop's thread.
+    A caller finds its own jobs and no others; `quota_of` says how much it may have, by name. `tell_alive` hears whether
+    an engine lives, `tell_broken` what the operator has to mend before one can. All methods belong to the event loop's
+    thread.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Jobs:
         *,
         max_queue: int,
         max_running: int,
+        quota_of: Callable[[str], Quota],
         retention_s: float,
         retention_bytes: int,
         reuses_pictures: bool,
@@ -70,8 +73,11 @@ class Jobs:
         self._store = store
         self._image_store = image_store
         self._checkpoints = checkpoints
-        self._queue = JobQueue(max_queue)
-        self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, self._save, tell_alive, tell_broken)
+        self._quotas = Quotas(quota_of)
+        self._dispatcher = Dispatcher(
+            worker, pictures, max_queue, max_running, self._quotas, self._save, tell_alive, tell_broken
+        )
+        self._queue = self._dispatcher.queue
         self._retention_s = retention_s
         self._reuses_pictures = reuses_pictures
         self._index = PictureIndex(store.all())
@@ -142,28 +148,33 @@ class Jobs:
         await self._dispatcher.stop()
         self._store.close()
 
-    def check_open(self) -> None:
-        """Raise WarmingUpError, DrainingError or QueueFullError when no job can be admitted now."""
+    def charge(self, caller: Caller, num_bytes: int) -> None:
+        """Take note of what a caller sends; raises QuotaExceededError while it has sent too much."""
+        self._quotas.charge(caller, num_bytes)
+
+    def check_open(self, caller: str) -> None:
+        """Raise WarmingUpError, DrainingError, QuotaExceededError or QueueFullError when no job can be admitted now."""
         if self._is_draining:
             raise DrainingError(DRAINING_RETRY_S)
         if self._dispatcher.engine is None:
             raise WarmingUpError(WARMING_UP_RETRY_S)
+        self._quotas.check_waiting(caller, self._queue.num_of(caller), self._dispatcher.seconds_until_room())
         if self._queue.is_full:
             raise QueueFullError(self._dispatcher.seconds_until_room(), self._queue.max_jobs)
 
-    def joined(self, request_id: str, fingerprint: str) -> Job | None:
+    def joined(self, caller: str, request_id: str, fingerprint: str) -> Job | None:
         """The job that the same request made before; raises RequestIdReusedError when it was another request."""
-        job = self._store.find_request(request_id) if request_id else None
+        job = self._store.find_request(caller, request_id) if request_id else None
         if job is not None and job.submission.fingerprint != fingerprint:
             raise RequestIdReusedError(request_id)
         return job
 
     def submit(self, submission: Submission) -> Job:
         """Admit a job, or join the one of the same request; raises RequestError when it cannot be."""
-        job = self.joined(submission.request_id, submission.fingerprint)
+        job = self.joined(submission.caller, submission.request_id, submission.fingerprint)
         if job is not None:
             return job
-        self.check_open()
+        self.check_open(submission.caller)
         if submission.job_id and self._store.get(submission.job_id) is not None:
             raise JobIdTakenError(PREFIX + submission.job_id)
         self._require_feasible(submission)
@@ -177,19 +188,24 @@ class Jobs:
             self._dispatcher.enqueue(job)
         return job
 
-    def find(self, name: str) -> Job:
-        """The job called `jobs/{job}`; raises JobNotFoundError."""
+    def find(self, name: str, caller: str) -> Job:
+        """The caller's job called `jobs/{job}`; raises JobNotFoundError."""
         job = self._store.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
-        if job is None:
+        if job is None or job.submission.caller != caller:
             raise JobNotFoundError(name)
         return job
 
-    def list(self, states: Collection[State], before: int | None, limit: int) -> Sequence[Job]:
-        """At most `limit` jobs in one of `states` (any, when empty), the newest first, with numbers below `before`."""
+    def list(self, caller: str, states: Collection[State], before: int | None, limit: int) -> Sequence[Job]:
+        """At most `limit` of a caller's jobs, the newest first, with numbers below `before`.
+
+        They are in one of `states`; in any, when it is empty.
+        """
         chosen = (
             job
             for job in self._store.all()
-            if (not states or job.status.state in states) and (before is None or job.number < before)
+            if job.submission.caller == caller
+            and (not states or job.status.state in states)
+            and (before is None or job.number < before)
         )
         return [job for job, _ in zip(chosen, range(limit), strict=False)]
 
@@ -239,7 +255,7 @@ class Jobs:
         assert known.progress is not None
         assert known.provenance is not None
         assert known.stop_reason is not None
-        if not self._image_store.has(known.result.digest):
+        if not self._image_store.shelf(job.submission.caller).has(known.result.digest):
             return False
         provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
         job.succeed(known.result, known.progress, known.stop_reason, provenance)

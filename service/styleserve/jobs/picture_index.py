@@ -13,7 +13,7 @@ from styleserve.jobs.submission import Submission
 class PictureIndex:
     """Jobs whose pictures may answer for others: those that ran their whole recipe, by what they were asked and with.
 
-    Two jobs are alike when content, styles, recipe, output, network, precision, device and version are the same.
+    Two jobs are alike when caller, content, styles, recipe, output, network, precision, device and version are.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
@@ -48,6 +48,7 @@ def _key_of(job: Job) -> str | None:
 def _key(submission: Submission, *maker: str) -> str:
     output = submission.output
     determining = [
+        submission.caller,
         submission.content_digest,
         [[chosen.digest, chosen.name, chosen.weight, chosen.scale] for chosen in submission.styles],
         submission.recipe.to_json(),

@@ -51,19 +51,19 @@ class Pictures:
             output.quality,
             describe(provenance) if output.carries_provenance else None,
         )
-        digest = self._image_store.put(encoded.data)
+        digest = self._image_store.shelf(submission.caller).put(encoded.data)
         return StoredImage(digest, encoded.mime_type, encoded.width, encoded.height, len(encoded.data))
 
     def _content(self, submission: Submission) -> Picture:
         """The content at the size of the result."""
         output = submission.output
-        data = self._image_store.read(submission.content_digest)
+        data = self._image_store.shelf(submission.caller).read(submission.content_digest)
         picture = images.decode(data, self._limits, fit_side=max(output.height, output.width))
         assert picture.pixels.shape[:2] == (output.height, output.width)
         return picture
 
     def _style(self, chosen: ChosenStyle, submission: Submission, content: Pixels) -> StyleImage:
-        data = self._image_store.read(chosen.digest)
+        data = self._image_store.shelf(submission.caller).read(chosen.digest)
         if submission.recipe.color != "content_matched":
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, chosen.is_catalogued)
         fit_side = decoded_side(chosen.scale * max(content.shape[:2]))

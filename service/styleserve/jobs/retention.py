@@ -43,10 +43,16 @@ class Retention:
         for job in self._store.all():
             if job.status.expire_time is not None and job.status.expire_time < now:
                 self._forget(job)
-        needed = {digest for job in self._store.all() if not job.has_ended for digest in job.submission.digests}
+        needed = {
+            (job.submission.caller, digest)
+            for job in self._store.all()
+            if not job.has_ended
+            for digest in job.submission.digests
+        }
         gone = await asyncio.to_thread(self._image_store.expire, self._retention_s, self._max_bytes, needed)
         for job in self._store.all():
-            if job.status.result is not None and job.status.result.digest in gone:
+            result = job.status.result
+            if result is not None and (job.submission.caller, result.digest) in gone:
                 self._forget(job)
 
     def _forget(self, job: Job) -> None:

@@ -31,7 +31,7 @@ class JobStore:
         self._records = Records()
         self._database = _open(path)
         self._by_id: dict[str, Job] = {}
-        self._by_request: dict[str, Job] = {}
+        self._by_request: dict[tuple[str, str], Job] = {}
         for job_id, record in self._database.execute("SELECT job_id, record FROM jobs"):
             try:
                 self._index(self._records.read(record, retention_s))
@@ -59,9 +59,9 @@ class JobStore:
         """The job, or None."""
         return self._by_id.get(job_id)
 
-    def find_request(self, request_id: str) -> Job | None:
-        """The job that this request ID made, or None."""
-        return self._by_request.get(request_id)
+    def find_request(self, caller: str, request_id: str) -> Job | None:
+        """The job that this request ID of the caller's made, or None."""
+        return self._by_request.get((caller, request_id))
 
     def all(self) -> Sequence[Job]:
         """Every job, the newest first."""
@@ -71,7 +71,7 @@ class JobStore:
         """Forget the job."""
         self._database.execute("DELETE FROM jobs WHERE job_id = ?", (job.job_id,))
         del self._by_id[job.job_id]
-        self._by_request.pop(job.submission.request_id, None)
+        self._by_request.pop((job.submission.caller, job.submission.request_id), None)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -80,7 +80,7 @@ class JobStore:
     def _index(self, job: Job) -> None:
         self._by_id[job.job_id] = job
         if job.submission.request_id:
-            self._by_request[job.submission.request_id] = job
+            self._by_request[job.submission.caller, job.submission.request_id] = job
 
     def _write(self, job: Job) -> None:
         record = self._records.write(job)

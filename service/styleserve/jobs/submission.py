@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from styleserve.callers import ANONYMOUS
 from styleserve.images import DEFAULT_QUALITY, ImageFormat
 from styleserve.recipes import Recipe
 
@@ -41,11 +42,12 @@ class Output:
 class Submission:
     """All that a caller asks for.
 
-    `content_digest` names the content in the image store. `request_id` and `fingerprint`, a digest of the request,
-    make it idempotent. `deadline` is a reading of `time.monotonic()`, by which the picture has to be with the caller;
-    timeouts are in seconds.
+    `caller` is the name of who asks, whose images have the content under `content_digest`. `request_id` and
+    `fingerprint`, a digest of the request, make it idempotent. `deadline` is a reading of `time.monotonic()`, by which
+    the picture has to be with the caller; timeouts are in seconds.
     """
 
+    caller: str = ANONYMOUS.name
     content_digest: str
     styles: tuple[ChosenStyle, ...]
     recipe: Recipe

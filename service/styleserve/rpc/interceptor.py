@@ -1,5 +1,7 @@
 """The outermost interceptor: our errors become statuses here and nowhere else, for all kinds of call.
 
+Who may not call is turned away here too, before the handler runs, with an error like the others.
+
 An exception that is none of ours is logged under an ID and told as ENGINE_ERROR with that ID, never with its text.
 """
 
@@ -18,11 +20,16 @@ from styleserve.rpc.status import RichStatus, to_status
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+#: Raises what keeps a caller from a method.
+Check: TypeAlias = Callable[[str, Context], None]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps errors of every handler that is a coroutine or an asynchronous generator."""
+    """Maps errors of every handler that is a coroutine or an asynchronous generator; `check` has a word before it."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
 
     async def intercept_service(
         self,
@@ -36,7 +43,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         make, behaviour = _kind(handler)
         wrap = _wrap_stream if inspect.isasyncgenfunction(behaviour) else _wrap_unary
         return make(
-            wrap(behaviour, handler_call_details.method),
+            wrap(behaviour, handler_call_details.method, self._check),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -55,9 +62,10 @@ def _kind(handler: Any) -> tuple[Callable[..., Handler], Callable[..., Any]]:
             return grpc.stream_stream_rpc_method_handler, handler.stream_stream
 
 
-def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str, check: Check) -> Callable[..., Awaitable[Any]]:
     async def answer(request: Any, context: Context) -> Any:
         try:
+            check(method, context)
             return await behaviour(request, context)
         except grpc.aio.AbortError:
             raise
@@ -68,9 +76,10 @@ def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callab
     return answer
 
 
-def _wrap_stream(behaviour: Callable[..., Any], method: str) -> Callable[..., AsyncIterator[Any]]:
+def _wrap_stream(behaviour: Callable[..., Any], method: str, check: Check) -> Callable[..., AsyncIterator[Any]]:
     async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
+            check(method, context)
             async with contextlib.aclosing(behaviour(request, context)) as responses:
                 async for response in responses:
                     yield response

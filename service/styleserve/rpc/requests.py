@@ -28,7 +28,7 @@ from styleserve.errors import (
 from styleserve.images import DEFAULT_QUALITY, ImageLimits
 from styleserve.jobs.feed import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
-from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
 from styleserve.presets import check, resolve
 from styleserve.recipes import MIN_SIDE, RecipeChanges
@@ -76,14 +76,15 @@ class RequestReader:
     max_iterations: int
 
     def read(
-        self, request: style_transfer_pb2.StylizeRequest, request_fingerprint: str, deadline: float | None
+        self, request: style_transfer_pb2.StylizeRequest, caller: str, request_fingerprint: str, deadline: float | None
     ) -> Submission:
-        """The submission, its images stored; `deadline` is the call's own, a reading of `time.monotonic()`.
+        """The submission, its images stored with the caller's; `deadline` is the call's own, by `time.monotonic()`.
 
         Raises InvalidRequestError with every violation, else StyleNotFoundError or ImageNotFoundError, else
         StyleImageUnavailableError.
         """
-        return _Reading(self, request).submission(request_fingerprint, deadline)
+        shelf = self.image_store.shelf(caller)
+        return _Reading(self, request, caller, shelf).submission(request_fingerprint, deadline)
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ class _Reading:
 
     reader: RequestReader
     request: style_transfer_pb2.StylizeRequest
+    caller: str
+    shelf: Shelf
     violations: list[Violation] = field(default_factory=list)
     not_found: list[NotFoundError] = field(default_factory=list)
     own_images: list[bytes] = field(default_factory=list)
@@ -113,6 +116,7 @@ class _Reading:
         is_cancelled_when_orphaned = self._is_cancelled_when_orphaned()
         is_awaited = is_cancelled_when_orphaned and not request.detached
         return Submission(
+            caller=self.caller,
             content_digest=content_digest,
             styles=_with_shares(styles),
             recipe=resolve(self._settings(styles[0]), changes),
@@ -202,7 +206,7 @@ class _Reading:
                 return source.inline
             case "image":
                 try:
-                    return self.reader.image_store.path(source.image).read_bytes()
+                    return self.shelf.path(source.image).read_bytes()
                 except ImageNotFoundError as error:
                     self.not_found.append(error)
             case _:
@@ -287,7 +291,7 @@ class _Reading:
         """Keep the job's images for it, the catalogue's too, which may be another one before the job runs."""
         fetched = [self.reader.style_images.load(style) for style in self.catalogued.values()]
         for data in (*self.own_images, *fetched):
-            self.reader.image_store.put(data)
+            self.shelf.put(data)
 
 
 def _with_shares(styles: list[ChosenStyle]) -> tuple[ChosenStyle, ...]:

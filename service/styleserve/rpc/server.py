@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from styleserve.callers import Callers, Quota
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
 from styleserve.config import Config
@@ -21,12 +22,14 @@ from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.store import JobStore
 from styleserve.memory import parse_size
+from styleserve.rpc.access import Access
 from styleserve.rpc.health import Health
 from styleserve.rpc.interceptor import ErrorInterceptor
 from styleserve.rpc.requests import RequestReader
 from styleserve.rpc.server_info import ServerInfoServicer
 from styleserve.rpc.style_catalog import StyleCatalogServicer
 from styleserve.rpc.style_transfer import StyleTransferServicer
+from styleserve.rpc.tls import TlsFiles, server_credentials
 from styleserve.v1 import (
     server_info_pb2_grpc,
     style_catalog_pb2_grpc,
@@ -66,6 +69,8 @@ class Server:
     def __init__(self, config: Config, catalog: Catalog, worker: Worker) -> None:
         limits = ImageLimits()
         image_store = _open_image_store(config.data_dir)
+        callers = None if config.callers is None else Callers(config.callers)
+        access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
         self._config = config
         self._catalog = catalog
         self._style_images = StyleImages(config.cache_dir, config.style_images)
@@ -80,6 +85,7 @@ class Server:
             CheckpointFolder(config.data_dir / CHECKPOINTS),
             max_queue=config.max_queue,
             max_running=config.max_running,
+            quota_of=callers.quota if callers is not None else lambda _: Quota(),
             retention_s=config.retention_s,
             retention_bytes=parse_size(config.retention_size),
             reuses_pictures=not config.no_cache,
@@ -87,9 +93,9 @@ class Server:
             tell_broken=self._break,
         )
         reader = RequestReader(catalog, self._style_images, image_store, limits, config.max_side, config.max_iterations)
-        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=OPTIONS)
+        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(access.check),), options=OPTIONS)
         style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
-            StyleTransferServicer(self._jobs, image_store, reader, limits), self._server
+            StyleTransferServicer(self._jobs, image_store, reader, limits, access), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
             StyleCatalogServicer(catalog, self._style_images, self._jobs, limits), self._server
@@ -104,13 +110,18 @@ class Server:
         """Listen and start the engine; returns `HOST:PORT` as bound. Raises ConfigurationError."""
         host, _, _ = self._config.listen.rpartition(":")
         try:
-            port = self._server.add_insecure_port(self._config.listen)
+            port = self._bind()
         except RuntimeError:
             port = 0
         if port == 0:
             raise ConfigurationError(
                 f"listen: got {self._config.listen!r}, which cannot be bound; allowed: HOST:PORT of this machine that "
                 "no other program has"
+            )
+        if self._config.is_exposed:
+            logger.warning(
+                "insecure: not only this machine's programs may call %s, in the clear or without showing who they are",
+                self._config.listen,
             )
         await self._server.start()
         self._jobs.start(self._catalog, self._style_images)
@@ -156,6 +167,14 @@ class Server:
         await self._server.stop(_GRACE_S)
         await self._jobs.stop()
         logger.info("stopped")
+
+    def _bind(self) -> int:
+        """The port that the server has from now on; 0 when it gets none. Raises ConfigurationError."""
+        config = self._config
+        if config.tls_cert is None or config.tls_key is None:
+            return self._server.add_insecure_port(config.listen)
+        files = TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
+        return self._server.add_secure_port(config.listen, server_credentials(files))
 
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error

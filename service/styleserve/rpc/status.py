@@ -27,8 +27,10 @@ from styleserve.errors import (
     JobIdTakenError,
     JobNotFoundError,
     NotFoundError,
+    PermissionDeniedError,
     QueueFullError,
     QueueTimeoutError,
+    QuotaExceededError,
     RequestError,
     RequestIdReusedError,
     RetryLaterError,
@@ -36,6 +38,8 @@ from styleserve.errors import (
     StorageError,
     StyleImageUnavailableError,
     StyleNotFoundError,
+    UnauthenticatedError,
+    UploadIdleError,
     WarmingUpError,
 )
 
@@ -55,6 +59,7 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         RequestIdReusedError: grpc.StatusCode.ALREADY_EXISTS,
         JobIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
         QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        QuotaExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         WarmingUpError: grpc.StatusCode.UNAVAILABLE,
         DrainingError: grpc.StatusCode.UNAVAILABLE,
         StyleImageUnavailableError: grpc.StatusCode.UNAVAILABLE,
@@ -63,6 +68,9 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         DeadlineUnattainableError: grpc.StatusCode.FAILED_PRECONDITION,
         RunTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
         QueueTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
+        UploadIdleError: grpc.StatusCode.DEADLINE_EXCEEDED,
+        UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+        PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
         JobCancelledError: grpc.StatusCode.CANCELLED,
         DivergedError: grpc.StatusCode.INTERNAL,
         EngineError: grpc.StatusCode.INTERNAL,
@@ -123,11 +131,15 @@ def _details(error: RequestError) -> list[Message]:
         case RetryLaterError():
             delay = duration_pb2.Duration()
             delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
+            if isinstance(error, QuotaExceededError):
+                details.append(_quota_failure(error))
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         case ImageTooLargeForDeviceError():
             metadata = {"largest_side": str(error.largest_side)}
         case DeadlineUnattainableError():
             metadata = {"available_s": f"{error.available_s:.3f}", "needed_s": f"{error.needed_s:.3f}"}
+        case PermissionDeniedError():
+            metadata = {"scope": error.scope}
         case EngineError() if error.incident:
             details.append(error_details_pb2.RequestInfo(request_id=error.incident))
         case DivergedError():
@@ -150,6 +162,12 @@ def _bad_request(error: InvalidRequestError) -> error_details_pb2.BadRequest:
             request.field_violations.add(description=f"and {left_out} more violations", reason="MORE_VIOLATIONS")
             break
     return request
+
+
+def _quota_failure(error: QuotaExceededError) -> error_details_pb2.QuotaFailure:
+    failure = error_details_pb2.QuotaFailure()
+    failure.violations.add(subject=f"caller:{error.caller}", description=f"{error.limit} {error.subject}")
+    return failure
 
 
 def _resource(error: RequestError, name: str) -> error_details_pb2.ResourceInfo:

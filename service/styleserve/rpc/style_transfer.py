@@ -16,6 +16,7 @@ from styleserve.jobs.job import Job
 from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.status import StoredImage
 from styleserve.rpc import responses, uploads
+from styleserve.rpc.access import Access, require
 from styleserve.rpc.enums import STATES
 from styleserve.rpc.paging import decode_token, encode_token, page_size
 from styleserve.rpc.requests import RequestReader, fingerprint, read_preview
@@ -28,13 +29,19 @@ _DEFAULT_PAGE = 50
 
 
 class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer):
-    """Answers from `jobs` and `image_store`; errors are ours and become statuses in the interceptor."""
+    """Answers from `jobs` and `image_store`, each caller with what is its own; `access` knows who calls.
 
-    def __init__(self, jobs: Jobs, image_store: ImageStore, reader: RequestReader, limits: ImageLimits) -> None:
+    Errors are ours and become statuses in the interceptor.
+    """
+
+    def __init__(
+        self, jobs: Jobs, image_store: ImageStore, reader: RequestReader, limits: ImageLimits, access: Access
+    ) -> None:
         self._jobs = jobs
         self._image_store = image_store
         self._reader = reader
         self._limits = limits
+        self._access = access
 
     async def Stylize(
         self, request: style_transfer_pb2.StylizeRequest, context: Context
@@ -52,7 +59,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             raise JobCancelledError(status.name)
         return style_transfer_pb2.StylizeResponse(
             job=responses.job(status),
-            result=await self._result(status.result, job.submission.output.max_inline_bytes),
+            result=await self._result(job, status.result),
         )
 
     async def StreamProgress(
@@ -67,14 +74,14 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
                     if not isinstance(update.content, StoredImage):
                         yield responses.update(update)
                     elif request.include_result:
-                        result = await self._result(update.content, job.submission.output.max_inline_bytes)
+                        result = await self._result(job, update.content)
                         yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
 
     async def GetJob(
         self, request: style_transfer_pb2.GetJobRequest, context: Context
     ) -> style_transfer_pb2.GetJobResponse:
         """Read a job."""
-        return style_transfer_pb2.GetJobResponse(job=responses.job(self._jobs.find(request.name).status))
+        return style_transfer_pb2.GetJobResponse(job=responses.job(self._find(request.name, context).status))
 
     async def ListJobs(
         self, request: style_transfer_pb2.ListJobsRequest, context: Context
@@ -87,7 +94,8 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             allowed = ", ".join(str(number) for number in names)
             raise violation("states", f"got {unknown[0]}; allowed: {allowed}", "UNKNOWN_VALUE")
         before = decode_token(request.page_token, int)
-        jobs = self._jobs.list({names[state] for state in request.states}, before, size + 1)
+        caller = self._access.identify(context).name
+        jobs = self._jobs.list(caller, {names[state] for state in request.states}, before, size + 1)
         page = jobs[:size]
         return style_transfer_pb2.ListJobsResponse(
             jobs=[responses.job(job.status) for job in page],
@@ -98,7 +106,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self, request: style_transfer_pb2.CancelJobRequest, context: Context
     ) -> style_transfer_pb2.CancelJobResponse:
         """Ask a job to stop."""
-        job = self._jobs.find(request.name)
+        job = self._find(request.name, context)
         self._jobs.cancel(job)
         return style_transfer_pb2.CancelJobResponse(job=responses.job(job.status))
 
@@ -106,11 +114,15 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self, request_iterator: AsyncIterator[style_transfer_pb2.UploadImageRequest], context: Context
     ) -> style_transfer_pb2.UploadImageResponse:
         """Store an image that comes in chunks; one that is there already is answered at once."""
-        header = await uploads.read_header(request_iterator, self._limits)
-        if header.sha256 and self._image_store.has(header.sha256):
+        caller = self._access.identify(context)
+        parts = uploads.arriving(request_iterator)
+        header = await uploads.read_header(parts, self._limits)
+        shelf = self._image_store.shelf(caller.name)
+        if header.sha256 and shelf.has(header.sha256):
             return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + header.sha256)
-        with self._image_store.receive() as incoming:
-            async for request in request_iterator:
+        self._jobs.charge(caller, header.size_bytes)
+        with shelf.receive() as incoming:
+            async for request in parts:
                 uploads.check_chunk(request, incoming, header)
                 incoming.write(request.chunk)
             uploads.check_whole(incoming, header)
@@ -120,7 +132,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self, request: style_transfer_pb2.DownloadImageRequest, context: Context
     ) -> AsyncIterator[style_transfer_pb2.DownloadImageResponse]:
         """Send an image from an offset in chunks."""
-        path = self._image_store.path(request.image)
+        path = self._image_store.shelf(self._access.identify(context).name).path(request.image)
         with path.open("rb") as file:
             size = path.stat().st_size
             if not 0 <= request.offset <= size:
@@ -134,29 +146,36 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     async def _admit(self, request: style_transfer_pb2.StylizeRequest, context: Context) -> Job:
         """Join the job of the same request, or read the request and start one."""
         deadline = _deadline(context)
+        caller = self._access.identify(context)
+        require(caller, "stylize")
+        self._jobs.charge(caller, request.ByteSize())
         same = await asyncio.to_thread(fingerprint, request)
-        job = self._jobs.joined(request.request_id, same)
+        job = self._jobs.joined(caller.name, request.request_id, same)
         if job is not None:
             return job
-        self._jobs.check_open()
-        submission = await asyncio.to_thread(self._reader.read, request, same, deadline)
+        self._jobs.check_open(caller.name)
+        submission = await asyncio.to_thread(self._reader.read, request, caller.name, same, deadline)
         return self._jobs.submit(submission)
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
         match request.WhichOneof("target"):
             case "job":
-                return self._jobs.find(request.job)
+                return self._find(request.job, context)
             case "start":
                 return await self._admit(request.start, context)
             case _:
                 raise violation("target", "got nothing to watch; set `job` or `start`", "REQUIRED")
 
-    async def _result(self, image: StoredImage, max_inline_bytes: int) -> image_pb2.ImageResult:
+    def _find(self, name: str, context: Context) -> Job:
+        return self._jobs.find(name, self._access.identify(context).name)
+
+    async def _result(self, job: Job, image: StoredImage) -> image_pb2.ImageResult:
         """The result, inline when it is small enough."""
+        max_inline_bytes, shelf = job.submission.output.max_inline_bytes, self._image_store.shelf(job.submission.caller)
         if image.num_bytes > max_inline_bytes:
             return responses.stored_image(image)
         try:
-            return responses.stored_image(image, await asyncio.to_thread(self._image_store.read, image.digest))
+            return responses.stored_image(image, await asyncio.to_thread(shelf.read, image.digest))
         except ImageNotFoundError:
             return responses.stored_image(image)
 

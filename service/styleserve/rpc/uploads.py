@@ -1,16 +1,35 @@
-"""Uploads: what a header and the chunks after it must be."""
+"""Uploads: what a header and the chunks after it must be, and how long they may take to come."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
 from styleserve import images
-from styleserve.errors import violation
+from styleserve.errors import UploadIdleError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import Incoming
 from styleserve.v1 import style_transfer_pb2
 
 MAX_CHUNK_BYTES = 1024 * 1024
+#: The longest pause of an upload; whoever makes a longer one is taken for gone.
+IDLE_S = 30.0
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+
+
+async def arriving(
+    requests: AsyncIterator[style_transfer_pb2.UploadImageRequest], idle_s: float = IDLE_S
+) -> AsyncIterator[style_transfer_pb2.UploadImageRequest]:
+    """The messages as they come; raises UploadIdleError when none does for `idle_s` seconds."""
+    source = aiter(requests)
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                request = await anext(source, None)
+        except TimeoutError:
+            raise UploadIdleError(idle_s) from None
+        if request is None:
+            return
+        yield request
 
 
 async def read_header(

@@ -1,0 +1,39 @@
+"""`styleserve callers`: tokens for the file of callers, and a check of that file before a server reads it."""
+
+from pathlib import Path
+
+import click
+
+from styleserve.callers import SCOPES, Callers, is_name, new_token, token_sha256
+from styleserve.cli.errors import explained
+
+
+@click.group()
+def callers() -> None:
+    """Make tokens of callers, and check their file."""
+
+
+@callers.command("new")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("stylize", "read"), help="may be repeated"
+)
+def new_caller(name: str, scopes: tuple[str, ...]) -> None:
+    """Print a fresh token, and what the file of `serve --callers` says of its caller.
+
+    The token itself is kept nowhere: hand it to the caller, who sends it as STYLESERVE_TOKEN or `Client(token=...)`.
+    """
+    if not is_name(name):
+        raise click.UsageError(f"NAME: got {name!r}; allowed: up to 63 letters, digits, '.', '_' and '-'")
+    token = new_token()
+    click.echo(f"token: {token}", err=True)
+    click.echo(f"callers:\n  {name}:\n    token_sha256: [{token_sha256(token)}]\n    scopes: [{', '.join(scopes)}]")
+
+
+@callers.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_callers(file: Path) -> None:
+    """Say what is wrong with a file of callers."""
+    with explained():
+        known = Callers(file)
+    click.echo(f"{file}: {len(known)} callers")

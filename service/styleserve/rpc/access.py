@@ -1,0 +1,110 @@
+"""Access: who makes a call, and whether that caller may; every method of every service has its line here.
+
+A caller shows itself by `authorization: Bearer TOKEN` in the call's metadata, or by the certificate of its connection.
+Where neither is asked for, everybody is one anonymous caller who may do everything.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import grpc
+
+from styleserve.callers import ANONYMOUS, Caller, Callers, Scope, is_name
+from styleserve.errors import PermissionDeniedError, UnauthenticatedError
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+_KEY = "authorization"
+_SCHEME = "Bearer "
+
+#: What a call needs, by the name of its method; None: nothing, so that whoever watches the server's health can.
+NEEDED: Mapping[str, Scope | None] = MappingProxyType(
+    {
+        "/styleserve.v1.StyleTransferService/Stylize": "stylize",
+        "/styleserve.v1.StyleTransferService/UploadImage": "stylize",
+        "/styleserve.v1.StyleTransferService/CancelJob": "stylize",
+        "/styleserve.v1.StyleTransferService/StreamProgress": "read",  # and `stylize` where it starts a job
+        "/styleserve.v1.StyleTransferService/GetJob": "read",
+        "/styleserve.v1.StyleTransferService/ListJobs": "read",
+        "/styleserve.v1.StyleTransferService/DownloadImage": "read",
+        "/styleserve.v1.StyleCatalogService/ListStyles": "read",
+        "/styleserve.v1.StyleCatalogService/GetStyle": "read",
+        "/styleserve.v1.StyleAdminService/CreateStyle": "admin",
+        "/styleserve.v1.StyleAdminService/DeleteStyle": "admin",
+        "/styleserve.v1.StyleAdminService/ReloadCatalog": "admin",
+        "/styleserve.v1.ServerInfoService/GetServerInfo": "read",
+        "/grpc.health.v1.Health/Check": None,
+        "/grpc.health.v1.Health/List": None,
+        "/grpc.health.v1.Health/Watch": None,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": None,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": None,
+    }
+)
+
+
+class Access:
+    """Tells callers apart by `callers`, if there are any, or by their certificates alone."""
+
+    def __init__(self, callers: Callers | None, asks_for_certificates: bool) -> None:
+        self._callers = callers
+        self._asks_for_certificates = asks_for_certificates
+
+    def check(self, method: str, context: Context) -> None:
+        """Raise UnauthenticatedError or PermissionDeniedError unless the caller may call this method.
+
+        A method that has no line needs every right: forgetting it here must not open it.
+        """
+        scope = NEEDED.get(method, "admin")
+        if scope is not None:
+            require(self.identify(context), scope)
+
+    def identify(self, context: Context) -> Caller:
+        """Who calls; raises UnauthenticatedError."""
+        if self._callers is None and not self._asks_for_certificates:
+            return ANONYMOUS
+        token = _token(context)
+        if token is not None and self._callers is not None:
+            return _known(self._callers.with_token(token), "got a token that is nobody's; ask the operator for one")
+        common_name = _common_name(context)
+        if common_name is None:
+            raise UnauthenticatedError(f"got no token; send `{_KEY}: {_SCHEME}TOKEN` in the call's metadata")
+        return self._certified(common_name)
+
+    def _certified(self, common_name: str) -> Caller:
+        """Who has a certificate that our authority signed; where there is no list of callers, all such may paint."""
+        if self._callers is not None:
+            known = self._callers.with_certificate(common_name)
+            return _known(known, f"got a certificate of {common_name[:100]!r}, who is not among the callers")
+        if not is_name(common_name):
+            raise UnauthenticatedError(
+                f"got a certificate of {common_name[:100]!r}; allowed: a common name of 1 to 63 letters, digits, "
+                "'.', '_' and '-'"
+            )
+        return Caller(common_name, frozenset({"stylize", "read"}))
+
+
+def require(caller: Caller, scope: Scope) -> None:
+    """Raise PermissionDeniedError unless the caller has the scope."""
+    if scope not in caller.scopes:
+        raise PermissionDeniedError(caller.name, scope)
+
+
+def _known(caller: Caller | None, complaint: str) -> Caller:
+    if caller is None:
+        raise UnauthenticatedError(complaint)
+    return caller
+
+
+def _token(context: Context) -> str | None:
+    """The bearer token of the call's metadata."""
+    for key, value in context.invocation_metadata() or ():
+        if key == _KEY and isinstance(value, str) and value.startswith(_SCHEME):
+            return value.removeprefix(_SCHEME)
+    return None
+
+
+def _common_name(context: Context) -> str | None:
+    """The common name of the certificate that the connection was made with, which TLS has checked."""
+    names = context.auth_context().get("x509_common_name", ())
+    return next((name.decode("utf-8", "replace") for name in names), None)
