@@ -1,6 +1,7 @@
 """The feed: states are never lost, progress is conflated, silence is broken."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -123,3 +124,49 @@ async def test_an_interruption_ends_every_watch():
     for task in (watching, waiting):
         with pytest.raises(DrainingError):
             await task
+
+
+async def heard_of(feed: Feed, num_watchers: int, seconds: float) -> int:
+    """How many events all watchers together hear of a job that comes further every millisecond."""
+    heard = 0
+
+    async def listen() -> None:
+        nonlocal heard
+        async for _ in feed.watch():
+            heard += 1
+
+    feed.tell_state(status("running"))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(num_watchers):
+            group.create_task(listen())
+        end = time.monotonic() + seconds
+        iteration = 0
+        while time.monotonic() < end:
+            await asyncio.sleep(0.001)
+            feed.tell_progress(progress(iteration := iteration + 1))
+        before_the_end = heard
+        feed.tell_state(status("failed"))
+        feed.close()
+    assert heard - before_the_end >= num_watchers, "the end reaches everybody, however short they rested"
+    return before_the_end
+
+
+async def test_a_crowd_hears_no_more_often_than_a_few_together():
+    few, crowd = await heard_of(Feed(), 10, 0.5), await heard_of(Feed(), 500, 0.5)
+    assert crowd < 500 + 3 * few, "the first event of each, and then no more than a few hear"
+
+
+async def test_a_change_of_state_wakes_whoever_rests():
+    feed = Feed()
+    feed.tell_state(status("queued"))
+    crowd = [feed.watch() for _ in range(1000)]
+    for watching in crowd:
+        await anext(watching)
+    resting = [asyncio.create_task(anext(watching)) for watching in crowd]
+    await asyncio.sleep(0)
+    feed.tell_state(status("running"))
+    begun = time.monotonic()
+    assert {update.content.state for update in await asyncio.gather(*resting)} == {"running"}
+    assert time.monotonic() - begun < 2.0, "a rest of such a crowd takes up to four seconds"
+    for watching in crowd:
+        await watching.aclose()

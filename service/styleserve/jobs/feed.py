@@ -1,7 +1,8 @@
 """Feed: what happens to one job, for any number of watchers at their own pace.
 
-Changes of state are kept, all of them. Progress, previews and places in the queue are conflated: a newer one takes the
-place of an older that nobody fetched, and the gap in `sequence` says so. Telling never waits for a watcher.
+Changes of state are kept, all of them, and told at once. Progress, previews and places in the queue are conflated: a
+newer one takes the place of an older that nobody fetched, and the gap in `sequence` says so; the more watch, the less
+often each hears of those. Telling never waits for a watcher.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from styleserve import images
 from styleserve.errors import RequestError
 from styleserve.events import Progress
 from styleserve.images import Encoded
+from styleserve.jobs.crowd import Crowd
 from styleserve.jobs.status import JobStatus, StoredImage
 
 Kind: TypeAlias = Literal["state", "position", "progress", "preview", "result"]
@@ -63,6 +65,7 @@ class Feed:
         self._latest: dict[Kind, _Told] = {}
         self._encoded: dict[tuple[int, int], asyncio.Task[Encoded]] = {}
         self._changed = asyncio.Event()
+        self._crowd = Crowd()
         self._wishes: list[PreviewWish] = []
         self._interruption: RequestError | None = None
         self.is_closed = False
@@ -102,6 +105,7 @@ class Feed:
         """The state changed; never dropped."""
         self._latest.pop("position", None)
         self._states.append(self._tell("state", status))
+        self._crowd.press()
 
     def tell_position(self, status: JobStatus) -> None:
         """The place in the queue changed."""
@@ -126,11 +130,13 @@ class Feed:
         self._latest.pop("preview", None)
         self.is_closed = True
         self._wake()
+        self._crowd.press()
 
     def interrupt(self, error: RequestError) -> None:
         """End every watch with `error`, which is about the watching and not about the job."""
         self._interruption = error
         self._wake()
+        self._crowd.press()
 
     async def watch(
         self, after_sequence: int = 0, wish: PreviewWish | None = None, idle_s: float = IDLE_S
@@ -142,22 +148,25 @@ class Feed:
         frames = _Frames(wish)
         cursor = min(after_sequence, self._sequence)
         is_first = True
-        while True:
-            changed = self._changed
-            told = self._whole_job(cursor) if is_first else self._next(cursor, frames)
-            if told is not None:
-                is_first, cursor = False, told.sequence
-                yield await self._publish(told, frames)
-            elif self.is_closed:
-                return
-            elif self._interruption is not None:
-                raise self._interruption
-            else:
-                try:
-                    await asyncio.wait_for(changed.wait(), idle_s)
-                except TimeoutError:
-                    yield self._repeat(is_first)
-                    is_first = False
+        with self._crowd.joined() as watcher:
+            while True:
+                changed = self._changed
+                told = self._whole_job(cursor) if is_first else self._next(cursor, frames)
+                if told is not None:
+                    is_first, cursor = False, told.sequence
+                    yield await self._publish(told, frames)
+                    if not self._must_tell(cursor):
+                        await watcher.rest()
+                elif self.is_closed:
+                    return
+                elif self._interruption is not None:
+                    raise self._interruption
+                else:
+                    try:
+                        await asyncio.wait_for(changed.wait(), idle_s)
+                    except TimeoutError:
+                        yield self._repeat(is_first)
+                        is_first = False
 
     async def ended(self) -> None:
         """Wait until nothing more will be told; raises the interruption when there is one."""
@@ -165,6 +174,11 @@ class Feed:
             if self._interruption is not None:
                 raise self._interruption
             await self._changed.wait()
+
+    def _must_tell(self, cursor: int) -> bool:
+        """Whether there is news after `cursor` that must not wait: a change of state, or the end."""
+        is_settled = self.is_closed or self._interruption is not None
+        return is_settled or any(state.sequence > cursor for state in self._states[-1:])
 
     def _tell(self, kind: Kind, content: JobStatus | Progress | Thumbnail | StoredImage) -> _Told:
         assert not self.is_closed
