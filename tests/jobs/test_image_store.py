@@ -47,3 +47,13 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, monkeypat
     with pytest.raises(StorageError, match="disk is full"):
         store.shelf("somebody").put(b"too much")
     assert not list(tmp_path.glob("*/*"))
+
+
+def test_what_came_in_part_is_forgotten_and_whole_images_stay(tmp_path):
+    store = ImageStore(tmp_path)
+    shelf = store.shelf("somebody")
+    whole = shelf.put(b"whole")
+    with shelf.receive() as incoming:
+        incoming.write(b"half")
+        store.forget_incoming()
+        assert [path.name for path in (tmp_path / "somebody").iterdir()] == [whole]

@@ -1,68 +1,103 @@
 """A server whose processes are killed again and again while callers go on as a good client would."""
 
 import asyncio
+import contextlib
 import os
 import random
-import signal
+import socket
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import grpc
 
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
+from styleserve_client.requests import upload_parts
+from support import processes
 from support.service import png, request
+
+AnswerT = TypeVar("AnswerT")
+Stub = style_transfer_pb2_grpc.StyleTransferServiceStub
+Whom = Literal["front", "engine", "both"]
 
 ITERATIONS = 200
 #: A moment between two kills, from the time that the engine is ready again.
 LONGEST_PEACE_S = 3.0
+#: An upload takes a while, so that kills fall into it: its chunks, and the pause before each.
+NUM_CHUNKS, CHUNK_PAUSE_S = 5, 0.1
+_CHUNK_BYTES = 1024 * 1024
 _RETRY_S = 0.2
+_LOOK_S = 0.01
 _LONGEST_S = 90.0
 _TESTS = Path(__file__).resolve().parents[1]
 
 
 class Victim:
-    """The server's processes: a front of ours, and its engine."""
+    """The server's processes: a front of ours, and its engine; what they log is in `log`."""
 
-    def __init__(self, folder: Path, address: str) -> None:
-        self._folder = folder
-        self._address = address
+    def __init__(self, folder: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
+        self.log = folder / "server.log"
+        self.mark = str(folder)
+        self._command = [sys.executable, "-m", *arguments]
+        self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
         self.num_starts = 0
 
     async def live(self) -> None:
         """Start the front again whenever it has ended, until this is cancelled; then end it."""
+        paths = os.pathsep.join(path for path in sys.path if path)
+        environment = {**os.environ, **self._environment, "PYTHONPATH": paths}
         try:
-            while True:
-                self.num_starts += 1
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "support.toy_process",
-                    str(self._folder),
-                    self._address,
-                    cwd=_TESTS,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                )
-                await self._process.wait()
+            with self.log.open("ab") as log:
+                while True:
+                    self.num_starts += 1
+                    self._process = await asyncio.create_subprocess_exec(
+                        *self._command,
+                        cwd=_TESTS,
+                        env=processes.marked_environment(self.mark, environment),
+                        stdout=asyncio.subprocess.DEVNULL,
+                        stderr=log,
+                    )
+                    await self._process.wait()
         finally:
-            self.kill_front()
-            if self._process is not None:
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
                 await self._process.wait()
 
-    def kill_front(self) -> None:
-        """End the front, without a word."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+    def kill(self, whom: Whom) -> None:
+        """End front, engine or both, without a word."""
+        if whom != "front":
+            processes.kill(self.mark, "engine")
+        if whom != "engine":
+            processes.kill(self.mark, "front")
 
-    def kill_engine(self) -> None:
-        """End the front's engine, if it has one."""
-        for pid in _children(self._process.pid if self._process else -1):
-            os.kill(pid, signal.SIGKILL)
+
+@contextlib.asynccontextmanager
+async def living(victim: Victim, address: str) -> AsyncIterator[Stub]:
+    """While this lasts the server comes back whenever it is killed; yields a stub that reconnects soon."""
+    life = asyncio.create_task(victim.live())
+    try:
+        async with grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 500)]) as channel:
+            yield Stub(channel)
+    finally:
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+
+def toy_victim(folder: Path, address: str, *arguments: str, **environment: str) -> Victim:
+    """A server with the toy engine."""
+    return Victim(folder, ["support.toy_process", str(folder), address, *arguments], environment)
+
+
+def free_address() -> str:
+    """An address of loopback that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @dataclass
@@ -77,23 +112,44 @@ class Account:
     repeated: list[int] = field(default_factory=list)
     end: job_pb2.Job | None = None
     picture: bytes = b""
+    doing: str = "uploading"
 
 
-async def stylize(stub: style_transfer_pb2_grpc.StyleTransferServiceStub, colour: float) -> Account:
+async def stylize(stub: Stub, account: Account) -> Account:
     """Ask for a picture as a careful client does: one request ID, and every call again until it is answered."""
-    account = Account(colour)
+    content = await until_answered(lambda: _upload(stub, account))
+    account.doing = "asking"
     asked = request(
         ITERATIONS,
-        content=image_pb2.ImageSource(inline=png(colour)),
+        content=image_pb2.ImageSource(image=content),  # of two sources the one that was set last counts
         request_id=str(uuid.uuid4()),
         detached=True,
     )
-    account.name = (await _until_answered(lambda: stub.Stylize(asked, timeout=5))).job.name
-    await _until_answered(lambda: _watch(stub, account))
+    account.name = (await until_answered(lambda: stub.Stylize(asked, timeout=5))).job.name
+    account.doing = "watching"
+    await until_answered(lambda: _watch(stub, account))
+    account.doing = "done"
     return account
 
 
-async def _watch(stub: style_transfer_pb2_grpc.StyleTransferServiceStub, account: Account) -> None:
+def large_png(colour: float) -> bytes:
+    """A PNG of one colour that takes a while to upload: more follows its end, where no reader looks."""
+    return png(colour).ljust(NUM_CHUNKS * _CHUNK_BYTES, b"\0")
+
+
+async def slow_parts(data: bytes) -> AsyncIterator[style_transfer_pb2.UploadImageRequest]:
+    """An upload that takes a while."""
+    for part in upload_parts(data, len(data), ""):
+        yield part
+        await asyncio.sleep(CHUNK_PAUSE_S)
+
+
+async def _upload(stub: Stub, account: Account) -> str:
+    """Upload the content from its beginning, whatever became of it before."""
+    return (await stub.UploadImage(slow_parts(large_png(account.colour)))).image
+
+
+async def _watch(stub: Stub, account: Account) -> None:
     """Follow the job to its end, from where the last watch broke off."""
     account.num_watches += 1
     call = stub.StreamProgress(
@@ -109,13 +165,15 @@ async def _watch(stub: style_transfer_pb2_grpc.StyleTransferServiceStub, account
                 if update.progress.iteration < account.iteration:
                     account.repeated.append(account.iteration - update.progress.iteration)
                 account.iteration = update.progress.iteration
+                if account.iteration == update.progress.total_iterations:
+                    account.doing = "waiting for the picture"
             case "result":
                 account.picture = update.result.inline
             case "job":
                 account.end = update.job
 
 
-async def _until_answered(call):
+async def until_answered(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
     """The answer, however often the server is away; what it refuses for good is raised."""
     deadline = time.monotonic() + _LONGEST_S
     while True:
@@ -128,27 +186,36 @@ async def _until_answered(call):
             await asyncio.sleep(_RETRY_S)
 
 
-async def kill_at_random(victim: Victim, stub, rounds: int, dice: random.Random) -> None:
+async def until(has_happened: Callable[[], bool]) -> None:
+    """Wait for what no event tells, since it happens in another process."""
+    deadline = time.monotonic() + _LONGEST_S
+    while not has_happened():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(_LOOK_S)
+
+
+async def until_ready(stub: Stub) -> None:
+    """Wait until the server and its engine make pictures."""
+    await until_answered(lambda: stub.Stylize(request(0), timeout=5))
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Whom it met, and what callers were doing at that moment."""
+
+    whom: Whom
+    doing: tuple[str, ...]
+
+
+async def kill_at_random(
+    victim: Victim, stub: Stub, rounds: int, dice: random.Random, accounts: Iterable[Account]
+) -> list[Kill]:
     """Kill front, engine or both, `rounds` times, each at a random moment after the engine was ready again."""
+    kills = []
     for _ in range(rounds):
-        await _until_answered(lambda: stub.Stylize(request(0), timeout=5))
+        await until_ready(stub)
         await asyncio.sleep(dice.uniform(0, LONGEST_PEACE_S))
-        whom = dice.choice(("front", "engine", "both"))
-        if whom != "front":
-            victim.kill_engine()
-        if whom != "engine":
-            victim.kill_front()
-
-
-def _children(parent: int) -> list[int]:
-    """Engines of a front: the children that were spawned as Python processes."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            status = (folder / "status").read_text()
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if f"\nPPid:\t{parent}\n" in status and b"spawn_main" in command:
-            found.append(int(folder.name))
-    return found
+        whom: Whom = dice.choice(("front", "engine", "both"))
+        kills.append(Kill(whom, tuple(account.doing for account in accounts if account.doing != "done")))
+        victim.kill(whom)
+    return kills

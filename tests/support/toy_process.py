@@ -1,34 +1,43 @@
-"""A server with the toy engine in processes of its own, to be killed: `python -m support.toy_process FOLDER`.
+"""A server with the toy engine in processes of its own: `python -m support.toy_process FOLDER ADDRESS [MOMENT]`.
 
-It prints the front's and the engine's process IDs when the engine is ready. A step takes 20 ms.
+It prints the front's address and the engine's process ID when the engine is ready. A step takes 20 ms. At a moment of
+`support.dying` the front ends, the first time that it comes to it.
 """
 
 import asyncio
 import functools
+import os
 import sys
 import time
 from pathlib import Path
 
 from styleserve import logs
 from styleserve.workers.process import ProcessWorker
+from support import dying
 from support.service import running
 from support.toy import ToyEngineFactory
 
 STEP_S = 0.02
 CHECKPOINT_S = 0.5
+#: How long ended jobs are kept, in seconds, where the environment says so.
+RETENTION = "TOY_RETENTION_S"
 
 
 async def serve(folder: Path, address: str) -> None:
+    logs.configure("text")
     factory = ToyEngineFactory(
         functools.partial(time.sleep, STEP_S),
         checkpoints_dir=folder / "data" / "checkpoints",
         checkpoint_s=CHECKPOINT_S,
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, "text"))
-    async with running(folder, worker=worker, listen=address) as service:
+    retention = {"retention_s": float(os.environ[RETENTION])} if RETENTION in os.environ else {}
+    async with running(folder, worker=worker, listen=address, **retention) as service:
         print(service.address, worker.pid, flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        dying.die_once(Path(sys.argv[1]) / "died", sys.argv[3])
     asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 #: The contract's resource names of images begin so.
 PREFIX = "images/"
 _SNIFFED_BYTES = 16
+#: Names of files that are on their way begin so, which no digest does.
+_INCOMING = "."
 _DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
@@ -31,7 +33,7 @@ class Incoming:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False)  # noqa: SIM115 (closed by __exit__)
+        self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=_INCOMING, delete=False)  # noqa: SIM115 (closed by __exit__)
         self._sha256 = hashlib.sha256()
         self.first_bytes = b""
         self.num_bytes = 0
@@ -125,10 +127,15 @@ class ImageStore:
         assert is_name(caller)
         return Shelf(self._folder / caller)
 
+    def forget_incoming(self) -> None:
+        """Forget what a server that was killed had received in part; for a time when nothing is on its way."""
+        for path in self._folder.glob(f"*/{_INCOMING}*"):
+            path.unlink(missing_ok=True)
+
     def expire(self, unused_s: float, max_bytes: int, kept: Collection[Owned]) -> set[Owned]:
         """Forget images that nobody used for `unused_s` seconds, and the longest unused of those beyond `max_bytes`.
 
-        What a crash left half written goes like the rest, `kept` stays. Returns those forgotten.
+        `kept` stays. Returns those forgotten.
         """
         forgotten = set()
         oldest = time.time() - unused_s

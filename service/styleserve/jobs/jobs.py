@@ -70,6 +70,7 @@ class Jobs:
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
     ) -> None:
+        image_store.forget_incoming()  # the folder is this server's alone, since `store` is open
         self._store = store
         self._image_store = image_store
         self._checkpoints = checkpoints

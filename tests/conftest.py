@@ -1,0 +1,29 @@
+"""What the long tests are told on pytest's command line, and where they put their figures."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+Report = Callable[[str, Mapping[str, object]], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak-s", type=float, default=3600.0, help="seconds that the soak of `make torture` takes")
+    parser.addoption("--report-dir", type=Path, default=None, help="folder where long tests put their figures as JSON")
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Prints figures under their name, and writes them to a file where the command line names a folder."""
+    folder: Path | None = request.config.getoption("--report-dir")
+
+    def write(name: str, figures: Mapping[str, object]) -> None:
+        text = json.dumps(figures, indent=2)
+        print(name, text)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.json").write_text(text + "\n")
+
+    return write
