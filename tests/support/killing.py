@@ -158,7 +158,9 @@ async def _watch(stub: Stub, account: Account) -> None:
         )
     )
     async for update in call:
-        assert update.sequence > account.last_sequence
+        if update.sequence <= account.last_sequence:  # after a long silence the newest is told again
+            assert update.WhichOneof("event") != "result"
+            continue
         account.last_sequence = update.sequence
         match update.WhichOneof("event"):
             case "progress":
