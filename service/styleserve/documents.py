@@ -9,24 +9,30 @@ from styleserve.errors import ConfigurationError, nearest
 
 
 def read_mapping(path: Path) -> dict[str, object]:
-    """The mapping that the file holds; raises ConfigurationError that names the file, and the line where there is one.
-
-    A key that stands twice is an error, which YAML's own reader would resolve in silence.
-    """
+    """The mapping that the file holds; raises ConfigurationError that names the file."""
     try:
         text = path.read_text(encoding="utf-8")
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: not UTF-8; save the file as UTF-8 text") from None
+    return parse_mapping(text, str(path))
+
+
+def parse_mapping(text: str, where: str) -> dict[str, object]:
+    """The mapping that the text is; raises ConfigurationError that says `where`, and the line where there is one.
+
+    A key that stands twice is an error, which YAML's own reader would resolve in silence.
+    """
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigurationError(f"{path}: {line}{error.problem or 'not YAML'}") from None
+        raise ConfigurationError(f"{where}: {line}{error.problem or 'not YAML'}") from None
     except yaml.YAMLError:
-        raise ConfigurationError(f"{path}: not YAML; allowed: text of keys and values") from None
+        raise ConfigurationError(f"{where}: not YAML; allowed: text of keys and values") from None
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise ConfigurationError(f"{path}: got no mapping; allowed: lines of `key: value`")
+        raise ConfigurationError(f"{where}: got no mapping; allowed: lines of `key: value`")
     return document
 
 

@@ -1,1 +1,1 @@
-"""The command line: `styleserve serve`, `stylize`, `styles`, `jobs` and `info`."""
+"""The command line: `styleserve serve`, `stylize`, `styles`, `jobs`, `info` and `load`."""

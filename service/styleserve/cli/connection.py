@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve.errors import ConfigurationError
 from styleserve_client import Client
-from styleserve_client.client import DEFAULT_ADDRESS
+from styleserve_client.client import CHANNEL_OPTIONS, DEFAULT_ADDRESS
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -36,11 +36,22 @@ class Server:
     token: str | None = None
     credentials: grpc.ChannelCredentials | None = None
 
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call says of who makes it."""
+        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
     def channel(self) -> grpc.Channel:
         """A connection."""
         if self.credentials is None:
             return grpc.insecure_channel(self.address)
         return grpc.secure_channel(self.address, self.credentials)
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """A connection for asyncio."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(self.address, self.credentials, options=CHANNEL_OPTIONS)
 
 
 def server_option(function: FunctionT) -> FunctionT:
@@ -102,13 +113,18 @@ def _credentials(
 
 @contextlib.contextmanager
 def connected(server: Server) -> Iterator[Client]:
-    """A client of the server; a person who waits learns at once that nobody is there."""
+    """A client of the server, which answers."""
+    require_answer(server)
+    with Client(server.address, server.credentials, server.token) as client:
+        yield client
+
+
+def require_answer(server: Server) -> None:
+    """Raise click's error when no server answers: a person who waits learns at once that nobody is there."""
     if not _answers(server):
         raise click.ClickException(
             f"no server answers at {server.address}; is one running there? start one with: styleserve serve"
         )
-    with Client(server.address, server.credentials, server.token) as client:
-        yield client
 
 
 def _answers(server: Server) -> bool:

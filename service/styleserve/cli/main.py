@@ -5,6 +5,7 @@ import click
 from styleserve.cli.callers import callers
 from styleserve.cli.info import info
 from styleserve.cli.jobs import jobs
+from styleserve.cli.load.command import load
 from styleserve.cli.serve import serve
 from styleserve.cli.styles import styles
 from styleserve.cli.stylize import stylize
@@ -16,5 +17,5 @@ def cli() -> None:
     """Paintings out of photographs: run the service, or call one."""
 
 
-for command in (serve, stylize, styles, jobs, info, callers):
+for command in (serve, stylize, styles, jobs, info, callers, load):
     cli.add_command(command)

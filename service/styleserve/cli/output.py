@@ -21,11 +21,11 @@ def print_json(value: Message | Iterable[Message]) -> None:
         click.echo(json.dumps([_to_dict(message) for message in value]))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; in a pipe, plain columns without a frame."""
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], has_header_in_pipe: bool = False) -> None:
+    """A table; in a pipe, plain columns without a frame, and without the header unless that is wanted."""
     console = Console()
     if not console.is_terminal:
-        for row in rows:
+        for row in ([header] if has_header_in_pipe else []) + list(rows):
             click.echo("\t".join(row))
         return
     table = Table(*header, box=None, pad_edge=False)
