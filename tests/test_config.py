@@ -72,6 +72,10 @@ WRONG = {
     "styles: [nowhere]": "styles: got 'nowhere'; allowed: a folder that is there",
     "precision: float8": "precision: got 'float8'; allowed: auto, float32, bfloat16",
     "listen: 50051": "listen: got 50051; allowed: text",
+    "listen: 'localhost:١٢'": "listen: got 'localhost:١٢'; allowed: HOST:PORT",
+    f"memory_limit: {'9' * 400}GB": f"memory_limit: got '{'9' * 400}GB'; allowed: auto, or a size",
+    f"styles: [{'x' * 300}]": f"styles: got '{'x' * 300}'; allowed: a folder that is there",
+    "style_images: ~nobody-of-this-name/x": "style_images: got '~nobody-of-this-name/x'; allowed: a folder",
 }
 
 

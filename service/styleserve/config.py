@@ -5,6 +5,7 @@ A value comes from the command line, else from `STYLESERVE_<NAME>` in the enviro
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,7 @@ from typing import Any
 
 from platformdirs import user_cache_path, user_data_path
 
-from styleserve.documents import read_mapping, unknown_keys
+from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
 from styleserve.memory import parse_limit, parse_size
 from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE
@@ -23,7 +24,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
 #: In the place of the data folder: what the server is told is forgotten when it ends.
 FORGOTTEN = Path(":memory:")
-_LISTEN_PATTERN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):(\d{1,5})")
+_LISTEN_PATTERN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):([0-9]{1,5})")
 _LARGEST_SIDE = 4096
 
 
@@ -104,7 +105,7 @@ class Config:
         for name in ("styles", "style_images"):
             value = getattr(self, name)
             for folder in value if isinstance(value, tuple) else (value,):
-                if folder is not None and not folder.is_dir():
+                if folder is not None and not _is_folder(folder):
                     yield f"{name}: got {str(folder)!r}; allowed: a folder that is there"
         yield from self._exposure_problems()
         yield from _outside("precision", self.precision, PRECISIONS)
@@ -174,7 +175,7 @@ def read_file(path: Path) -> dict[str, object]:
             if kind.fits(value):
                 sound[setting.name] = kind.read(value)
             else:
-                problems.append(f"{path}: {setting.name}: got {value!r}; allowed: {kind.allowed}")
+                problems.append(f"{path}: {setting.name}: got {shown(value)}; allowed: {kind.allowed}")
     try:
         Config(**sound)  # type: ignore[arg-type]
     except ConfigurationError as error:
@@ -202,7 +203,7 @@ def _is_number(value: object) -> bool:
 
 
 def _read_path(value: str) -> Path:
-    return Path(value).expanduser()
+    return Path(os.path.expanduser(value))  # a home that is not known stays as it is written
 
 
 _PATH = _Kind("a path, as text", _is_text, _read_path)
@@ -220,6 +221,13 @@ _KINDS: Mapping[object, _Kind] = MappingProxyType(
         ),
     }
 )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, or a folder that may not be looked into
+        return False
 
 
 def _outside(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from styleserve.errors import ConfigurationError
 #: The share of what is free that an engine takes by default; the front, its images and the system live on the rest.
 _DEFAULT_SHARE = 0.8
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+#: What stands before a unit is less.
+_LARGEST_NUMBER = 1e15
 _SIZE_PATTERN = re.compile(r"(\d+(?:\.\d+)?) *([KMGT]?B|[KMG]iB)", re.IGNORECASE)
 #: Files of a control group, as versions 2 and 1 name them: the limit and what is used of it.
 _GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
@@ -23,7 +25,7 @@ def parse_limit(text: str) -> int | None:
 def parse_size(text: str, others_allowed: str = "") -> int:
     """Bytes of a size such as `2GB`; raises ConfigurationError, which names what else is allowed."""
     match = _SIZE_PATTERN.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
+    if match is None or not 0 < float(match[1]) < _LARGEST_NUMBER:
         raise ConfigurationError(f"got {text!r}; allowed: {others_allowed}a size such as 1500MB, 2GB or 2GiB")
     return round(float(match[1]) * _UNITS[match[2].upper()])
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from styleserve import images
 from styleserve.catalog.style import ImageReference, Style
-from styleserve.documents import read_mapping, unknown_keys
+from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError, InvalidImageError
 from styleserve.presets import check
 from styleserve.recipes import RecipeChanges
@@ -84,7 +84,7 @@ class _StyleReader:
         )
 
     def _complain(self, key: str, got: object, allowed: str) -> None:
-        self.problems.append(f"{self.path}: {key}: got {got!r}; allowed: {allowed}")
+        self.problems.append(f"{self.path}: {key}: got {shown(got)}; allowed: {allowed}")
 
     def _text(self, entries: Mapping[str, object], key: str) -> str:
         """Text, or a bare year, which YAML reads as a number."""
@@ -111,15 +111,15 @@ class _StyleReader:
                 return None
 
     def _local_image(self, file_name: str) -> ImageReference | None:
-        path = (self.path.parent / file_name).resolve()
-        if not path.is_relative_to(self.path.parent.resolve()):
-            self._complain("image", file_name, "a file in the style's own folder")
-            return None
         try:
+            path = (self.path.parent / file_name).resolve()
+            if not path.is_relative_to(self.path.parent.resolve()):
+                self._complain("image", file_name, "a file in the style's own folder")
+                return None
             data = path.read_bytes()
             images.decode(data, images.ImageLimits(), fit_side=images.ImageLimits().min_side)
-        except OSError:
-            self._complain("image", file_name, f"a file that is there; none is at {path}")
+        except (OSError, ValueError):  # a name that no file can have is a ValueError
+            self._complain("image", file_name, f"a file that is there; none of this name is in {self.path.parent}")
             return None
         except InvalidImageError as error:
             self._complain("image", file_name, f"an image: {error}")
@@ -130,7 +130,7 @@ class _StyleReader:
         strange = unknown_keys(f"{self.path}: image", entries, ("url", "sha256"))
         self.problems += strange
         url, sha256 = entries.get("url"), entries.get("sha256")
-        is_address = isinstance(url, str) and urlsplit(url).scheme in _SCHEMES and bool(urlsplit(url).netloc)
+        is_address = _is_address(url)
         if not is_address:
             self._complain("image.url", url, f"an address of {' or '.join(_SCHEMES)}")
         is_digest = isinstance(sha256, str) and _SHA256_PATTERN.fullmatch(sha256) is not None
@@ -183,3 +183,12 @@ class _StyleReader:
             return value
         self._complain(f"{where}.{key}", value, "a number")
         return None
+
+
+def _is_address(url: object) -> bool:
+    """Whether a file may be fetched from there."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return False
+    return parts is not None and parts.scheme in _SCHEMES and bool(parts.netloc)

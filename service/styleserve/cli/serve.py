@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
@@ -124,4 +125,4 @@ def _expand(value: object) -> object:
     """Paths with the user's home in the place of `~`."""
     if isinstance(value, tuple):
         return tuple(_expand(part) for part in value)
-    return value.expanduser() if isinstance(value, Path) else value
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
