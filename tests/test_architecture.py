@@ -26,6 +26,7 @@ ROWS = (
     ("presets", "costs"),
     ("recipes",),
     ("images", "download", "memory"),
+    ("image_parts",),
     ("errors", "logs"),
     ("v1",),
 )

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from styleserve import images
 from styleserve.errors import InvalidImageError
+from styleserve.image_parts import MAX_CHUNKS, MAX_FILL_BYTES, MAX_HEADER_BYTES, MAX_SCANS, MAX_SEGMENTS
 from styleserve.images import ImageLimits, Picture
 
 LIMITS = ImageLimits()
@@ -247,3 +248,67 @@ def test_a_preview_is_a_small_jpeg():
     preview = images.encode_preview(np.zeros((100, 200, 3), np.uint8), max_side=64)
     assert (preview.width, preview.height, preview.mime_type) == (64, 32, "image/jpeg")
     assert images.sniff(preview.data) == "jpeg"
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunks(*chunks: bytes) -> bytes:
+    """A sound PNG with more chunks after its header."""
+    data = encoded(two_halves())
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def with_segments(segments: bytes) -> bytes:
+    """A sound JPEG with more bytes before its first segment."""
+    data = encoded(two_halves(), "JPEG")
+    return data[:2] + segments + data[2:]
+
+
+def with_scans(num_scans: int) -> bytes:
+    """A sound progressive JPEG whose last scan is repeated."""
+    data = encoded(two_halves(), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * num_scans + data[-2:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunks(png_chunk(b"abCd", b"") * (MAX_CHUNKS + 1)),
+        with_segments(b"\xff\xe5\0\2" * (MAX_SEGMENTS + 1)),
+        with_segments(b"\xff" * (MAX_FILL_BYTES + 1)),
+        with_segments(b"\xff\xd0" * MAX_FILL_BYTES),
+        with_segments(b"\xff\xd9" + b"\xff\xf0\0\2" * MAX_FILL_BYTES),
+        b"\xff\xd8" + b"\xff" * (MAX_FILL_BYTES + 10),
+        with_segments((b"\xff\xe1\xff\xff" + bytes(65533)) * (MAX_HEADER_BYTES // 65535 + 1)),
+        with_scans(MAX_SCANS),
+    ],
+    ids=["chunks", "segments", "filling", "markers alone", "after an end", "nothing but filling", "header", "scans"],
+)
+def test_what_keeps_a_decoder_busy_for_no_pixels_is_refused_before_it_begins(data):
+    for read in (images.decode, images.measure):
+        with pytest.raises(InvalidImageError, match="save the image anew") as caught:
+            read(data, LIMITS)
+        assert caught.value.reason == "IMAGE_TOO_COMPLEX"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunks(png_chunk(b"tEXt", b"key\0value") * 500),
+        with_segments(b"\xff\xe2\xff\xff" + bytes(65533)),
+        with_segments(b"\xff" * 1000),
+        with_scans(20),
+    ],
+    ids=["texts", "a profile's segment", "some filling", "scans"],
+)
+def test_what_pictures_out_of_programs_have_is_read(data):
+    assert_colour(images.decode(data, LIMITS).pixels[:8], RED)
+
+
+def test_a_transparent_palette_becomes_alpha():
+    data = encoded(two_halves().convert("P"), transparency=bytes([0] * 255))
+    picture = images.decode(data, LIMITS)
+    assert_colour(picture.pixels[:8], RED)
+    assert picture.alpha.max() == 0

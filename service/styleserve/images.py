@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from styleserve.errors import InvalidImageError
+from styleserve.image_parts import judge_jpeg, judge_png
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ class Encoded:
 def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Picture:
     """Decode PNG, JPEG or WebP (the first frame) to upright sRGB, shrunk so that no side exceeds `fit_side` pixels.
 
-    Raises InvalidImageError with reason IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_UNKNOWN_FORMAT, IMAGE_TRUNCATED,
-    IMAGE_TOO_SMALL or IMAGE_TOO_NARROW.
+    Raises InvalidImageError with reason IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_UNKNOWN_FORMAT, IMAGE_TOO_COMPLEX,
+    IMAGE_TRUNCATED, IMAGE_TOO_SMALL or IMAGE_TOO_NARROW.
     """
     image = _open(data, limits)
     height, width = fitted_size(image.height, image.width, fit_side or max(image.size))
@@ -111,6 +112,12 @@ def measure(data: bytes, limits: ImageLimits) -> tuple[int, int]:
     except Exception as error:
         raise _truncated(error) from None
     return (width, height) if is_on_its_side else (height, width)
+
+
+def count_pixels(data: bytes, limits: ImageLimits) -> int:
+    """How many pixels the header promises; raises InvalidImageError when it promises none that we read."""
+    image = _open(data, limits)
+    return image.width * image.height
 
 
 def encode(
@@ -217,6 +224,10 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
         raise InvalidImageError(
             "IMAGE_UNKNOWN_FORMAT", f"the first bytes are those of no image we read; allowed: {_allowed_formats()}"
         )
+    if image_format == "png":
+        judge_png(data)
+    elif image_format == "jpeg":
+        judge_jpeg(data)
     try:
         image = Image.open(io.BytesIO(data), formats=[image_format.upper()])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -266,7 +277,10 @@ def _turn(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Colours as RGB (or 16-bit grey, which `_to_float` understands) and alpha as L."""
     has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    alpha = image.convert("RGBA").getchannel("A") if has_alpha else None
+    transparent = image.convert("RGBA") if has_alpha else None
+    alpha = transparent.getchannel("A") if transparent is not None else None
+    if transparent is not None and image.mode == "P":  # it would be warned that RGB has no room for it
+        image = transparent
     if image.mode.startswith("I"):
         return image, alpha
     return _to_srgb(image), alpha
