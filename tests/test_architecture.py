@@ -22,7 +22,7 @@ ROWS = (
     ("events",),
     ("evaluation",),
     ("config", "callers"),
-    ("documents", "colors"),
+    ("documents", "colors", "decoding"),
     ("presets", "costs"),
     ("recipes",),
     ("images", "download", "memory"),

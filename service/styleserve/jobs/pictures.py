@@ -7,10 +7,11 @@ import hashlib
 import importlib.metadata
 
 from styleserve import colors, images
+from styleserve.decoding import Decoder
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
-from styleserve.images import ImageLimits, Picture
+from styleserve.images import Picture
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
@@ -20,9 +21,9 @@ from styleserve.model.targets import decoded_side
 class Pictures:
     """Reads the images of submissions, and writes their results, in `image_store`."""
 
-    def __init__(self, image_store: ImageStore, limits: ImageLimits) -> None:
+    def __init__(self, image_store: ImageStore, decoder: Decoder) -> None:
         self._image_store = image_store
-        self._limits = limits
+        self._decoder = decoder
 
     def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
         """What the engine is told of a job that has to end by `deadline`, and the content; raises RequestError.
@@ -58,7 +59,7 @@ class Pictures:
         """The content at the size of the result."""
         output = submission.output
         data = self._image_store.shelf(submission.caller).read(submission.content_digest)
-        picture = images.decode(data, self._limits, fit_side=max(output.height, output.width))
+        picture = self._decoder.decode(data, fit_side=max(output.height, output.width))
         assert picture.pixels.shape[:2] == (output.height, output.width)
         return picture
 
@@ -67,7 +68,7 @@ class Pictures:
         if submission.recipe.color != "content_matched":
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, chosen.is_catalogued)
         fit_side = decoded_side(chosen.scale * max(content.shape[:2]))
-        style = images.decode(data, self._limits, fit_side=fit_side)
+        style = self._decoder.decode(data, fit_side=fit_side)
         matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 

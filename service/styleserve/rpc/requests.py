@@ -17,6 +17,7 @@ from google.protobuf import duration_pb2
 from styleserve import images
 from styleserve.catalog.style import Catalog, Style
 from styleserve.catalog.style_images import StyleImages
+from styleserve.decoding import Decoder
 from styleserve.errors import (
     ImageNotFoundError,
     InvalidImageError,
@@ -25,7 +26,7 @@ from styleserve.errors import (
     StyleNotFoundError,
     Violation,
 )
-from styleserve.images import DEFAULT_QUALITY, ImageLimits
+from styleserve.images import DEFAULT_QUALITY
 from styleserve.jobs.feed import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
@@ -66,12 +67,12 @@ def read_preview(options: style_transfer_pb2.PreviewOptions) -> PreviewWish:
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads StylizeRequests against a catalogue, a store of images and the server's limits."""
+    """Reads StylizeRequests against a catalogue, a store of images, a decoder and the server's limits."""
 
     catalog: Catalog
     style_images: StyleImages
     image_store: ImageStore
-    limits: ImageLimits
+    decoder: Decoder
     max_side: int
     max_iterations: int
 
@@ -215,7 +216,7 @@ class _Reading:
 
     def _decoded_size(self, data: bytes, field_path: str) -> tuple[int, int] | None:
         try:
-            return images.measure(data, self.reader.limits)
+            return self.reader.decoder.measure(data)
         except InvalidImageError as error:
             self._complain(field_path, error.description, error.reason)
             return None

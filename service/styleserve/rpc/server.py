@@ -14,6 +14,7 @@ from styleserve.callers import Callers, Quota
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
 from styleserve.config import Config
+from styleserve.decoding import Decoder
 from styleserve.engine.checkpoints import CHECKPOINTS, CheckpointFolder
 from styleserve.errors import ConfigurationError
 from styleserve.images import ImageLimits
@@ -68,6 +69,7 @@ class Server:
 
     def __init__(self, config: Config, catalog: Catalog, worker: Worker) -> None:
         limits = ImageLimits()
+        decoder = Decoder(limits)
         image_store = _open_image_store(config.data_dir)
         callers = None if config.callers is None else Callers(config.callers)
         access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
@@ -80,7 +82,7 @@ class Server:
         self._jobs = Jobs(
             JobStore(config.data_dir / "jobs.sqlite3", config.retention_s),
             image_store,
-            Pictures(image_store, limits),
+            Pictures(image_store, decoder),
             worker,
             CheckpointFolder(config.data_dir / CHECKPOINTS),
             max_queue=config.max_queue,
@@ -92,13 +94,15 @@ class Server:
             tell_alive=self._health.set_alive,
             tell_broken=self._break,
         )
-        reader = RequestReader(catalog, self._style_images, image_store, limits, config.max_side, config.max_iterations)
+        reader = RequestReader(
+            catalog, self._style_images, image_store, decoder, config.max_side, config.max_iterations
+        )
         self._server = grpc.aio.server(interceptors=(ErrorInterceptor(access.check),), options=OPTIONS)
         style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
             StyleTransferServicer(self._jobs, image_store, reader, limits, access), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
-            StyleCatalogServicer(catalog, self._style_images, self._jobs, limits), self._server
+            StyleCatalogServicer(catalog, self._style_images, self._jobs, decoder), self._server
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server

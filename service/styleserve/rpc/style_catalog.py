@@ -8,7 +8,8 @@ import grpc
 from styleserve import images
 from styleserve.catalog.style import Catalog, Style
 from styleserve.catalog.style_images import StyleImages
-from styleserve.images import Encoded, ImageLimits
+from styleserve.decoding import Decoder
+from styleserve.images import Encoded
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
 from styleserve.rpc.paging import decode_token, encode_token, page_size
@@ -23,11 +24,11 @@ _DEFAULT_PAGE = 100
 class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
     """Answers from the catalogue."""
 
-    def __init__(self, catalog: Catalog, style_images: StyleImages, jobs: Jobs, limits: ImageLimits) -> None:
+    def __init__(self, catalog: Catalog, style_images: StyleImages, jobs: Jobs, decoder: Decoder) -> None:
         self._catalog = catalog
         self._style_images = style_images
         self._jobs = jobs
-        self._limits = limits
+        self._decoder = decoder
 
     async def ListStyles(
         self, request: style_catalog_pb2.ListStylesRequest, context: Context
@@ -56,5 +57,5 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
     def _thumbnail(self, style: Style) -> Encoded | None:
         if not self._style_images.is_at_hand(style):
             return None
-        picture = images.decode(self._style_images.load(style), self._limits, fit_side=THUMBNAIL_SIDE)
+        picture = self._decoder.decode(self._style_images.load(style), fit_side=THUMBNAIL_SIDE)
         return images.encode_preview(images.to_uint8(picture.pixels), THUMBNAIL_SIDE)
