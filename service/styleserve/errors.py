@@ -44,6 +44,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+#: More characters than any name has that there is.
+_LONGEST_COMPARED = 200
+
 
 class StyleServeError(Exception):
     """The root of our own exceptions."""
@@ -419,5 +422,10 @@ class WeightsError(ConfigurationError):
 
 
 def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """Up to three of `known` that look like `name`, the most alike first; for the hints of errors."""
+    """Up to three of `known` that look like `name`, the most alike first; for the hints of errors.
+
+    Comparing takes time and memory by the length of the name, which a caller chooses: nothing is like a very long one.
+    """
+    if len(name) > _LONGEST_COMPARED:
+        return []
     return difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -1,5 +1,7 @@
 """Every error of ours has its status and its details, and no details grow too large."""
 
+from urllib.parse import quote
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -102,3 +104,22 @@ def test_a_thousand_violations_stay_below_four_kibibytes_and_say_how_many_are_le
 def test_codes_are_those_of_the_service_design():
     assert CODES[errors.QueueFullError] == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert CODES[errors.DivergedError] == grpc.StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize("character", ["x", "é", "中", "😀", "\0"])
+def test_a_long_name_in_whatever_script_leaves_room_in_eight_kibibytes_of_metadata(character):
+    name = character * 100_000
+    for error in (
+        errors.StyleNotFoundError(name),
+        errors.RequestIdReusedError(name),
+        errors.violation("job_id", f"got {name!r}", "BAD"),
+    ):
+        status = to_status(error)
+        trailing = sum(len(key) + 4 * len(value) / 3 for key, value in status.trailing_metadata)
+        assert len(quote(status.details)) + trailing < 4096
+        assert status.details.endswith("…")
+
+
+def test_nothing_is_like_a_name_of_a_million_characters():
+    assert errors.nearest("styles/mosiac", ["styles/mosaic"]) == ["styles/mosaic"]
+    assert errors.nearest("styles/mosaic" * 100_000, ["styles/mosaic" * 100_000]) == []

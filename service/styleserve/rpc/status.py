@@ -48,7 +48,8 @@ DOMAIN = "styleserve"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 _MAX_VIOLATIONS_BYTES = 3000
-_MAX_TEXT = 300
+#: In bytes, since the texts of one error travel twice, and a character takes up to four, or twelve as gRPC writes it.
+_MAX_TEXT_BYTES = 300
 
 CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
     {
@@ -183,4 +184,7 @@ def _pack(message: Message) -> any_pb2.Any:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+    data = text[:_MAX_TEXT_BYTES].encode(errors="replace")
+    if len(data) <= _MAX_TEXT_BYTES and len(text) <= _MAX_TEXT_BYTES:
+        return text
+    return data[: _MAX_TEXT_BYTES - len("…".encode())].decode(errors="ignore") + "…"
