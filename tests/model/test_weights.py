@@ -61,11 +61,40 @@ def test_keras_layout_is_read(tmp_path):
             lambda arrays: arrays.update(block1_conv1=(np.full((3, 3, 3, 4), np.nan), np.ones(4))),
             "block1_conv1 holds values that are not finite",
         ),
+        (
+            lambda arrays: arrays.update(block1_conv1=(np.ones((3, 3, 3, 4)), np.full(4, 1e300))),
+            "block1_conv1 holds values that are not finite",
+        ),
+        (
+            lambda arrays: arrays["block1_conv1"][0].view(np.uint32).ravel()[7:8].__ior__(1 << 30),
+            "block1_conv1 holds values that are not finite",
+        ),
+        (
+            lambda arrays: arrays["block2_conv1"][0].ravel()[7:8].fill(2.0**40),
+            "block2_conv1 holds values beyond 1000, which no VGG19 has",
+        ),
+        (
+            lambda arrays: arrays["block2_conv2"][0].fill(0),
+            "the kernel of block2_conv2 is all zeros",
+        ),
+        (
+            lambda arrays: arrays.update(block1_conv1=(np.ones((3, 3, 3, 4), np.int8), np.ones(4))),
+            "expected block1_conv1 with floating-point numbers, got int8 and float64",
+        ),
     ],
 )
 def test_a_file_of_another_network_is_refused_with_what_was_expected(tmp_path, change, message):
     with pytest.raises(WeightsError, match=message):
         load_file(write(tmp_path / "other.h5", kernel_shapes(SMALL), change), SMALL)
+
+
+def test_a_small_file_that_promises_more_than_memory_holds_is_refused_by_its_shape(tmp_path):
+    path = write(tmp_path / "huge.h5", kernel_shapes(SMALL))
+    with h5py.File(path, "a") as file:
+        del file["block1_conv1/block1_conv1/kernel:0"]
+        file.create_dataset("block1_conv1/block1_conv1/kernel:0", (3, 3, 10**9, 10**4), np.float32, chunks=(3, 3, 8, 8))
+    with pytest.raises(WeightsError, match="expected block1_conv1 with kernel"):
+        load_file(path, SMALL)
 
 
 def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
@@ -79,6 +108,9 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
         load_file(tmp_path / "absent.h5")
     with pytest.raises(WeightsError, match="absent"):
         acquire(str(tmp_path / "absent.h5"), tmp_path)
+    for name in ("~nobody-of-this-name/vgg19.h5", "x" * 5000, str(tmp_path)):
+        with pytest.raises(WeightsError):
+            acquire(name, tmp_path)
 
 
 def test_untrained_filters_keep_activations_in_scale_and_follow_their_seed():

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ _IMAGENET_BYTES = 80_134_624
 
 _DIGEST_DIGITS = 12
 _UNTRAINED_SIDE = 64
+#: Numbers of VGG19 are below 10; a bit turned over in an exponent makes almost any of them larger than this.
+_LARGEST_NUMBER = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def acquire(choice: str, cache_dir: Path, source: Source = IMAGENET) -> Weights:
         case "auto":
             weights = _first_to_be_had(cache_dir, source)
         case _:
-            weights = load_file(Path(choice).expanduser())
+            weights = load_file(Path(os.path.expanduser(choice)))
     if not weights.is_trained:
         logger.warning("UNTRAINED WEIGHTS: pictures will show texture, not art; give --weights imagenet or PATH")
     return weights
@@ -87,7 +90,9 @@ def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weigh
     shapes = kernel_shapes(blocks)
     try:
         with h5py.File(path, "r") as file:
-            arrays = dict(_convolutions(file))
+            convolutions = _convolutions(file)
+            problems = list(_misfits(convolutions, shapes))
+            arrays = {} if problems else {name: _read(*convolutions[name]) for name in shapes}
     except FileNotFoundError:
         raise WeightsError(f"weights file {path}: there is none; give the path of an HDF5 file of VGG19") from None
     except Exception as error:
@@ -95,9 +100,9 @@ def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weigh
         raise WeightsError(
             f"weights file {path}: not an HDF5 file, or truncated or damaged; expected VGG19's "
             f"{len(shapes)} convolutions "
-            f"in Keras' layout; got {path.stat().st_size} bytes, Keras' own file has {_IMAGENET_BYTES}"
+            f"in Keras' layout; Keras' own file has {_IMAGENET_BYTES} bytes"
         ) from None
-    problems = list(_problems(arrays, shapes))
+    problems += _damages(arrays)
     if problems:
         raise WeightsError(f"weights file {path}: {'; '.join(problems[:4])}")
     digest = _sha256(path)
@@ -156,33 +161,48 @@ def _load_fetched(source: Source, cache_dir: Path) -> Weights:
     return dataclasses.replace(weights, label=f"imagenet@sha256:{weights.digest[:_DIGEST_DIGITS]}")
 
 
-def _convolutions(group: h5py.Group) -> Iterator[tuple[str, tuple[Array, Array]]]:
+def _convolutions(group: h5py.Group) -> dict[str, tuple[h5py.Dataset, h5py.Dataset]]:
     """Kernel and bias of every layer: of each group that holds one dataset of four dimensions and one of one."""
-    found: dict[str, dict[int, Array]] = {}
+    found: dict[str, dict[int, h5py.Dataset]] = {}
 
     def visit(path: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim in (1, 4):
             layer = next((part for part in path.split("/") if part.startswith("block")), path)
-            found.setdefault(layer, {})[item.ndim] = np.asarray(item, np.float32)
+            found.setdefault(layer, {})[item.ndim] = item
 
     group.visititems(visit)
-    for layer, arrays in found.items():
-        if arrays.keys() == {1, 4}:
-            yield layer, (arrays[4], arrays[1])
+    return {layer: (datasets[4], datasets[1]) for layer, datasets in found.items() if datasets.keys() == {1, 4}}
 
 
-def _problems(
-    arrays: Mapping[str, tuple[Array, Array]], shapes: Mapping[str, tuple[int, int, int, int]]
+def _misfits(
+    convolutions: Mapping[str, tuple[h5py.Dataset, h5py.Dataset]], shapes: Mapping[str, tuple[int, int, int, int]]
 ) -> Iterator[str]:
+    """What is not of the network's form, before a number is read: a small file may promise more than memory holds."""
     for name, shape in shapes.items():
-        if name not in arrays:
+        if name not in convolutions:
             yield f"expected layer {name} with a kernel of shape {shape}, found none"
             continue
-        kernel, bias = arrays[name]
+        kernel, bias = convolutions[name]
         if kernel.shape != shape or bias.shape != shape[3:]:
             yield f"expected {name} with kernel {shape} and bias {shape[3:]}, got {kernel.shape} and {bias.shape}"
-        elif not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        elif kernel.dtype.kind != "f" or bias.dtype.kind != "f":
+            yield f"expected {name} with floating-point numbers, got {kernel.dtype} and {bias.dtype}"
+
+
+def _read(kernel: h5py.Dataset, bias: h5py.Dataset) -> tuple[Array, Array]:
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite and is refused
+        return np.asarray(kernel, np.float32), np.asarray(bias, np.float32)
+
+
+def _damages(arrays: Mapping[str, tuple[Array, Array]]) -> Iterator[str]:
+    """What no network has learnt: HDF5 keeps no checksum, and a part that was never written reads as zeros."""
+    for name, (kernel, bias) in arrays.items():
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             yield f"{name} holds values that are not finite"
+        elif max(np.abs(kernel).max(), np.abs(bias).max()) > _LARGEST_NUMBER:
+            yield f"{name} holds values beyond {_LARGEST_NUMBER:g}, which no VGG19 has; the file is damaged"
+        elif not kernel.any():
+            yield f"the kernel of {name} is all zeros; the file is damaged or was never written whole"
 
 
 def _sha256(path: Path) -> str:
