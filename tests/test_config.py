@@ -1,8 +1,10 @@
 """Settings: flags over environment over file over defaults, and every problem at once."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from styleserve.config import Config, read_file
 from styleserve.errors import ConfigurationError
@@ -62,6 +64,7 @@ WRONG = {
     "max_queue: 0": "max_queue: got 0; allowed: 1 to 100000",
     "drain_s: yes": "drain_s: got True; allowed: a number",
     "drain_s: .nan": "drain_s: got nan; allowed: 0 to 86400",
+    "no_cache: 1": "no_cache: got 1; allowed: true or false",
     "weights: false": "weights: got False; allowed: text",
     "weights: [a]": "weights: got ['a']; allowed: text",
     "data_dir: 5": "data_dir: got 5; allowed: a path, as text",
@@ -112,3 +115,14 @@ def test_an_unknown_setting_in_the_file_gets_the_nearest(tmp_path):
     path.write_text("max_quue: 3\n")
     with pytest.raises(ConfigurationError, match=r"unknown key 'max_quue'.*did you mean 'max_queue'"):
         read_file(path)
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in fields(Config)])
+def test_every_setting_may_stand_in_the_file(tmp_path, name):
+    value = getattr(Config(styles=(tmp_path,), style_images=tmp_path), name)
+    plain = (
+        [str(part) for part in value] if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({name: plain}))
+    assert read_file(path) == {name: value}

@@ -212,6 +212,7 @@ _KINDS: Mapping[object, _Kind] = MappingProxyType(
         str: _Kind("text; quote it", _is_text),
         int: _Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
         float: _Kind("a number", _is_number),
+        bool: _Kind("true or false", lambda value: isinstance(value, bool)),
         Path: _PATH,
         Path | None: _PATH,
         tuple[Path, ...]: _Kind(
