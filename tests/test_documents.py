@@ -21,7 +21,10 @@ REFUSED = {
     "a time that is none": ("a: !!timestamp abc", "line 1: a value that is not what YAML takes it for"),
     "a truth that is none": ("a: !!bool abc", "line 1: a value that is not what YAML takes it for"),
     "a key that is a list": ("? [a]\n: x", "line 1: a list or mapping in the place of a key"),
-    "a tag of Python's": ("a: !!python/object/apply:os.system [ls]", "line 1: could not determine a constructor"),
+    "a tag of Python's": (
+        "a: !!python/object/apply:os.system [ls]",
+        "line 1: a tag or sign that plain settings do not have",
+    ),
     "a NUL": ("a: \0", "not YAML"),
     "too many bytes": ("#" * (MAX_BYTES + 1), f"allowed: up to {MAX_BYTES}"),
 }

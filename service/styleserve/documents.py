@@ -101,6 +101,8 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         """Construct as usual; whatever a constructor raises for a value of the wrong form is an error of the file."""
+        if node.tag not in self.yaml_constructors:
+            raise _wrong(node, "a tag or sign that plain settings do not have; quote it")
         try:
             value: object = super().construct_object(node, deep)
         except yaml.YAMLError:
