@@ -1,5 +1,6 @@
 """The store: a job is the same after the process that kept it is gone, and what cannot be kept is said."""
 
+import contextlib
 import dataclasses
 import sqlite3
 import time
@@ -216,3 +217,49 @@ async def test_a_job_goes_on_where_its_state_cannot_be_stored(store):
     kept.start()
     store.save(kept)
     assert store.get("job-1").status.state == "running"
+
+
+def damaged(path, change) -> None:
+    """Change the records of a file that nobody uses, as text."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for job_id, record in database.execute("SELECT job_id, record FROM jobs").fetchall():
+            database.execute("UPDATE jobs SET record = CAST(? AS TEXT) WHERE job_id = ?", (change(record), job_id))
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.encode().replace(b"job-1", b"job\xff1"),
+        lambda record: record.replace("job-1", "job-9"),
+        lambda record: record.replace('"queue_position": 0', '"queue_position": -9223372036854775808'),
+        lambda record: record.replace('"create_time": ', '"create_time": -'),
+        lambda record: record.replace('"mobile"', '"\\\\ud800"'.replace("\\\\", "\\")),
+        lambda record: record.replace('"end_time": null', '"end_time": NaN'),
+        lambda record: record.replace(
+            '"error": null', '"error": {"reason": "STORAGE_UNAVAILABLE", "arguments": ["soon"]}'
+        ),
+    ],
+    ids=["no UTF-8", "another name", "a place below 0", "before all time", "half a character", "no time", "no seconds"],
+)
+async def test_a_record_that_cannot_be_told_is_left_out_and_the_others_are_not(store, tmp_path, change, caplog):
+    for number in (1, 2):
+        store.add(job(number, request_id=""))
+    store.close()
+    damaged(tmp_path / "jobs.sqlite3", lambda record: change(record) if "job-1" in record else record)
+    found = JobStore(tmp_path / "jobs.sqlite3", retention_s=60.0)
+    assert [each.job_id for each in found.all()] == ["job-2"]
+    assert "job-1" in caplog.text
+
+
+async def test_a_damaged_page_ends_the_start_with_an_explanation(store, tmp_path):
+    for number in range(1, 60):
+        store.add(job(number, request_id=""))
+    store.close()
+    path = tmp_path / "jobs.sqlite3"
+    data = bytearray(path.read_bytes())
+    for page in range(4096, len(data) - 4096, 4096):
+        data[page : page + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    with pytest.raises(ConfigurationError, match="with nothing damaged in it"):
+        JobStore(path, retention_s=60.0)

@@ -1,17 +1,23 @@
 """Records: jobs as the store writes them, in JSON; what of a job is worth keeping when the process ends."""
 
 import dataclasses
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from cattrs.preconf.json import make_converter
 
-from styleserve.errors import RequestError
+from styleserve.errors import RequestError, RetryLaterError
 from styleserve.jobs.job import Job
-from styleserve.jobs.status import JobStatus
+from styleserve.jobs.status import PREFIX, JobStatus
 from styleserve.jobs.submission import Submission
+
+#: Of anything that a job counts; messages have 32 bits for most of it.
+_MOST_COUNTED = 2**31 - 1
+#: The last second that a message can tell, of the year 9999; none of a job's times or durations comes near it.
+_LATEST = 253_402_300_799.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Records:
     def __init__(self) -> None:
         self._converter = make_converter()
         self._converter.register_unstructure_hook(RequestError, _describe)
-        self._converter.register_structure_hook(RequestError, _recall)
+        self._converter.register_structure_hook(RequestError, self._recall)
 
     def write(self, job: Job) -> str:
         """The record of a job."""
@@ -55,14 +61,23 @@ class Records:
         )
 
     def read(self, text: str, retention_s: float) -> Job:
-        """The job of a record; raises an exception of whatever kind when it is none."""
+        """The job of a record; raises an exception of whatever kind when it is none, or one that cannot be told."""
+        json.dumps(json.loads(text), ensure_ascii=False).encode()  # half a character is one that no message holds
         record = self._converter.loads(text, _Record)
+        _judge(record)
         submission = _with_deadline(record.submission, time.monotonic() - time.time())
         job = Job.restore(record.job_id, record.number, submission, record.status, record.last_sequence, retention_s)
         job.num_losses = record.num_losses
         job.lost_at = record.lost_at
         job.is_cancel_wanted = record.is_cancel_wanted
         return job
+
+    def _recall(self, description: Any, _: type[RequestError]) -> RequestError:
+        kinds = {kind.reason: kind for kind in _leaves(RequestError)}
+        kind = kinds[description["reason"]]
+        hints = [hint for name, hint in get_type_hints(kind.__init__).items() if name != "return"]
+        arguments = zip(description["arguments"], hints, strict=False)
+        return kind(*(self._converter.structure(argument, hint) for argument, hint in arguments))
 
 
 def _with_deadline(submission: Submission, offset_s: float) -> Submission:
@@ -76,9 +91,35 @@ def _describe(error: RequestError) -> dict[str, object]:
     return {"reason": error.reason, "arguments": list(error.args)}
 
 
-def _recall(description: Any, _: type[RequestError]) -> RequestError:
-    kinds = {kind.reason: kind for kind in _leaves(RequestError)}
-    return kinds[description["reason"]](*description["arguments"])
+def _judge(record: _Record) -> None:
+    """Raise ValueError when a number is none that a job comes to: what was damaged in JSON may still be JSON."""
+    status = record.status
+    if status.name != PREFIX + record.job_id:
+        raise ValueError("it has the names of two jobs")
+    counts = [record.number, record.last_sequence, record.num_losses, status.queue_position]
+    times = [status.create_time, status.start_time, status.end_time, status.expire_time]
+    seconds: list[float] = []
+    if status.progress is not None:
+        made = status.progress
+        counts += [made.iteration, made.total_iterations, made.evaluations, made.width, made.height]
+        seconds += [made.elapsed_s, made.eta_s]
+        if made.estimate is not None:
+            counts += [made.estimate.tile_side or 0]
+            seconds += [made.estimate.seconds, made.estimate.peak_bytes]
+    if status.result is not None:
+        counts += [status.result.width, status.result.height, status.result.num_bytes]
+    if isinstance(status.error, RetryLaterError):
+        seconds.append(status.error.retry_after_s)
+    if status.provenance is not None:
+        counts.append(status.provenance.network_passes)
+    _judge_numbers(counts, _MOST_COUNTED)
+    _judge_numbers([moment for moment in times if moment is not None], _LATEST)
+    _judge_numbers(seconds, _LATEST)
+
+
+def _judge_numbers(numbers: Sequence[float], most: float) -> None:
+    if not all(0 <= number <= most for number in numbers):
+        raise ValueError("one of its numbers is out of bounds")
 
 
 def _leaves(kind: type[RequestError]) -> Iterator[type[RequestError]]:

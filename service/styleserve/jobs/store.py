@@ -32,11 +32,15 @@ class JobStore:
         self._database = _open(path)
         self._by_id: dict[str, Job] = {}
         self._by_request: dict[tuple[str, str], Job] = {}
-        for job_id, record in self._database.execute("SELECT job_id, record FROM jobs"):
+        for job_id, record in _read(self._database, path):
             try:
-                self._index(self._records.read(record, retention_s))
+                job = self._records.read(record.decode(), retention_s)
+                if job.job_id.encode() != job_id:
+                    raise ValueError("it is another job's record")
             except Exception:
-                logger.exception("the record of job %s in %s cannot be read; it is left there", job_id, path)
+                logger.exception("the record of job %r in %s cannot be read; it is left there", job_id, path)
+            else:
+                self._index(job)
 
     def add(self, job: Job) -> None:
         """Keep a new job, whose ID and request ID are free; raises StorageError when the disk does not take it."""
@@ -103,11 +107,24 @@ def _open(path: Path) -> sqlite3.Connection:
             f"{VERSION}; it was written by a newer StyleServe: update this one, or choose another folder"
         ) from None
     except (OSError, sqlite3.Error) as error:
-        raise ConfigurationError(
-            f"data_dir: got {str(path.parent)!r}, whose {path.name} cannot be used ({error}); allowed: a folder that "
-            "can be made and written to, that no other server uses, with nothing damaged in it"
-        ) from None
+        raise _unusable(path, error) from None
     return database
+
+
+def _read(database: sqlite3.Connection, path: Path) -> list[tuple[bytes, bytes]]:
+    """IDs and records, as bytes, so that one which is damaged is no hindrance to the others."""
+    try:
+        return database.execute("SELECT CAST(job_id AS BLOB), CAST(record AS BLOB) FROM jobs").fetchall()
+    except sqlite3.Error as error:
+        database.close()
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"data_dir: got {str(path.parent)!r}, whose {path.name} cannot be used ({error}); allowed: a folder that "
+        "can be made and written to, that no other server uses, with nothing damaged in it"
+    )
 
 
 def _settle(database: sqlite3.Connection) -> None:
