@@ -277,7 +277,7 @@ def _turn(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Colours as RGB (or 16-bit grey, which `_to_float` understands) and alpha as L."""
     has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    transparent = image.convert("RGBA") if has_alpha else None
+    transparent = image if image.mode == "RGBA" else image.convert("RGBA") if has_alpha else None
     alpha = transparent.getchannel("A") if transparent is not None else None
     if transparent is not None and image.mode == "P":  # it would be warned that RGB has no room for it
         image = transparent
