@@ -101,8 +101,8 @@ class Checkpoints:
         self._network = network
         self._complained_of: deque[str] = deque(maxlen=_NUM_REMEMBERED)
 
-    def write(self, job_id: str, checkpoint: Checkpoint) -> None:
-        """Keep the checkpoint in the place of the one before; a disk that takes none is logged and ends no job."""
+    def write(self, job_id: str, checkpoint: Checkpoint) -> bool:
+        """Keep the checkpoint in the place of the one before; False when the disk does not take it, which ends no job."""
         path = self._folder.path(job_id)
         partial = path.with_suffix(_PARTIAL_SUFFIX)
         try:
@@ -117,6 +117,8 @@ class Checkpoints:
                 self._complained_of.append(job_id)
                 logger.warning("%s: its checkpoint cannot be kept in %s: %s", job_id, path.parent, error.strerror)
             _delete(partial)
+            return False
+        return True
 
     def read(self, job_id: str) -> Checkpoint | None:
         """The job's checkpoint, or None when there is none that can be used."""
