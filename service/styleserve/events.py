@@ -94,7 +94,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """The job was written down at this iteration, which took so many seconds; not kept when the disk did not take it."""
+    """The job was written down at this iteration, which took so many seconds; not kept when the disk takes none."""
 
     job_id: str
     iteration: int

@@ -8,7 +8,8 @@ import pytest
 from styleserve.errors import DrainingError
 from styleserve.evaluation import Losses
 from styleserve.events import Progress
-from styleserve.jobs.feed import Feed, PreviewWish, Update
+from styleserve.jobs.feed import Feed, Update
+from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.status import JobStatus, StoredImage
 
 

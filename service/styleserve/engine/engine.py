@@ -125,7 +125,7 @@ class Engine:
             slowness = self._pace.slowness * (1 + len(self._jobs))
             job = begin(forecast, optimizer, self._evaluator, self._clock, slowness, checkpoint)
         except Exception:
-            logger.exception("%s cannot be begun", specification.job_id)
+            logger.exception("%s cannot be begun", specification.job_id, extra={"job": specification.job_id})
             self._report(Failed(specification.job_id, EngineError(), network_passes=0, engine_s=0.0))
             return
         earlier_passes = 0
@@ -146,7 +146,8 @@ class Engine:
         try:
             batch[0].optimizer.step([job.run for job in batch])
         except Exception:
-            logger.exception("a step failed for %s", ", ".join(job.job_id for job in batch))
+            names = ", ".join(job.job_id for job in batch)
+            logger.exception("a step failed for %s", names, extra={"job": names})
             for job in batch:
                 self._fail(job, EngineError())
             return
@@ -189,7 +190,7 @@ class Engine:
             self._ledger.note_targets(job.network_passes - passes)
             job.engine_s += climb_s
         except Exception:
-            logger.exception("%s cannot go on at its next scale", job.job_id)
+            logger.exception("%s cannot go on at its next scale", job.job_id, extra={"job": job.job_id})
             self._fail(job, EngineError())
 
     def _end_what_cannot_wait(self, coming_s: float) -> bool:

@@ -15,12 +15,14 @@ from styleserve.errors import ConfigurationError, EngineError, QueueTimeoutError
 from styleserve.evaluation import StyleImage
 from styleserve.events import (
     Cancelled,
+    Checkpointed,
     EngineInfo,
     Failed,
     Finished,
     JobEvent,
     Previewed,
     Progressed,
+    Resumed,
     Started,
 )
 from styleserve.jobs import timing
@@ -29,6 +31,8 @@ from styleserve.jobs.job import Job
 from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.status import Provenance
+from styleserve.observing.happenings import Computed
+from styleserve.observing.observer import Observer
 from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
@@ -52,8 +56,11 @@ class Dispatcher:
         save: Callable[[Job], None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
+        observer: Observer,
     ) -> None:
-        self._keeper = EngineKeeper(worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken)
+        self._keeper = EngineKeeper(
+            worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken, observer
+        )
         self._pictures = pictures
         self._queue = queue
         self._max_running = max_running
@@ -97,8 +104,7 @@ class Dispatcher:
 
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
-        self._queue.push(job)
-        self._save(job)
+        self._wait(job)
         patience_s = timing.patience_s(job.submission)
         if patience_s is not None:
             asyncio.get_running_loop().call_later(patience_s, self._give_up, job)
@@ -138,6 +144,8 @@ class Dispatcher:
         job = self._in_engine.get(event.job_id)
         if job is None:
             return
+        if isinstance(event, Finished | Failed | Cancelled):
+            job.engine_s = event.engine_s
         match event:
             case Started():
                 job.start()
@@ -146,7 +154,10 @@ class Dispatcher:
                 job.advance(progress)
             case Previewed(pixels=pixels):
                 job.feed.tell_preview(pixels)
-            case Finished():
+            case Resumed() | Checkpointed():
+                job.note(event)
+            case Finished(progress=progress, network_passes=passes, stop_reason=stop_reason):
+                job.note(Computed(job.job_id, progress.iteration, passes, stop_reason))
                 self._release(job)
                 self._delivering.add(job)
                 self._spawn(self._deliver(job, event))
@@ -170,11 +181,17 @@ class Dispatcher:
         if job.is_cancel_wanted:
             self._end(job, job.cancel)
         elif job.num_losses >= MAX_LOSSES:
-            logger.error("%s: %d engines were lost under it; it is given up", job.job_id, job.num_losses)
+            logger.error(
+                "%s: %d engines were lost under it; it is given up", job.job_id, job.num_losses, extra=job.log_fields
+            )
             self._end(job, lambda: job.fail(EngineError()))
         else:
-            self._queue.push(job)
-            self._save(job)
+            self._wait(job)
+
+    def _wait(self, job: Job) -> None:
+        self._queue.push(job)
+        job.begin_waiting()
+        self._save(job)
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""
@@ -248,7 +265,7 @@ class Dispatcher:
 
     def _fail(self, job: Job, error: Exception) -> None:
         if not isinstance(error, RequestError):
-            logger.error("%s failed", job.job_id, exc_info=error)
+            logger.error("%s failed", job.job_id, exc_info=error, extra=job.log_fields)
             error = EngineError()
         told = error
         self._end(job, lambda: job.fail(told))
@@ -256,7 +273,7 @@ class Dispatcher:
     def _end(self, job: Job, change: Callable[[], None]) -> None:
         change()
         self._save(job)
-        logger.info("%s %s", job.job_id, job.status.state)
+        logger.info("%s %s", job.job_id, job.status.state, extra=job.log_fields)
 
     def _release(self, job: Job) -> None:
         """The job leaves the engine, and another may enter."""

@@ -25,7 +25,7 @@ from styleserve.evaluation import StyleImage
 from styleserve.events import EngineInfo
 from styleserve.jobs import timing
 from styleserve.jobs.dispatcher import Dispatcher
-from styleserve.jobs.feed import PreviewWish
+from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.job import Job
 from styleserve.jobs.picture_index import PictureIndex
@@ -35,6 +35,8 @@ from styleserve.jobs.retention import Retention
 from styleserve.jobs.status import PREFIX, State
 from styleserve.jobs.store import JobStore
 from styleserve.jobs.submission import Submission
+from styleserve.observing.happenings import Admitted, Inherited, Reused
+from styleserve.observing.observer import Load, Observer
 from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
@@ -47,8 +49,8 @@ DRAINING_RETRY_S = 10.0
 class Jobs:
     """Admits jobs, finds them, cancels them, forgets them.
 
-    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. All methods
-    belong to the event loop's thread.
+    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can, and
+    `observer` all that happens. All methods belong to the event loop's thread.
     """
 
     def __init__(
@@ -66,12 +68,17 @@ class Jobs:
         reuses_pictures: bool,
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
+        observer: Observer,
     ) -> None:
         self._store = store
         self._image_store = image_store
         self._checkpoints = checkpoints
         self._queue = JobQueue(max_queue)
-        self._dispatcher = Dispatcher(worker, pictures, self._queue, max_running, self._save, tell_alive, tell_broken)
+        self._dispatcher = Dispatcher(
+            worker, pictures, self._queue, max_running, self._save, tell_alive, tell_broken, observer
+        )
+        self._observer = observer
+        observer.attend(lambda: Load(self.num_queued, self.num_running))
         self._retention_s = retention_s
         self._reuses_pictures = reuses_pictures
         self._index = PictureIndex(store.all())
@@ -111,6 +118,8 @@ class Jobs:
             StyleImage(style.image.sha256, style_images.load(style), is_catalogued=True) for style in at_hand
         )
         for job in unfinished:
+            job.observer = self._observer
+            job.note(Inherited(job.job_id))
             self._dispatcher.enqueue(job)
         if unfinished:
             logger.info("%d jobs of an earlier server go on", len(unfinished))
@@ -170,9 +179,11 @@ class Jobs:
         self._require_attainable(submission)
         job_id = submission.job_id or secrets.token_hex(16)
         job = Job.admit(job_id, self._num_admitted + 1, submission, self._retention_s)
+        job.observer = self._observer
+        job.note(Admitted(job.job_id))
         self._store.add(job)
         self._num_admitted += 1
-        logger.info("%s admitted", job.job_id)
+        logger.info("%s admitted", job.job_id, extra=job.log_fields)
         if not self._reuse(job):
             self._dispatcher.enqueue(job)
         return job
@@ -242,6 +253,7 @@ class Jobs:
         if not self._image_store.has(known.result.digest):
             return False
         provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
+        job.note(Reused(job.job_id))
         job.succeed(known.result, known.progress, known.stop_reason, provenance)
         self._save(job)
         return True

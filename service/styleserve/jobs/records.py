@@ -10,6 +10,7 @@ from cattrs.preconf.json import make_converter
 
 from styleserve.errors import RequestError
 from styleserve.jobs.job import Job
+from styleserve.jobs.journal import Journal, LogLine
 from styleserve.jobs.status import JobStatus
 from styleserve.jobs.submission import Submission
 
@@ -26,6 +27,7 @@ class _Record:
     num_losses: int
     lost_at: int
     is_cancel_wanted: bool
+    journal: tuple[LogLine, ...] = ()
 
 
 class Records:
@@ -51,6 +53,7 @@ class Records:
                 num_losses=job.num_losses,
                 lost_at=job.lost_at,
                 is_cancel_wanted=job.is_cancel_wanted,
+                journal=job.journal.lines,
             )
         )
 
@@ -62,6 +65,7 @@ class Records:
         job.num_losses = record.num_losses
         job.lost_at = record.lost_at
         job.is_cancel_wanted = record.is_cancel_wanted
+        job.journal = Journal(record.journal)
         return job
 
 

@@ -36,7 +36,9 @@ class JobStore:
             try:
                 self._index(self._records.read(record, retention_s))
             except Exception:
-                logger.exception("the record of job %s in %s cannot be read; it is left there", job_id, path)
+                logger.exception(
+                    "the record of job %s in %s cannot be read; it is left there", job_id, path, extra={"job": job_id}
+                )
 
     def add(self, job: Job) -> None:
         """Keep a new job, whose ID and request ID are free; raises StorageError when the disk does not take it."""
@@ -44,7 +46,7 @@ class JobStore:
         try:
             self._write(job)
         except sqlite3.Error:
-            logger.exception("%s cannot be stored", job.job_id)
+            logger.exception("%s cannot be stored", job.job_id, extra=job.log_fields)
             raise StorageError from None
         self._index(job)
 
@@ -53,7 +55,11 @@ class JobStore:
         try:
             self._write(job)
         except sqlite3.Error:
-            logger.exception("%s: its state cannot be stored; after a restart it is what it was before", job.job_id)
+            logger.exception(
+                "%s: its state cannot be stored; after a restart it is what it was before",
+                job.job_id,
+                extra=job.log_fields,
+            )
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""

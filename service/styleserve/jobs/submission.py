@@ -43,7 +43,7 @@ class Submission:
 
     `content_digest` names the content in the image store. `request_id` and `fingerprint`, a digest of the request,
     make it idempotent. `deadline` is a reading of `time.monotonic()`, by which the picture has to be with the caller;
-    timeouts are in seconds.
+    timeouts are in seconds. `trace` is the W3C traceparent that the job belongs to, or empty.
     """
 
     content_digest: str
@@ -59,6 +59,7 @@ class Submission:
     deadline: float | None = None
     fails_at_deadline: bool = False
     priority: int = 0
+    trace: str = ""
     labels: Mapping[str, str]
 
     @property

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import grpc
 
+from styleserve import logs
 from styleserve.errors import ImageNotFoundError, JobCancelledError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
@@ -62,7 +64,9 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         job = await self._target(request, context)
         wish = read_preview(request.preview) if request.HasField("preview") else None
         with self._jobs.attended(job, wish):
-            async with contextlib.aclosing(job.feed.watch(max(0, request.after_sequence), wish)) as updates:
+            async with contextlib.aclosing(
+                job.feed.watch(max(0, request.after_sequence), wish, observer=job.observer)
+            ) as updates:
                 async for update in updates:
                     if not isinstance(update.content, StoredImage):
                         yield responses.update(update)
@@ -140,7 +144,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             return job
         self._jobs.check_open()
         submission = await asyncio.to_thread(self._reader.read, request, same, deadline)
-        return self._jobs.submit(submission)
+        return self._jobs.submit(dataclasses.replace(submission, trace=logs.call_trace.get()))
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
         match request.WhichOneof("target"):
