@@ -12,6 +12,7 @@ import grpc
 from styleserve import images
 from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
+from styleserve.observing.observer import SILENCE, Observer
 from styleserve.rpc.server import Server
 from styleserve.v1 import (
     image_pb2,
@@ -60,11 +61,12 @@ async def running(
     before_step: Callable[[], None] = lambda: None,
     worker: Worker | None = None,
     grey: float = 0.6,
+    observer: Observer = SILENCE,
     **settings: object,
 ) -> AsyncIterator[Service]:
     """Serve while the context lasts; `before_step` slows the engine down, `settings` are those of Config.
 
-    `grey` is the colour of the style of one colour.
+    `grey` is the colour of the style of one colour; `observer` is told what goes on.
     """
     styles = folder / "styles"
     styles.mkdir(exist_ok=True)
@@ -83,7 +85,7 @@ async def running(
             **settings,
         }
     )
-    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)))
+    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)), observer)
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
         service = Service(server, address, channel)

@@ -5,7 +5,6 @@ It goes round all others, so that it sees the status that the caller gets.
 
 import contextlib
 import functools
-import math
 import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -20,6 +19,8 @@ from styleserve.observing.observer import UNKNOWN_METHOD, Observer
 from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, wrapped
 
 _CODES: Mapping[int, str] = MappingProxyType({code.value[0]: code.name for code in grpc.StatusCode})
+#: A caller's deadline passes with it a moment earlier than here, and then it cancels the call; so near, that is why.
+_DEADLINE_MARGIN_S = 0.1
 #: W3C Trace Context, version 00, whose identifiers are not all zeros.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -72,7 +73,8 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
             code = _code(context)
             raise
         except BaseException:  # cancelled: by the caller, or by its deadline
-            if (context.time_remaining() or math.inf) <= 0:
+            remaining_s = context.time_remaining()
+            if remaining_s is not None and remaining_s <= _DEADLINE_MARGIN_S:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
         finally:
