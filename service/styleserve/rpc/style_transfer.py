@@ -106,6 +106,13 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._jobs.cancel(job)
         return style_transfer_pb2.CancelJobResponse(job=responses.job(job.status))
 
+    async def GetJobLog(
+        self, request: style_transfer_pb2.GetJobLogRequest, context: Context
+    ) -> style_transfer_pb2.GetJobLogResponse:
+        """Read what happened to a job."""
+        lines = self._jobs.find(request.name).journal.lines
+        return style_transfer_pb2.GetJobLogResponse(lines=[responses.log_line(line) for line in lines])
+
     async def UploadImage(
         self, request_iterator: AsyncIterator[style_transfer_pb2.UploadImageRequest], context: Context
     ) -> style_transfer_pb2.UploadImageResponse:
