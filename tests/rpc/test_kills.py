@@ -47,11 +47,42 @@ async def test_jobs_survive_kills_of_front_and_engine_at_random_moments(tmp_path
         assert np.abs(pixels(account) - pixels(twin)).mean() < 1
 
 
+async def test_on_sigterm_twenty_watchers_of_twenty_jobs_come_back_and_see_each_job_end(tmp_path):
+    async with killable(tmp_path, max_running=20, drain_s=0.5) as (victim, stub):
+        watching = [asyncio.create_task(stylize(stub, number / 100)) for number in range(1, 21)]
+        await all_running(stub, len(watching))
+        victim.stop_front()
+        accounts = await asyncio.gather(*watching)
+        listed = await stub.ListJobs(style_transfer_pb2.ListJobsRequest(page_size=1000))
+    assert (victim.num_starts, victim.exit_codes[0]) == (2, 0)
+    assert {account.num_watches > 1 for account in accounts} == {True}
+    assert {account.end.state for account in accounts} == {job_pb2.JOB_STATE_SUCCEEDED}
+    assert {account.end.progress.iteration for account in accounts} == {ITERATIONS}
+    assert all(account.picture for account in accounts)
+    # A server that is told to stop writes every job down: nothing that a watcher saw is done again.
+    assert [account.repeated for account in accounts] == [[]] * 20
+    assert sorted(job.name for job in listed.jobs) == sorted(account.name for account in accounts)
+
+
+async def all_running(stub, num_jobs: int) -> None:
+    """Wait until so many jobs run and have come further than their start."""
+    running = style_transfer_pb2.ListJobsRequest(states=[job_pb2.JOB_STATE_RUNNING])
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                jobs = (await stub.ListJobs(running)).jobs
+                if sum(job.progress.iteration > 0 for job in jobs) == num_jobs:
+                    return
+            await asyncio.sleep(0.05)
+
+
 @contextlib.asynccontextmanager
-async def killable(folder: Path) -> AsyncIterator[tuple[Victim, style_transfer_pb2_grpc.StyleTransferServiceStub]]:
+async def killable(
+    folder: Path, **settings: object
+) -> AsyncIterator[tuple[Victim, style_transfer_pb2_grpc.StyleTransferServiceStub]]:
     """A server that comes back whenever it is killed, and a stub that reconnects soon."""
     address = f"127.0.0.1:{free_port()}"
-    victim = Victim(folder, address)
+    victim = Victim(folder, address, **settings)
     living = asyncio.create_task(victim.live())
     try:
         async with grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 500)]) as channel:

@@ -1,6 +1,7 @@
 """A server whose processes are killed again and again while callers go on as a good client would."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -24,13 +25,18 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 
 class Victim:
-    """The server's processes: a front of ours, and its engine."""
+    """The server's processes: a front of ours, and its engine. `settings` are those of Config.
 
-    def __init__(self, folder: Path, address: str) -> None:
+    `exit_codes` are those of the fronts that have ended.
+    """
+
+    def __init__(self, folder: Path, address: str, **settings: object) -> None:
         self._folder = folder
         self._address = address
+        self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
         self.num_starts = 0
+        self.exit_codes: list[int] = []
 
     async def live(self) -> None:
         """Start the front again whenever it has ended, until this is cancelled; then end it."""
@@ -43,16 +49,22 @@ class Victim:
                     "support.toy_process",
                     str(self._folder),
                     self._address,
+                    json.dumps(self._settings),
                     cwd=_TESTS,
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
                 )
-                await self._process.wait()
+                self.exit_codes.append(await self._process.wait())
         finally:
             self.kill_front()
             if self._process is not None:
                 await self._process.wait()
+
+    def stop_front(self) -> None:
+        """Tell the front to stop, as an operator does."""
+        assert self._process is not None
+        self._process.terminate()
 
     def kill_front(self) -> None:
         """End the front, without a word."""
