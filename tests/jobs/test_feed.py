@@ -10,9 +10,9 @@ from styleserve.evaluation import Losses
 from styleserve.events import Progress
 from styleserve.jobs.feed import Feed, Update
 from styleserve.jobs.frames import PreviewWish
+from styleserve.jobs.status import JobStatus, StoredImage
 from styleserve.observing.happenings import PreviewDropped, PreviewSent
 from styleserve.observing.observer import Silence
-from styleserve.jobs.status import JobStatus, StoredImage
 
 
 def status(state: str) -> JobStatus:
