@@ -15,6 +15,8 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2
 
+from styleserve.cli.observers import observed as observed_as_configured
+from styleserve.config import Config
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import engine_keeper
 from styleserve.observing.metrics import Metrics, side
@@ -170,6 +172,17 @@ async def test_an_engine_that_takes_the_place_of_a_lost_one_is_a_restart(tmp_pat
         assert await scraper.value("engine_losses_total") == 1
         assert await scraper.value("engine_restarts_total") == 1
         assert await scraper.value("engine_up") == 1
+
+
+async def test_a_server_that_is_asked_for_metrics_says_where_they_are(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with observed_as_configured(Config(metrics="127.0.0.1:0")) as observer:
+        address = re.search(r"metrics at http://(.*)/metrics", caplog.text)[1]
+        async with running(tmp_path, observer=observer) as service:
+            await service.transfer.Stylize(request())
+            await Scraper(address).until(4, "evaluations_total")
+    with pytest.raises(OSError, match="refused"):
+        await Scraper(address).read()
 
 
 async def test_a_port_that_is_taken_is_refused(tmp_path):
