@@ -14,10 +14,10 @@ RUN /opt/styleserve/bin/python -m pip install --no-cache-dir -c constraints.txt 
 RUN /opt/styleserve/bin/python -m build --wheel --no-isolation --outdir /build/dist
 
 FROM build AS build-cpu
-RUN /opt/styleserve/bin/python -m pip install --no-cache-dir -c constraints.txt "$(echo /build/dist/styleserve-*.whl)[cpu]"
+RUN /opt/styleserve/bin/python -m pip install --no-cache-dir -c constraints.txt "$(echo /build/dist/styleserve-*.whl)[cpu,traces]"
 
 FROM build AS build-gpu
-RUN /opt/styleserve/bin/python -m pip install --no-cache-dir -c constraints.txt "$(echo /build/dist/styleserve-*.whl)[gpu]"
+RUN /opt/styleserve/bin/python -m pip install --no-cache-dir -c constraints.txt "$(echo /build/dist/styleserve-*.whl)[gpu,traces]"
 
 FROM python:3.11-slim-bookworm AS runtime
 RUN useradd --create-home --uid 10001 styleserve \

@@ -19,6 +19,7 @@ ROWS = (
     ("engine",),
     ("model", "optimizers"),
     ("catalog",),
+    ("observing",),
     ("events",),
     ("evaluation",),
     ("config", "callers"),
@@ -44,6 +45,8 @@ DOORS = {
     "google": {"rpc", "cli"},
     "click": {"cli", "__main__"},
     "rich": {"cli"},
+    "prometheus_client": {"observing"},
+    "opentelemetry": {"observing"},
     "matplotlib": {"cli"},
     "styleserve_client": {"cli"},
 }

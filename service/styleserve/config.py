@@ -24,7 +24,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
 #: In the place of the data folder: what the server is told is forgotten when it ends.
 FORGOTTEN = Path(":memory:")
-_LISTEN_PATTERN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):([0-9]{1,5})")
+_ADDRESS = r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):([0-9]{1,5})"
+_ADDRESS_PATTERN = re.compile(_ADDRESS)
+_ENDPOINT_PATTERN = re.compile(rf"https?://{_ADDRESS}/?")
 _LARGEST_SIDE = 4096
 
 
@@ -91,6 +93,13 @@ class Config:
     )
     drain_s: float = field(default=30.0, metadata=_setting("how long a stopping server lets jobs run on", "S"))
     log_format: str = field(default="text", metadata=_setting("form of the log: text or json", "NAME"))
+    metrics: str | None = field(
+        default=None,
+        metadata=_setting("address for Prometheus to read metrics from, open to all; off unless set", "HOST:PORT"),
+    )
+    traces: str | None = field(
+        default=None, metadata=_setting("OTLP endpoint over gRPC for OpenTelemetry traces; off unless set", "URL")
+    )
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError with everything that is wrong."""
@@ -99,9 +108,11 @@ class Config:
             raise ConfigurationError("\n".join(problems))
 
     def _problems(self) -> Iterator[str]:
-        match = _LISTEN_PATTERN.fullmatch(self.listen)
-        if match is None or int(match[2]) > 65535:
-            yield f"listen: got {self.listen!r}; allowed: HOST:PORT with a port of 0 to 65535"
+        yield from _no_address("listen", self.listen)
+        if self.metrics is not None:
+            yield from _no_address("metrics", self.metrics)
+        if self.traces is not None and not _ENDPOINT_PATTERN.fullmatch(self.traces):
+            yield f"traces: got {self.traces!r}; allowed: http://HOST:PORT, or https://HOST:PORT"
         for name in ("styles", "style_images"):
             value = getattr(self, name)
             for folder in value if isinstance(value, tuple) else (value,):
@@ -206,10 +217,12 @@ def _read_path(value: str) -> Path:
     return Path(os.path.expanduser(value))  # a home that is not known stays as it is written
 
 
+_TEXT = _Kind("text; quote it", _is_text)
 _PATH = _Kind("a path, as text", _is_text, _read_path)
 _KINDS: Mapping[object, _Kind] = MappingProxyType(
     {
-        str: _Kind("text; quote it", _is_text),
+        str: _TEXT,
+        str | None: _TEXT,
         int: _Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
         float: _Kind("a number", _is_number),
         bool: _Kind("true or false", lambda value: isinstance(value, bool)),
@@ -229,6 +242,12 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name too long, or a folder that may not be looked into
         return False
+
+
+def _no_address(name: str, value: str) -> Iterator[str]:
+    match = _ADDRESS_PATTERN.fullmatch(value)
+    if match is None or int(match[2]) > 65535:
+        yield f"{name}: got {value!r}; allowed: HOST:PORT with a port of 0 to 65535"
 
 
 def _outside(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

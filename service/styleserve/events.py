@@ -85,6 +85,24 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The job goes on from a checkpoint, at this iteration; what was done after it is done again."""
+
+    job_id: str
+    iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The job was written down at this iteration, which took so many seconds; not kept when the disk takes none."""
+
+    job_id: str
+    iteration: int
+    seconds: float
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """A canvas was judged; the first is the canvas that the job starts from."""
 
@@ -102,13 +120,17 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The job's result, [H, W, 3] of the specification's content, and what it cost."""
+    """The job's result, [H, W, 3] of the specification's content, and what it cost.
+
+    `engine_s` here and below are seconds that the engine worked for the job: of a step that it shared, its part.
+    """
 
     job_id: str
     pixels: Pixels
     stop_reason: StopReason
     progress: Progress
     network_passes: int
+    engine_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +140,7 @@ class Failed:
     job_id: str
     error: RequestError
     network_passes: int
+    engine_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,30 @@ class Cancelled:
 
     job_id: str
     network_passes: int
+    engine_s: float
 
 
-JobEvent: TypeAlias = Started | Progressed | Previewed | Finished | Failed | Cancelled
-EngineEvent: TypeAlias = Ready | Lost | Prepared | JobEvent
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So many canvases, of so many pixels each, were evaluated together in so many seconds."""
+
+    num_canvases: int
+    num_pixels: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What the engine did since it last said so.
+
+    `target_passes` are passes of the network beside those of the steps, one a canvas. `resident_bytes` is the memory of
+    the engine's process; None where that cannot be read.
+    """
+
+    steps: tuple[Step, ...]
+    target_passes: int
+    resident_bytes: int | None
+
+
+JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
+EngineEvent: TypeAlias = Ready | Lost | Prepared | Worked | JobEvent

@@ -1,5 +1,6 @@
 """Memory: sizes as people write them, and what the machine or its container has free."""
 
+import mmap
 import re
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def free_bytes(root: Path = Path("/")) -> int | None:
     """
     found = [_machine_free(root), *(_group_free(folder) for folder in _groups(root))]
     return min((free for free in found if free is not None), default=None)
+
+
+def resident_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes of memory that this process takes; None where the system does not tell."""
+    try:
+        pages = (root / "proc/self/statm").read_text().split()[1]
+    except OSError:
+        return None
+    return int(pages) * mmap.PAGESIZE
 
 
 def _machine_free(root: Path) -> int | None:

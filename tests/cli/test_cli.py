@@ -176,6 +176,9 @@ async def test_jobs_are_listed_got_watched_and_cancelled(run):
     for command in ("get", "watch", "cancel"):
         assert json.loads((await run("jobs", command, job["name"], "--json")).stdout)["name"] == job["name"]
     assert "3 of 3" in (await run("jobs", "get", job["name"])).stdout
+    lines = (await run("jobs", "log", job["name"])).stdout.splitlines()
+    assert [line.split("\t")[1:] for line in (lines[0], lines[-1])] == [["info", "admitted"], ["info", "succeeded"]]
+    assert len(json.loads((await run("jobs", "log", job["name"], "--json")).stdout)) == len(lines)
     assert "there is no job" in (await run("jobs", "get", "nobody")).output
 
 

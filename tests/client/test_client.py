@@ -224,6 +224,7 @@ async def test_catalogue_jobs_and_abilities_are_read(client):
     await client.stylize(CONTENT, GREY, job_id="only-one", **QUICK)
     assert [job.name async for job in client.jobs()] == ["jobs/only-one"]
     assert (await client.job("only-one")).state == job_pb2.JOB_STATE_SUCCEEDED
+    assert [line.text for line in await client.job_log("only-one")][-1] == "succeeded"
     assert (await client.info()).weights_trained
 
 

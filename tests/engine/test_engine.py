@@ -19,6 +19,7 @@ from styleserve.events import (
     Previewed,
     Progressed,
     Started,
+    Worked,
 )
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgs import Lbfgs
@@ -229,7 +230,7 @@ def test_cancelling_stops_the_computing_before_the_next_evaluation(bench, optimi
     bench.engine.accept(Cancel("a"))
     bench.run()
     assert len(bench.evaluator.batches) == done == 1
-    assert bench.last("a") == Cancelled("a", network_passes=2)
+    assert bench.last("a") == Cancelled("a", network_passes=2, engine_s=1.0)
 
 
 def test_a_job_that_waits_is_cancelled_without_computing(bench):
@@ -237,7 +238,7 @@ def test_a_job_that_waits_is_cancelled_without_computing(bench):
     bench.engine.accept(Cancel("a"))
     bench.engine.accept(Cancel("unknown"))
     bench.run()
-    assert bench.events == [Cancelled("a", network_passes=0)]
+    assert bench.events == [Cancelled("a", network_passes=0, engine_s=0.0)]
 
 
 def test_a_deadline_returns_the_best_canvas_before_it(bench):
@@ -345,8 +346,8 @@ def test_targets_are_prepared_only_while_nobody_waits(bench):
     bench.engine.accept(Prepare(plain_style(0.1)))
     bench.engine.accept(job("a", small_steps(2)))
     bench.run()
-    assert isinstance(bench.events[-1], Prepared)
-    assert isinstance(bench.events[-2], Finished)
+    ends = [type(event) for event in bench.events if isinstance(event, Prepared | Finished)]
+    assert ends == [Finished, Prepared]
 
 
 def test_a_blend_is_judged_against_the_weighted_mean(bench):
@@ -369,3 +370,35 @@ def test_noise_starts_from_its_seed(bench):
 def test_losses_are_finite_only_if_every_term_is():
     assert Losses(1.0, 0.5, 0.5, 0.0).is_finite
     assert not Losses(1.0, float("inf"), 0.5, 0.0).is_finite
+
+
+def worked(bench) -> list[Worked]:
+    return [event for event in bench.events if isinstance(event, Worked)]
+
+
+def test_what_was_done_is_told_at_the_end_with_every_pass_counted(bench):
+    for name in "ab":
+        bench.engine.accept(job(name, small_steps(3)))
+    bench.run()
+    told = worked(bench)
+    steps = [step for event in told for step in event.steps]
+    assert sum(step.num_canvases for step in steps) == sum(bench.evaluator.batches) == 2 * (3 + 1)
+    assert sum(event.target_passes for event in told) == 2
+    assert {(step.num_pixels, step.seconds) for step in steps} == {(16, 1.0)}
+
+
+def test_what_was_done_is_told_about_once_a_second_however_quick_the_steps_are(bench):
+    bench.seconds_per_step = 0.01
+    bench.engine.accept(job("a", small_steps(350)))
+    bench.run()
+    counts = [len(event.steps) for event in worked(bench)]
+    assert sum(counts) == 351
+    assert len(counts) == 4
+
+
+def test_seconds_of_a_shared_step_are_shared(bench):
+    for name in "ab":
+        bench.engine.accept(job(name, small_steps(3)))
+    bench.run()
+    spent_s = sum(bench.last(name).engine_s for name in "ab")
+    assert spent_s == pytest.approx(len(bench.evaluator.batches) * bench.seconds_per_step)

@@ -92,10 +92,11 @@ class SlowCheckpoints(Checkpoints):
         super().__init__(CheckpointFolder(workshop.folder), network)
         self._workshop = workshop
 
-    def write(self, job_id, checkpoint) -> None:
-        super().write(job_id, checkpoint)
+    def write(self, job_id, checkpoint) -> bool:
+        is_kept = super().write(job_id, checkpoint)
         self._workshop.now += self._workshop.write_s
         self._workshop.num_writes += 1
+        return is_kept
 
 
 @pytest.fixture

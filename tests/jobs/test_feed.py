@@ -9,8 +9,11 @@ import pytest
 from styleserve.errors import DrainingError
 from styleserve.evaluation import Losses
 from styleserve.events import Progress
-from styleserve.jobs.feed import Feed, PreviewWish, Update
+from styleserve.jobs.feed import Feed, Update
+from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.status import JobStatus, StoredImage
+from styleserve.observing.happenings import PreviewDropped, PreviewSent
+from styleserve.observing.observer import Silence
 
 
 def status(state: str) -> JobStatus:
@@ -110,6 +113,38 @@ async def test_a_preview_is_encoded_once_a_size_for_all_watchers(monkeypatch):
     previews = await asyncio.gather(*(anext(watcher) for watcher in watchers))
     assert [preview.content.width for preview in previews] == [16, 16, 32]
     assert sorted(sizes) == [16, 32]
+    for watcher in watchers:
+        await watcher.aclose()
+
+
+class Listener(Silence):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.heard = []
+
+    def hear(self, happening) -> None:
+        self.heard.append(type(happening))
+
+
+async def test_a_preview_that_gave_way_before_a_watcher_took_it_counts_as_dropped_for_those_it_was_due_to():
+    feed = Feed()
+    feed.tell_state(status("running"))
+    slow, quick, other = Listener(), Listener(), Listener()
+    wish = PreviewWish(max_side=16, interval_s=0.0)
+    watchers = [feed.watch(wish=wish, observer=slow), feed.watch(wish=wish, observer=quick), feed.watch(observer=other)]
+    for watcher in watchers:
+        await anext(watcher)
+    for _ in range(3):
+        feed.tell_preview(np.zeros((64, 64, 3), np.uint8))
+        assert (await anext(watchers[1])).kind == "preview"
+    assert quick.heard == [PreviewSent] * 3
+    assert slow.heard == [PreviewDropped] * 2
+    feed.tell_state(status("succeeded"))
+    feed.close()
+    assert slow.heard == [PreviewDropped] * 3
+    assert quick.heard == [PreviewSent] * 3
+    assert other.heard == []
     for watcher in watchers:
         await watcher.aclose()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import sqlite3
 import time
 from types import MappingProxyType
@@ -71,6 +72,20 @@ async def test_a_job_is_found_again_as_it_was(store, tmp_path):
     assert found.submission == kept.submission
     assert found.status == kept.status
     assert found.status.progress == PROGRESS
+
+
+async def test_a_record_of_before_there_were_journals_and_traces_is_read(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    store.save(kept)
+    (text,) = store._database.execute("SELECT record FROM jobs").fetchone()
+    record = json.loads(text)
+    assert record.pop("journal")
+    del record["submission"]["trace"]
+    store._database.execute("UPDATE jobs SET record = ?", (json.dumps(record),))
+    found = reopened(store, tmp_path).get("job-1")
+    assert (found.status, found.submission.trace, found.journal.lines) == (kept.status, "", ())
 
 
 async def test_engines_that_were_lost_under_a_job_are_remembered(store, tmp_path):

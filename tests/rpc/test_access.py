@@ -141,6 +141,15 @@ async def test_a_caller_sees_its_own_images_only_even_when_it_knows_their_hash(t
         )
 
 
+async def test_the_log_says_whose_a_job_is(tmp_path, caplog):
+    caplog.set_level("INFO")
+    async with guarded(tmp_path) as service:
+        job = (await service.transfer.Stylize(request(), metadata=EDITOR)).job
+    lines = [record for record in caplog.records if getattr(record, "job", "") == job.name.removeprefix("jobs/")]
+    assert lines
+    assert {record.caller for record in lines if record.name.startswith("styleserve.jobs")} == {"editor"}
+
+
 async def test_request_ids_of_two_callers_have_nothing_to_do_with_each_other(tmp_path):
     request_id = "7f3ce5a4-53a9-4f0c-b6a4-d60d0a0c2c0e"
     async with guarded(tmp_path) as service:

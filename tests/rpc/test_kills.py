@@ -2,12 +2,14 @@
 
 import asyncio
 import collections
+import contextlib
 import io
 import itertools
 import random
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,6 +90,37 @@ async def test_jobs_survive_the_end_of_the_front_at_the_moments_when_something_i
     assert sorted(names) == sorted((account.name, undisturbed.name))
     np.testing.assert_array_equal(pixels(account), pixels(undisturbed))
     assert_nothing_is_left_over(tmp_path)
+
+
+async def test_on_sigterm_twenty_watchers_of_twenty_jobs_come_back_and_see_each_job_end(tmp_path):
+    address = free_address()
+    victim = toy_victim(tmp_path, address, max_running=20, drain_s=0.5)
+    async with living(victim, address) as stub:
+        watching = [asyncio.create_task(stylize(stub, Account(number / 100))) for number in range(1, 21)]
+        await all_running(stub, len(watching))
+        victim.stop_front()
+        accounts = await asyncio.gather(*watching)
+        listed = await stub.ListJobs(style_transfer_pb2.ListJobsRequest(page_size=1000))
+    assert (victim.num_starts, victim.exit_codes[0]) == (2, 0)
+    assert {account.num_watches > 1 for account in accounts} == {True}
+    assert {account.end.state for account in accounts} == {job_pb2.JOB_STATE_SUCCEEDED}
+    assert {account.end.progress.iteration for account in accounts} == {ITERATIONS}
+    assert all(account.picture for account in accounts)
+    # A server that is told to stop writes every job down: nothing that a watcher saw is done again.
+    assert [account.repeated for account in accounts] == [[]] * 20
+    assert sorted(job.name for job in listed.jobs) == sorted(account.name for account in accounts)
+
+
+async def all_running(stub, num_jobs: int) -> None:
+    """Wait until so many jobs run and have come further than their start."""
+    running = style_transfer_pb2.ListJobsRequest(states=[job_pb2.JOB_STATE_RUNNING])
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                jobs = (await stub.ListJobs(running)).jobs
+                if sum(job.progress.iteration > 0 for job in jobs) == num_jobs:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def test_an_upload_that_a_kill_broke_off_leaves_nothing_behind_and_is_made_again(tmp_path):

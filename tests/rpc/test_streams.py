@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from styleserve import images
-from styleserve.jobs import feed
+from styleserve.jobs import frames
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from support.rich_errors import details
 from support.service import request, running
@@ -69,7 +69,7 @@ async def test_previews_have_the_size_and_pace_asked_for_within_the_servers_limi
     messages = await read(service.transfer.StreamProgress(asked))
     elapsed_s = time.monotonic() - begun
     previews = [message.preview for message in messages if message.HasField("preview")]
-    assert 2 <= len(previews) <= elapsed_s / feed.MIN_PREVIEW_INTERVAL_S + 1
+    assert 2 <= len(previews) <= elapsed_s / frames.MIN_PREVIEW_INTERVAL_S + 1
     assert {(preview.width, preview.height) for preview in previews} == {(16, 12)}
     assert images.sniff(previews[0].inline) == "jpeg"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import socket
@@ -19,6 +20,7 @@ from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2, style_transfer
 from styleserve_client.requests import upload_parts
 from support import processes
 from support.service import png, request
+from support.toy_process import SETTINGS
 
 AnswerT = TypeVar("AnswerT")
 Stub = style_transfer_pb2_grpc.StyleTransferServiceStub
@@ -37,7 +39,10 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 
 class Victim:
-    """The server's processes: a front of ours, and its engine; what they log is in `log`."""
+    """The server's processes: a front of ours, and its engine; what they log is in `log`.
+
+    `exit_codes` are those of the fronts that have ended.
+    """
 
     def __init__(self, folder: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self.log = folder / "server.log"
@@ -46,6 +51,7 @@ class Victim:
         self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
         self.num_starts = 0
+        self.exit_codes: list[int] = []
 
     async def live(self) -> None:
         """Start the front again whenever it has ended, until this is cancelled; then end it."""
@@ -62,7 +68,7 @@ class Victim:
                         stdout=asyncio.subprocess.DEVNULL,
                         stderr=log,
                     )
-                    await self._process.wait()
+                    self.exit_codes.append(await self._process.wait())
         finally:
             if self._process is not None and self._process.returncode is None:
                 self._process.kill()
@@ -74,6 +80,11 @@ class Victim:
             processes.kill(self.mark, "engine")
         if whom != "engine":
             processes.kill(self.mark, "front")
+
+    def stop_front(self) -> None:
+        """Tell the front to stop, as an operator does."""
+        assert self._process is not None
+        self._process.terminate()
 
 
 @contextlib.asynccontextmanager
@@ -88,9 +99,9 @@ async def living(victim: Victim, address: str) -> AsyncIterator[Stub]:
         await asyncio.gather(life, return_exceptions=True)
 
 
-def toy_victim(folder: Path, address: str, *arguments: str, **environment: str) -> Victim:
-    """A server with the toy engine."""
-    return Victim(folder, ["support.toy_process", str(folder), address, *arguments], environment)
+def toy_victim(folder: Path, address: str, *moment: str, **settings: object) -> Victim:
+    """A server with the toy engine; `settings` are those of Config."""
+    return Victim(folder, ["support.toy_process", str(folder), address, *moment], {SETTINGS: json.dumps(settings)})
 
 
 def free_address() -> str:

@@ -12,6 +12,7 @@ import grpc
 from styleserve import images
 from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
+from styleserve.observing.observer import SILENCE, Observer
 from styleserve.rpc.server import Server
 from styleserve.v1 import (
     image_pb2,
@@ -61,11 +62,13 @@ async def running(
     worker: Worker | None = None,
     grey: float = 0.6,
     credentials: grpc.ChannelCredentials | None = None,
+    observer: Observer = SILENCE,
     **settings: object,
 ) -> AsyncIterator[Service]:
     """Serve while the context lasts; `before_step` slows the engine down, `settings` are those of Config.
 
-    `grey` is the colour of the style of one colour; `credentials` are those of the channel.
+    `grey` is the colour of the style of one colour; `credentials` are those of the channel; `observer` is told what
+    goes on.
     """
     styles = folder / "styles"
     styles.mkdir(exist_ok=True)
@@ -84,7 +87,7 @@ async def running(
             **settings,
         }
     )
-    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)))
+    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)), observer)
     address = await server.start()
     made = grpc.aio.insecure_channel(address) if credentials is None else grpc.aio.secure_channel(address, credentials)
     async with made as channel:

@@ -1,11 +1,12 @@
 """A server with the toy engine in processes of its own: `python -m support.toy_process FOLDER ADDRESS [MOMENT]`.
 
-It prints the front's address and the engine's process ID when the engine is ready. A step takes 20 ms. At a moment of
-`support.dying` the front ends, the first time that it comes to it.
+It is there to be killed, or told to stop by SIGTERM. It prints the front's address and the engine's process ID when the
+engine is ready. A step takes 20 ms. At a moment of `support.dying` the front ends, the first time that it comes to it.
 """
 
 import asyncio
 import functools
+import json
 import os
 import sys
 import time
@@ -19,8 +20,8 @@ from support.toy import ToyEngineFactory
 
 STEP_S = 0.02
 CHECKPOINT_S = 0.5
-#: How long ended jobs are kept, in seconds, where the environment says so.
-RETENTION = "TOY_RETENTION_S"
+#: The environment may hold settings, those of Config, as JSON.
+SETTINGS = "TOY_SETTINGS"
 
 
 async def serve(folder: Path, address: str) -> None:
@@ -31,10 +32,11 @@ async def serve(folder: Path, address: str) -> None:
         checkpoint_s=CHECKPOINT_S,
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, "text"))
-    retention = {"retention_s": float(os.environ[RETENTION])} if RETENTION in os.environ else {}
-    async with running(folder, worker=worker, listen=address, **retention) as service:
+    settings = json.loads(os.environ.get(SETTINGS, "{}"))
+    async with running(folder, worker=worker, listen=address, **settings) as service:
+        service.server.heed_signals()
         print(service.address, worker.pid, flush=True)
-        await asyncio.Event().wait()
+        await service.server.serve_until_stopped()
 
 
 if __name__ == "__main__":

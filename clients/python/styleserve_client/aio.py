@@ -154,6 +154,12 @@ class AsyncClient:
             if not request.page_token:
                 return
 
+    async def job_log(self, name: str) -> Sequence[job_pb2.LogLine]:
+        """What happened to a job, in words, the oldest line first."""
+        request = style_transfer_pb2.GetJobLogRequest(name=requests.resource_name("jobs", name))
+        response: style_transfer_pb2.GetJobLogResponse = await self._call("transfer", "GetJobLog", request)
+        return response.lines
+
     async def cancel(self, name: str) -> job_pb2.Job:
         """Ask a job to stop; returns it as it is right after."""
         request = style_transfer_pb2.CancelJobRequest(name=requests.resource_name("jobs", name))

@@ -151,6 +151,12 @@ class Client:
             if not request.page_token:
                 return
 
+    def job_log(self, name: str) -> Sequence[job_pb2.LogLine]:
+        """What happened to a job, in words, the oldest line first."""
+        request = style_transfer_pb2.GetJobLogRequest(name=requests.resource_name("jobs", name))
+        response: style_transfer_pb2.GetJobLogResponse = self._call("transfer", "GetJobLog", request)
+        return response.lines
+
     def cancel(self, name: str) -> job_pb2.Job:
         """Ask a job to stop; returns it as it is right after."""
         request = style_transfer_pb2.CancelJobRequest(name=requests.resource_name("jobs", name))

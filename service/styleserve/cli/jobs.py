@@ -52,6 +52,20 @@ def cancel_job(name: str, server: Server, as_json: bool) -> None:
     _print_job(job, as_json)
 
 
+@jobs.command("log")
+@click.argument("name")
+@server_option
+@json_option
+def show_log(name: str, server: Server, as_json: bool) -> None:
+    """Show what happened to a job."""
+    with explained(), connected(server) as client:
+        lines = client.job_log(name)
+    if as_json:
+        print_json(lines)
+        return
+    print_table(("time", "level", "what happened"), [_log_row(line) for line in lines])
+
+
 @jobs.command("watch")
 @click.argument("name")
 @server_option
@@ -78,6 +92,11 @@ def _row(job: job_pb2.Job) -> tuple[str, str, str, str]:
     progress = f"{job.progress.iteration}/{job.progress.total_iterations}" if job.HasField("progress") else ""
     state = job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
     return job.name, state, progress, job.create_time.ToJsonString()
+
+
+def _log_row(line: job_pb2.LogLine) -> tuple[str, str, str]:
+    level = job_pb2.LogLevel.Name(line.level).removeprefix("LOG_LEVEL_").lower()
+    return line.time.ToJsonString(), level, line.text
 
 
 def _state_number(name: str) -> job_pb2.JobState.ValueType:

@@ -17,8 +17,10 @@ from styleserve import logs
 from styleserve.catalog.packs import load_catalog
 from styleserve.catalog.style import Catalog
 from styleserve.cli.errors import explained
+from styleserve.cli.observers import observed
 from styleserve.config import FORGOTTEN, LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
 from styleserve.memory import parse_limit
+from styleserve.observing.observer import Observer
 from styleserve.rpc.server import Server
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.vgg_engine import VggEngineFactory
@@ -33,7 +35,7 @@ def _option(setting: "Field[Any]") -> Callable[[FunctionT], FunctionT]:
     """The flag of a setting, which also reads the environment and, through the default map, the file."""
     name = setting.name
     default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-    kind: Any = type(default)
+    kind: Any = str if default is None else type(default)
     if name in _PATHS:
         kind = click.Path(path_type=Path)
     elif name in _CHOICES:
@@ -87,8 +89,8 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
     with explained():
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
         logs.configure(config.log_format)
-        with _data_kept(config) as kept:
-            asyncio.run(_serve(kept, load_catalog(config.styles), until_stdin_closes))
+        with _data_kept(config) as kept, observed(config) as observer:
+            asyncio.run(_serve(kept, load_catalog(config.styles), observer, until_stdin_closes))
 
 
 @contextlib.contextmanager
@@ -101,7 +103,7 @@ def _data_kept(config: Config) -> Iterator[Config]:
         yield dataclasses.replace(config, data_dir=Path(folder))
 
 
-async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> None:
+async def _serve(config: Config, catalog: Catalog, observer: Observer, until_stdin_closes: bool) -> None:
     factory = VggEngineFactory(
         config.weights,
         config.precision,  # type: ignore[arg-type]
@@ -111,7 +113,7 @@ async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> 
         config.deterministic,
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
-    server = Server(config, catalog, worker)
+    server = Server(config, catalog, worker, observer)
     server.heed_signals()
     address = await server.start()
     if until_stdin_closes:

@@ -30,7 +30,8 @@ def begin(
         try:
             return beginning.go_on(checkpoint)
         except SnapshotError as error:
-            logger.warning("%s: its checkpoint is of no use: %s", forecast.specification.job_id, error)
+            job_id = forecast.specification.job_id
+            logger.warning("%s: its checkpoint is of no use: %s", job_id, error, extra={"job": job_id})
     return beginning.anew()
 
 
@@ -124,7 +125,7 @@ class _Beginning:
             earlier_evaluations=checkpoint.earlier_evaluations,
         )
         job.judged = job.progress(checkpoint.losses, self.started)
-        logger.info("%s goes on at iteration %d", job.job_id, job.judged.iteration)
+        logger.info("%s goes on at iteration %d", job.job_id, job.judged.iteration, extra={"job": job.job_id})
         return job
 
     def _check(self, checkpoint: Checkpoint) -> None:

@@ -101,8 +101,8 @@ class Checkpoints:
         self._network = network
         self._complained_of: deque[str] = deque(maxlen=_NUM_REMEMBERED)
 
-    def write(self, job_id: str, checkpoint: Checkpoint) -> None:
-        """Keep the checkpoint in the place of the one before; a disk that takes none is logged and ends no job."""
+    def write(self, job_id: str, checkpoint: Checkpoint) -> bool:
+        """Keep the checkpoint in the place of the one before; False when the disk takes none, which ends no job."""
         path = self._folder.path(job_id)
         partial = path.with_suffix(_PARTIAL_SUFFIX)
         try:
@@ -115,8 +115,16 @@ class Checkpoints:
         except OSError as error:
             if job_id not in self._complained_of:
                 self._complained_of.append(job_id)
-                logger.warning("%s: its checkpoint cannot be kept in %s: %s", job_id, path.parent, error.strerror)
+                logger.warning(
+                    "%s: its checkpoint cannot be kept in %s: %s",
+                    job_id,
+                    path.parent,
+                    error.strerror,
+                    extra={"job": job_id},
+                )
             _delete(partial)
+            return False
+        return True
 
     def read(self, job_id: str) -> Checkpoint | None:
         """The job's checkpoint, or None when there is none that can be used."""
@@ -126,7 +134,8 @@ class Checkpoints:
         except FileNotFoundError:
             return None
         except Exception as error:  # what damage makes of a file upsets its readers in more ways than they promise
-            logger.warning("%s: its checkpoint cannot be used: %s", job_id, error or type(error).__name__)
+            reason = error or type(error).__name__
+            logger.warning("%s: its checkpoint cannot be used: %s", job_id, reason, extra={"job": job_id})
             return None
 
     def _arrays(self, checkpoint: Checkpoint) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:

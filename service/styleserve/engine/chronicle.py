@@ -6,16 +6,24 @@ from collections.abc import Callable, Sequence
 from styleserve.engine.allowance import Allowance
 from styleserve.engine.checkpoints import Checkpoint, Checkpoints
 from styleserve.engine.job import Job
+from styleserve.events import Checkpointed, EngineEvent
 
 #: A write is left out when a deadline is nearer than this many times what it may take.
 _DEADLINE_MARGIN = 2.0
 
 
 class Chronicle:
-    """Keeps `checkpoints` of jobs, none when there is no place for them."""
+    """Keeps `checkpoints` of jobs, none when there is no place for them, and reports each."""
 
-    def __init__(self, checkpoints: Checkpoints | None, interval_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        interval_s: float,
+        report: Callable[[EngineEvent], None],
+        clock: Callable[[], float],
+    ) -> None:
         self._checkpoints = checkpoints
+        self._report = report
         self._allowance = Allowance(interval_s)
         self._clock = clock
 
@@ -47,6 +55,8 @@ class Chronicle:
         if self._checkpoints is None:
             return
         begun = self._clock()
-        self._checkpoints.write(job.job_id, job.checkpoint(begun))
+        assert job.judged is not None
+        is_kept = self._checkpoints.write(job.job_id, job.checkpoint(begun))
         job.written, job.has_news = self._clock(), False
         self._allowance.spend(job.written - begun, job.written)
+        self._report(Checkpointed(job.job_id, job.judged.iteration, job.written - begun, is_kept))

@@ -13,8 +13,10 @@ from styleserve.engine.beginning import begin
 from styleserve.engine.checkpoints import Checkpoints
 from styleserve.engine.chronicle import Chronicle
 from styleserve.engine.forecast import Forecast
-from styleserve.engine.job import Job, PreviewOrder
+from styleserve.engine.job import Job
+from styleserve.engine.ledger import Ledger
 from styleserve.engine.pace import UNKNOWN_MARGIN, Pace
+from styleserve.engine.previews import Previews
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
@@ -25,8 +27,8 @@ from styleserve.events import (
     Failed,
     Finished,
     Prepared,
-    Previewed,
     Progressed,
+    Resumed,
     Started,
     StopReason,
 )
@@ -43,6 +45,7 @@ class Engine:
     whole, and a job goes as far as its deadline lets it. With a `max_batch` of 1 every job is evaluated by itself, so
     that its picture is the same, to the bit, whatever runs beside it. With `checkpoints` a job goes on where whatever
     engine had it before wrote it down, as this one does every `checkpoint_s` seconds or, for want of time, less often.
+    `resident_bytes` reads the memory of its process, to be told.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Engine:
         max_batch: int = MAX_BATCH,
         checkpoints: Checkpoints | None = None,
         checkpoint_s: float = 10.0,
+        resident_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
@@ -62,10 +66,11 @@ class Engine:
         self._clock = clock
         self._costs = costs
         self._scheduler = Scheduler(max_batch)
-        self._chronicle = Chronicle(checkpoints, checkpoint_s, clock)
+        self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
+        self._ledger = Ledger(report, clock, resident_bytes)
+        self._previews = Previews(report, clock)
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
-        self._previews: dict[str, Preview] = {}
         self._unprepared: list[Prepare] = []
         self._num_steps = 0
         self._pace = Pace()
@@ -78,7 +83,7 @@ class Engine:
             case Cancel(job_id):
                 self._cancel(job_id)
             case Preview():
-                self._order_preview(command)
+                self._previews.order(command, self._jobs, self._waiting)
             case Prepare():
                 self._unprepared.append(command)
 
@@ -90,11 +95,14 @@ class Engine:
         if self._jobs:
             self._serve(self._scheduler.choose(self._jobs))
             self._chronicle.write_due(self._jobs)
-            return True
-        return bool(self._waiting) or self._prepare()
+            is_busy = True
+        else:
+            is_busy = bool(self._waiting) or self._prepare()
+        self._ledger.tell(is_idle=not is_busy)
+        return is_busy
 
     def close(self) -> None:
-        """Write every job down and drop it without a word; for the end of the process."""
+        """Write every job down and drop it; for the end of the process."""
         self._chronicle.write_all(self._jobs)
         for job in self._jobs:
             job.run.close()
@@ -111,16 +119,22 @@ class Engine:
         first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
         self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s(first)))
         self._report(Started(specification.job_id))
+        begun = self._clock()
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]
             slowness = self._pace.slowness * (1 + len(self._jobs))
             job = begin(forecast, optimizer, self._evaluator, self._clock, slowness, checkpoint)
         except Exception:
-            logger.exception("%s cannot be begun", specification.job_id)
-            self._report(Failed(specification.job_id, EngineError(), network_passes=0))
+            logger.exception("%s cannot be begun", specification.job_id, extra={"job": specification.job_id})
+            self._report(Failed(specification.job_id, EngineError(), network_passes=0, engine_s=0.0))
             return
-        if order := self._previews.pop(specification.job_id, None):
-            job.preview = PreviewOrder(order.max_side, order.interval_s, self._clock())
+        earlier_passes = 0
+        if checkpoint is not None and job.judged is not None:
+            earlier_passes = checkpoint.network_passes
+            self._report(Resumed(job.job_id, job.judged.iteration))
+        self._ledger.note_targets(job.network_passes - earlier_passes)
+        job.engine_s = self._clock() - begun
+        self._previews.begin(job)
         # It came during the last step, so it has waited longer than whom that step served, and no longer than others.
         job.last_served = self._num_steps - 1
         self._jobs.append(job)
@@ -132,16 +146,19 @@ class Engine:
         try:
             batch[0].optimizer.step([job.run for job in batch])
         except Exception:
-            logger.exception("a step failed for %s", ", ".join(job.job_id for job in batch))
+            names = ", ".join(job.job_id for job in batch)
+            logger.exception("a step failed for %s", names, extra={"job": names})
             for job in batch:
                 self._fail(job, EngineError())
             return
         now = self._clock()
         self._scheduler.record(batch[0].batch_key, len(batch), now - begun)
         self._pace.record(batch, now - begun)
+        self._ledger.note_step(len(batch), batch[0].num_pixels, now - begun)
         for job in batch:
             job.last_served = self._num_steps
             job.network_passes += 1
+            job.engine_s += (now - begun) / len(batch)
             self._advance(job, now)
         for job in batch:
             if job in self._jobs and job.is_ready_to_climb(now):
@@ -156,7 +173,7 @@ class Engine:
             return
         job.judged, job.has_news = job.progress(losses, now), True
         self._report(Progressed(job.job_id, job.judged))
-        self._send_preview(job, now)
+        self._previews.send(job, now)
         if job.run.ended is not None and not job.has_next_scale:
             self._finish(job, job.run.ended)
 
@@ -165,12 +182,15 @@ class Engine:
         self._end_what_cannot_wait(self._pace.most_other_s(job.next_targets_s))
         if job not in self._jobs:
             return
-        begun = self._clock()
+        begun, passes = self._clock(), job.network_passes
         try:
             job.climb(self._evaluator, self._clock, self._pace.slowness * len(self._jobs))
-            self._scheduler.charge(job.batch_key, self._clock() - begun)
+            climb_s = self._clock() - begun
+            self._scheduler.charge(job.batch_key, climb_s)
+            self._ledger.note_targets(job.network_passes - passes)
+            job.engine_s += climb_s
         except Exception:
-            logger.exception("%s cannot go on at its next scale", job.job_id)
+            logger.exception("%s cannot go on at its next scale", job.job_id, extra={"job": job.job_id})
             self._fail(job, EngineError())
 
     def _end_what_cannot_wait(self, coming_s: float) -> bool:
@@ -197,45 +217,28 @@ class Engine:
         progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started, eta_s=0.0)
         picture = job.picture()
         self._forget(job)
-        self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes))
+        self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s))
 
     def _fail(self, job: Job, error: RequestError) -> None:
         self._forget(job)
-        self._report(Failed(job.job_id, error, job.network_passes))
+        self._report(Failed(job.job_id, error, job.network_passes, job.engine_s))
 
     def _cancel(self, job_id: str) -> None:
         for specification in self._waiting:
             if specification.job_id == job_id:
                 self._waiting.remove(specification)
-                self._previews.pop(job_id, None)
-                self._report(Cancelled(job_id, network_passes=0))
+                self._previews.forget(job_id)
+                self._report(Cancelled(job_id, network_passes=0, engine_s=0.0))
                 return
         for job in self._jobs:
             if job.job_id == job_id:
                 self._forget(job)
-                self._report(Cancelled(job_id, job.network_passes))
+                self._report(Cancelled(job_id, job.network_passes, job.engine_s))
                 return
 
     def _forget(self, job: Job) -> None:
         job.run.close()
         self._jobs.remove(job)
-
-    def _order_preview(self, order: Preview) -> None:
-        """Note who wants to see; orders come for waiting jobs too, and for ended ones, which have none to send."""
-        for job in self._jobs:
-            if job.job_id == order.job_id:
-                wanted = order.max_side > 0
-                job.preview = PreviewOrder(order.max_side, order.interval_s, self._clock()) if wanted else None
-                return
-        if any(specification.job_id == order.job_id for specification in self._waiting):
-            self._previews[order.job_id] = order
-
-    def _send_preview(self, job: Job, now: float) -> None:
-        order = job.preview
-        if order is None or order.max_side == 0 or now < order.due:
-            return
-        order.due = now + order.interval_s
-        self._report(Previewed(job.job_id, job.run.preview(order.max_side)))
 
     def _prepare(self) -> bool:
         """Compute one target of a style of the catalogue; only while nobody waits for a picture."""
@@ -243,12 +246,13 @@ class Engine:
             return False
         style = self._unprepared[0].style
         try:
-            is_done = self._evaluator.prepare(style) == 0
+            num_passes = self._evaluator.prepare(style)
         except Exception:
             logger.exception("targets of the style image %s cannot be prepared", style.key)
             self._unprepared.pop(0)
             return True
-        if is_done:
+        self._ledger.note_targets(num_passes)
+        if num_passes == 0:
             self._unprepared.pop(0)
             self._report(Prepared(style.key))
         return True

@@ -36,7 +36,8 @@ class Job:
     decides which canvases are judged in tiles. `iterations` are the moves that the run may make.
 
     `identity` is that of the specification as it came, before the recipe was calibrated. `written` is when it was last
-    written down, or begun, and `has_news` whether canvases were judged since.
+    written down, or begun, and `has_news` whether canvases were judged since. `engine_s` are seconds that the engine
+    worked for it.
     """
 
     specification: JobSpecification
@@ -59,6 +60,7 @@ class Job:
     judged: Progress | None = None
     preview: PreviewOrder | None = field(default=None)
     has_news: bool = False
+    engine_s: float = 0.0
 
     @property
     def job_id(self) -> str:

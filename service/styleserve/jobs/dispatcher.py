@@ -16,12 +16,14 @@ from styleserve.errors import ConfigurationError, EngineError, QueueTimeoutError
 from styleserve.evaluation import StyleImage
 from styleserve.events import (
     Cancelled,
+    Checkpointed,
     EngineInfo,
     Failed,
     Finished,
     JobEvent,
     Previewed,
     Progressed,
+    Resumed,
     Started,
 )
 from styleserve.jobs import timing
@@ -31,6 +33,8 @@ from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
 from styleserve.jobs.status import Provenance
+from styleserve.observing.happenings import Computed
+from styleserve.observing.observer import Observer
 from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
@@ -55,8 +59,11 @@ class Dispatcher:
         save: Callable[[Job], None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
+        observer: Observer,
     ) -> None:
-        self._keeper = EngineKeeper(worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken)
+        self._keeper = EngineKeeper(
+            worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken, observer
+        )
         self._pictures = pictures
         self.queue = JobQueue(max_queue, self._predict_s)
         self._max_running = max_running
@@ -102,7 +109,7 @@ class Dispatcher:
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
         self.queue.push(job)
-        self._save(job)
+        self._note_waiting(job)
         patience_s = timing.patience_s(job.submission)
         if patience_s is not None:
             asyncio.get_running_loop().call_later(patience_s, self._give_up, job)
@@ -142,6 +149,8 @@ class Dispatcher:
         job = self._in_engine.get(event.job_id)
         if job is None:
             return
+        if isinstance(event, Finished | Failed | Cancelled):
+            job.engine_s = event.engine_s
         match event:
             case Started():
                 job.start()
@@ -150,7 +159,10 @@ class Dispatcher:
                 job.advance(progress)
             case Previewed(pixels=pixels):
                 job.feed.tell_preview(pixels)
-            case Finished():
+            case Resumed() | Checkpointed():
+                job.note(event)
+            case Finished(progress=progress, network_passes=passes, stop_reason=stop_reason):
+                job.note(Computed(job.job_id, progress.iteration, passes, stop_reason))
                 self._release(job)
                 self._delivering.add(job)
                 self._spawn(self._deliver(job, event))
@@ -174,11 +186,17 @@ class Dispatcher:
         if job.is_cancel_wanted:
             self._end(job, job.cancel)
         elif job.num_losses >= MAX_LOSSES:
-            logger.error("%s: %d engines were lost under it; it is given up", job.job_id, job.num_losses)
+            logger.error(
+                "%s: %d engines were lost under it; it is given up", job.job_id, job.num_losses, extra=job.log_fields
+            )
             self._end(job, lambda: job.fail(EngineError()))
         else:
             self.queue.put_back(job)
-            self._save(job)
+            self._note_waiting(job)
+
+    def _note_waiting(self, job: Job) -> None:
+        job.begin_waiting()
+        self._save(job)
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""
@@ -261,7 +279,7 @@ class Dispatcher:
 
     def _fail(self, job: Job, error: Exception) -> None:
         if not isinstance(error, RequestError):
-            logger.error("%s failed", job.job_id, exc_info=error)
+            logger.error("%s failed", job.job_id, exc_info=error, extra=job.log_fields)
             error = EngineError()
         told = error
         self._end(job, lambda: job.fail(told))
@@ -269,7 +287,7 @@ class Dispatcher:
     def _end(self, job: Job, change: Callable[[], None]) -> None:
         change()
         self._save(job)
-        logger.info("%s %s", job.job_id, job.status.state)
+        logger.info("%s %s", job.job_id, job.status.state, extra=job.log_fields)
 
     def _release(self, job: Job) -> None:
         """The job leaves the engine, and another may enter."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import ConfigurationError
 from styleserve.evaluation import StyleImage
-from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready
+from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Worked
+from styleserve.observing.observer import Observer
 from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ class EngineKeeper:
 
     `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. `hear` gets
     what the engine tells of jobs, `welcome` is called when one is ready, and `take_back` when one is lost with the jobs
-    that it had. `generation` changes with every engine; `engine` is what the last one that was ready runs on.
+    that it had. `observer` is told of the engine itself. `generation` changes with every engine; `engine` is what the
+    last one that was ready runs on.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class EngineKeeper:
         take_back: Callable[[], None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
+        observer: Observer,
     ) -> None:
         self._worker = worker
+        self._observer = observer
         self._hear_of_job = hear
         self._tell_welcome = welcome
         self._take_back = take_back
@@ -82,6 +86,8 @@ class EngineKeeper:
         """Take an event of the engine's; those of one that was given up for lost come too late."""
         if generation != self.generation:
             return
+        if isinstance(event, Ready | Lost | Worked):
+            self._observer.hear(event)
         match event:
             case Ready(info):
                 self._welcome(info)
@@ -89,6 +95,8 @@ class EngineKeeper:
                 self._replace(event)
             case Prepared(style_key):
                 self.prepared.add(style_key)
+            case Worked():
+                pass
             case _:
                 self._hear_of_job(event)
 

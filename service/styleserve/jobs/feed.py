@@ -6,7 +6,7 @@ often each hears of those. Telling never waits for a watcher.
 """
 
 import asyncio
-import time
+import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
@@ -19,25 +19,15 @@ from styleserve.errors import RequestError
 from styleserve.events import Progress
 from styleserve.images import Encoded
 from styleserve.jobs.crowd import Crowd
+from styleserve.jobs.frames import Frames, PreviewWish
 from styleserve.jobs.status import JobStatus, StoredImage
+from styleserve.observing.observer import SILENCE, Observer
 
 Kind: TypeAlias = Literal["state", "position", "progress", "preview", "result"]
 Thumbnail: TypeAlias = npt.NDArray[np.uint8]
 
 #: The longest silence of a stream.
 IDLE_S = 15.0
-#: What the server allows of previews.
-MAX_PREVIEW_SIDE = 512
-MIN_PREVIEW_INTERVAL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewWish:
-    """Which previews a watcher wants: at most `max_side` pixels, `interval_s` apart, `max_count` (0: all) of them."""
-
-    max_side: int = 256
-    interval_s: float = 1.0
-    max_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +57,7 @@ class Feed:
         self._changed = asyncio.Event()
         self._crowd = Crowd()
         self._wishes: list[PreviewWish] = []
+        self._frames: list[Frames] = []
         self._interruption: RequestError | None = None
         self.is_closed = False
 
@@ -118,6 +109,7 @@ class Feed:
     def tell_preview(self, thumbnail: Thumbnail) -> None:
         """There is something to see, uint8 RGB [h, w, 3]."""
         self._encoded.clear()
+        self._drop_preview()
         self._latest["preview"] = self._tell("preview", thumbnail)
 
     def tell_result(self, result: StoredImage) -> None:
@@ -127,7 +119,7 @@ class Feed:
 
     def close(self) -> None:
         """Nothing more will be told."""
-        self._latest.pop("preview", None)
+        self._drop_preview()
         self.is_closed = True
         self._wake()
         self._crowd.press()
@@ -139,13 +131,27 @@ class Feed:
         self._crowd.press()
 
     async def watch(
-        self, after_sequence: int = 0, wish: PreviewWish | None = None, idle_s: float = IDLE_S
+        self,
+        after_sequence: int = 0,
+        wish: PreviewWish | None = None,
+        idle_s: float = IDLE_S,
+        observer: Observer = SILENCE,
     ) -> AsyncGenerator[Update]:
         """Everything after `after_sequence`: first the whole job, last the whole job, in between what is newest.
 
-        After `idle_s` of silence the last progress comes again, or the whole job while nothing else came.
+        After `idle_s` of silence the last progress comes again, or the whole job while nothing else came. `observer` is
+        told of previews that are sent and of those that give way to newer ones.
         """
-        frames = _Frames(wish)
+        frames = Frames(wish, observer, self._sequence)
+        self._frames.append(frames)
+        try:
+            async with contextlib.aclosing(self._follow(after_sequence, frames, idle_s)) as updates:
+                async for update in updates:
+                    yield update
+        finally:
+            self._frames.remove(frames)
+
+    async def _follow(self, after_sequence: int, frames: Frames, idle_s: float) -> AsyncGenerator[Update]:
         cursor = min(after_sequence, self._sequence)
         is_first = True
         with self._crowd.joined() as watcher:
@@ -187,6 +193,13 @@ class Feed:
         self._wake()
         return told
 
+    def _drop_preview(self) -> None:
+        """The newest preview gives way; who has not had it will not."""
+        told = self._latest.pop("preview", None)
+        if told is not None:
+            for frames in self._frames:
+                frames.miss(told.sequence)
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
@@ -208,18 +221,18 @@ class Feed:
         place_before = result.sequence - 1
         return _Told(place_before, "state", newest.content) if cursor < place_before else result
 
-    def _next(self, cursor: int, frames: "_Frames") -> _Told | None:
+    def _next(self, cursor: int, frames: Frames) -> _Told | None:
         """The oldest event after `cursor` that the watcher wants and may have now."""
         candidates = [told for told in (*self._states, *self._latest.values()) if told.sequence > cursor]
         wanted = [told for told in candidates if told.kind != "preview" or frames.is_due()]
         return min(wanted, key=lambda told: told.sequence, default=None)
 
-    async def _publish(self, told: _Told, frames: "_Frames") -> Update:
+    async def _publish(self, told: _Told, frames: Frames) -> Update:
         if told.kind != "preview":
             assert not isinstance(told.content, np.ndarray)
             return Update(told.sequence, told.kind, told.content)
         assert isinstance(told.content, np.ndarray)
-        encoded = await self._encode(told.sequence, told.content, frames.take())
+        encoded = await self._encode(told.sequence, told.content, frames.take(told.sequence))
         return Update(told.sequence, "preview", encoded)
 
     async def _encode(self, sequence: int, thumbnail: Thumbnail, max_side: int) -> Encoded:
@@ -235,25 +248,3 @@ class Feed:
         assert told is not None
         assert not isinstance(told.content, np.ndarray)
         return Update(told.sequence, told.kind, told.content)
-
-
-class _Frames:
-    """Which previews one watcher still has coming."""
-
-    def __init__(self, wish: PreviewWish | None) -> None:
-        self._wish = wish
-        self._num_taken = 0
-        self._due = 0.0
-
-    def is_due(self) -> bool:
-        wish = self._wish
-        if wish is None or (wish.max_count and self._num_taken >= wish.max_count):
-            return False
-        return time.monotonic() >= self._due
-
-    def take(self) -> int:
-        """Note that a preview is sent; returns its longest side."""
-        assert self._wish is not None
-        self._num_taken += 1
-        self._due = time.monotonic() + self._wish.interval_s
-        return self._wish.max_side

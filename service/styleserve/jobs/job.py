@@ -4,12 +4,25 @@ import time
 from dataclasses import replace
 from typing import Self
 
+from styleserve import logs
 from styleserve.errors import EngineError, RequestError
 from styleserve.events import Progress
 from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
-from styleserve.jobs.status import PREFIX, JobStatus, Provenance, State, StopReason, StoredImage
+from styleserve.jobs.journal import Journal
+from styleserve.jobs.status import PREFIX, JobStatus, Provenance, StopReason, StoredImage
 from styleserve.jobs.submission import Submission
+from styleserve.observing.happenings import (
+    Climbed,
+    Ended,
+    EndState,
+    FirstJudged,
+    JobHappening,
+    LostEngine,
+    TakenUp,
+    Waits,
+)
+from styleserve.observing.observer import SILENCE, Observer
 
 #: More events than a job has between two changes of its state, so that none of them gets the number of another.
 _UNSAVED_EVENTS = 1_000_000
@@ -21,6 +34,8 @@ class Job:
     `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
     lost under it since it last came further, `lost_at` is the iteration that it had reached then. `is_cancel_wanted`
     once somebody asked for it. `content` is the content at the size of the result, while an engine works on it.
+    `journal` says in words what happened to it, and `observer` is told of it. `engine_s` are seconds that the engine
+    worked for it, known once it is done.
     """
 
     def __init__(
@@ -35,6 +50,10 @@ class Job:
         self.lost_at = -1
         self.is_cancel_wanted = False
         self.content: Picture | None = None
+        self.journal = Journal()
+        self.observer: Observer = SILENCE
+        self.engine_s = 0.0
+        self._waiting_since = 0.0
         self._status = status
         self._retention_s = retention_s
 
@@ -70,6 +89,22 @@ class Job:
         """Whether nothing more will happen to it."""
         return self._status.has_ended
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What every line of the log about it carries."""
+        submission = self.submission
+        return {"job": self.job_id, "caller": submission.caller, "trace": logs.trace_id(submission.trace)}
+
+    def note(self, happening: JobHappening) -> None:
+        """Something happened to it: its journal and the observer are told."""
+        self.journal.note(happening)
+        self.observer.hear(happening)
+
+    def begin_waiting(self) -> None:
+        """It has come to the queue."""
+        self._waiting_since = time.time()
+        self.note(Waits(self.job_id, self.submission.trace, self._status.queue_position))
+
     def wait_at(self, position: int) -> None:
         """It stands at `position` of the queue, from 1; one that its engine lost waits again."""
         before = self._status
@@ -88,7 +123,9 @@ class Job:
 
     def start(self) -> None:
         """An engine takes it up; after a lost engine, again."""
-        start_time = self._status.start_time or time.time()
+        now = time.time()
+        self.note(TakenUp(self.job_id, max(0.0, now - self._waiting_since)))
+        start_time = self._status.start_time or now
         self._tell(replace(self._status, state="running", queue_position=0, start_time=start_time))
 
     def lose_engine(self) -> None:
@@ -96,9 +133,15 @@ class Job:
         reached = 0 if self._status.progress is None else self._status.progress.iteration
         self.num_losses = 1 if reached > self.lost_at else self.num_losses + 1
         self.lost_at = max(self.lost_at, reached)
+        self.note(LostEngine(self.job_id))
 
     def advance(self, progress: Progress) -> None:
         """It came further."""
+        before = self._status.progress
+        if before is None:
+            self.note(FirstJudged(self.job_id, max(0.0, time.time() - self._status.create_time)))
+        if before is None or (before.width, before.height) != (progress.width, progress.height):
+            self.note(Climbed(self.job_id, progress.iteration, progress.width, progress.height))
         self._status = replace(self._status, progress=progress)
         self.feed.tell_progress(progress)
 
@@ -122,8 +165,11 @@ class Job:
         self._status = replace(self._status, stop_reason="cancelled", provenance=provenance)
         self._end("cancelled")
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: EndState) -> None:
         now = time.time()
+        seconds = max(0.0, now - self._status.create_time)
+        reason = "" if self._status.error is None else self._status.error.reason
+        self.note(Ended(self.job_id, state, seconds, self.engine_s, reason))
         self._tell(
             replace(self._status, state=state, queue_position=0, end_time=now, expire_time=now + self._retention_s)
         )

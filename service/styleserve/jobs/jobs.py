@@ -26,7 +26,7 @@ from styleserve.evaluation import StyleImage
 from styleserve.events import EngineInfo
 from styleserve.jobs import timing
 from styleserve.jobs.dispatcher import Dispatcher
-from styleserve.jobs.feed import PreviewWish
+from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.job import Job
 from styleserve.jobs.picture_index import PictureIndex
@@ -36,6 +36,8 @@ from styleserve.jobs.retention import Retention
 from styleserve.jobs.status import PREFIX, State
 from styleserve.jobs.store import JobStore
 from styleserve.jobs.submission import Submission
+from styleserve.observing.happenings import Admitted, Inherited, Reused
+from styleserve.observing.observer import Load, Observer
 from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
@@ -49,8 +51,8 @@ class Jobs:
     """Admits jobs, finds them, cancels them, forgets them.
 
     A caller finds its own jobs and no others; `quota_of` says how much it may have, by name. `tell_alive` hears whether
-    an engine lives, `tell_broken` what the operator has to mend before one can. All methods belong to the event loop's
-    thread.
+    an engine lives, `tell_broken` what the operator has to mend before one can, and `observer` all that happens. All
+    methods belong to the event loop's thread.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Jobs:
         reuses_pictures: bool,
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
+        observer: Observer,
     ) -> None:
         image_store.forget_incoming()  # the folder is this server's alone, since `store` is open
         self._store = store
@@ -76,9 +79,11 @@ class Jobs:
         self._checkpoints = checkpoints
         self._quotas = Quotas(quota_of)
         self._dispatcher = Dispatcher(
-            worker, pictures, max_queue, max_running, self._quotas, self._save, tell_alive, tell_broken
+            worker, pictures, max_queue, max_running, self._quotas, self._save, tell_alive, tell_broken, observer
         )
         self._queue = self._dispatcher.queue
+        self._observer = observer
+        observer.attend(lambda: Load(self.num_queued, self.num_running))
         self._retention_s = retention_s
         self._reuses_pictures = reuses_pictures
         self._index = PictureIndex(store.all())
@@ -118,6 +123,8 @@ class Jobs:
             StyleImage(style.image.sha256, style_images.load(style), is_catalogued=True) for style in at_hand
         )
         for job in unfinished:
+            job.observer = self._observer
+            job.note(Inherited(job.job_id))
             self._dispatcher.enqueue(job)
         if unfinished:
             logger.info("%d jobs of an earlier server go on", len(unfinished))
@@ -182,9 +189,11 @@ class Jobs:
         self._require_attainable(submission)
         job_id = submission.job_id or secrets.token_hex(16)
         job = Job.admit(job_id, self._num_admitted + 1, submission, self._retention_s)
+        job.observer = self._observer
+        job.note(Admitted(job.job_id))
         self._store.add(job)
         self._num_admitted += 1
-        logger.info("%s admitted", job.job_id)
+        logger.info("%s admitted", job.job_id, extra=job.log_fields)
         if not self._reuse(job):
             self._dispatcher.enqueue(job)
         return job
@@ -259,6 +268,7 @@ class Jobs:
         if not self._image_store.shelf(job.submission.caller).has(known.result.digest):
             return False
         provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
+        job.note(Reused(job.job_id))
         job.succeed(known.result, known.progress, known.stop_reason, provenance)
         self._save(job)
         return True

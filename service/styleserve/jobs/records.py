@@ -11,6 +11,7 @@ from cattrs.preconf.json import make_converter
 
 from styleserve.errors import RequestError, RetryLaterError
 from styleserve.jobs.job import Job
+from styleserve.jobs.journal import Journal, LogLine
 from styleserve.jobs.status import PREFIX, JobStatus
 from styleserve.jobs.submission import Submission
 
@@ -32,6 +33,7 @@ class _Record:
     num_losses: int
     lost_at: int
     is_cancel_wanted: bool
+    journal: tuple[LogLine, ...] = ()
 
 
 class Records:
@@ -57,6 +59,7 @@ class Records:
                 num_losses=job.num_losses,
                 lost_at=job.lost_at,
                 is_cancel_wanted=job.is_cancel_wanted,
+                journal=job.journal.lines,
             )
         )
 
@@ -70,6 +73,7 @@ class Records:
         job.num_losses = record.num_losses
         job.lost_at = record.lost_at
         job.is_cancel_wanted = record.is_cancel_wanted
+        job.journal = Journal(record.journal)
         return job
 
     def _recall(self, description: Any, _: type[RequestError]) -> RequestError:

@@ -38,7 +38,12 @@ class JobStore:
                 if job.job_id.encode() != job_id:
                     raise ValueError("it is another job's record")
             except Exception:
-                logger.exception("the record of job %r in %s cannot be read; it is left there", job_id, path)
+                logger.exception(
+                    "the record of job %r in %s cannot be read; it is left there",
+                    job_id,
+                    path,
+                    extra={"job": job_id.decode(errors="replace")},
+                )
             else:
                 self._index(job)
 
@@ -48,7 +53,7 @@ class JobStore:
         try:
             self._write(job)
         except sqlite3.Error:
-            logger.exception("%s cannot be stored", job.job_id)
+            logger.exception("%s cannot be stored", job.job_id, extra=job.log_fields)
             raise StorageError from None
         self._index(job)
 
@@ -57,7 +62,11 @@ class JobStore:
         try:
             self._write(job)
         except sqlite3.Error:
-            logger.exception("%s: its state cannot be stored; after a restart it is what it was before", job.job_id)
+            logger.exception(
+                "%s: its state cannot be stored; after a restart it is what it was before",
+                job.job_id,
+                extra=job.log_fields,
+            )
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""

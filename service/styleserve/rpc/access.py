@@ -4,16 +4,16 @@ A caller shows itself by `authorization: Bearer TOKEN` in the call's metadata, o
 Where neither is asked for, everybody is one anonymous caller who may do everything.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
 from styleserve.callers import ANONYMOUS, Caller, Callers, Scope, is_name
 from styleserve.errors import PermissionDeniedError, UnauthenticatedError
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, wrapped
 
 _KEY = "authorization"
 _SCHEME = "Bearer "
@@ -26,6 +26,7 @@ NEEDED: Mapping[str, Scope | None] = MappingProxyType(
         "/styleserve.v1.StyleTransferService/CancelJob": "stylize",
         "/styleserve.v1.StyleTransferService/StreamProgress": "read",  # and `stylize` where it starts a job
         "/styleserve.v1.StyleTransferService/GetJob": "read",
+        "/styleserve.v1.StyleTransferService/GetJobLog": "read",
         "/styleserve.v1.StyleTransferService/ListJobs": "read",
         "/styleserve.v1.StyleTransferService/DownloadImage": "read",
         "/styleserve.v1.StyleCatalogService/ListStyles": "read",
@@ -82,6 +83,40 @@ class Access:
                 "'.', '_' and '-'"
             )
         return Caller(common_name, frozenset({"stylize", "read"}))
+
+
+class AccessInterceptor(grpc.aio.ServerInterceptor):
+    """Lets no call through that `access` has something against."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> "Handler | None":
+        """Wrap the handler of one call; None, for an unknown method, is grpc's own UNIMPLEMENTED."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+
+        def guard_unary(behaviour: Unary) -> Unary:
+            async def answer(request: Any, context: Context) -> Any:
+                self._access.check(method, context)
+                return await behaviour(request, context)
+
+            return answer
+
+        def guard_stream(behaviour: Stream) -> Stream:
+            async def answer(request: Any, context: Context) -> AsyncGenerator[Any]:
+                self._access.check(method, context)
+                async with contextlib.aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+            return answer
+
+        return wrapped(handler, guard_unary, guard_stream)
 
 
 def require(caller: Caller, scope: Scope) -> None:

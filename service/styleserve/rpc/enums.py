@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from styleserve.images import ImageFormat
+from styleserve.jobs.journal import Level
 from styleserve.jobs.status import State, StopReason
 from styleserve.recipes import CanvasInit, ColorMode, OptimizerName
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2
@@ -46,6 +47,13 @@ STATES: Mapping[State, job_pb2.JobState.ValueType] = MappingProxyType(
         "succeeded": job_pb2.JOB_STATE_SUCCEEDED,
         "failed": job_pb2.JOB_STATE_FAILED,
         "cancelled": job_pb2.JOB_STATE_CANCELLED,
+    }
+)
+LOG_LEVELS: Mapping[Level, job_pb2.LogLevel.ValueType] = MappingProxyType(
+    {
+        "info": job_pb2.LOG_LEVEL_INFO,
+        "warning": job_pb2.LOG_LEVEL_WARNING,
+        "error": job_pb2.LOG_LEVEL_ERROR,
     }
 )
 STOP_REASONS: Mapping[StopReason | None, job_pb2.StopReason.ValueType] = MappingProxyType(

@@ -1,71 +1,41 @@
-"""The outermost interceptor: our errors become statuses here and nowhere else, for all kinds of call.
-
-Who may not call is turned away here too, before the handler runs, with an error like the others.
+"""The interceptor of errors: ours become statuses here and nowhere else, for all kinds of call.
 
 An exception that is none of ours is logged under an ID and told as ENGINE_ERROR with that ID, never with its text.
 """
 
 import contextlib
-import inspect
+import functools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import grpc
 
 from styleserve.errors import EngineError, RequestError
+from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, wrapped
 from styleserve.rpc.status import RichStatus, to_status
 
 logger = logging.getLogger(__name__)
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-#: Raises what keeps a caller from a method.
-Check: TypeAlias = Callable[[str, Context], None]
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps errors of every handler that is a coroutine or an asynchronous generator; `check` has a word before it."""
-
-    def __init__(self, check: Check) -> None:
-        self._check = check
+    """Maps errors of every handler that is a coroutine or an asynchronous generator."""
 
     async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> "Handler | None":
         """Wrap the handler of one call; None, for an unknown method, is grpc's own UNIMPLEMENTED."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        make, behaviour = _kind(handler)
-        wrap = _wrap_stream if inspect.isasyncgenfunction(behaviour) else _wrap_unary
-        return make(
-            wrap(behaviour, handler_call_details.method, self._check),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        method = handler_call_details.method
+        return wrapped(handler, functools.partial(_wrap_unary, method), functools.partial(_wrap_stream, method))
 
 
-def _kind(handler: Any) -> tuple[Callable[..., Handler], Callable[..., Any]]:
-    """The function that makes a handler of this kind of call, and what the handler does."""
-    match handler.request_streaming, handler.response_streaming:
-        case False, False:
-            return grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        case False, True:
-            return grpc.unary_stream_rpc_method_handler, handler.unary_stream
-        case True, False:
-            return grpc.stream_unary_rpc_method_handler, handler.stream_unary
-        case _:
-            return grpc.stream_stream_rpc_method_handler, handler.stream_stream
-
-
-def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str, check: Check) -> Callable[..., Awaitable[Any]]:
+def _wrap_unary(method: str, behaviour: Unary) -> Unary:
     async def answer(request: Any, context: Context) -> Any:
         try:
-            check(method, context)
             return await behaviour(request, context)
         except grpc.aio.AbortError:
             raise
@@ -76,10 +46,9 @@ def _wrap_unary(behaviour: Callable[..., Awaitable[Any]], method: str, check: Ch
     return answer
 
 
-def _wrap_stream(behaviour: Callable[..., Any], method: str, check: Check) -> Callable[..., AsyncIterator[Any]]:
-    async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
+def _wrap_stream(method: str, behaviour: Stream) -> Stream:
+    async def answer(request: Any, context: Context) -> AsyncGenerator[Any]:
         try:
-            check(method, context)
             async with contextlib.aclosing(behaviour(request, context)) as responses:
                 async for response in responses:
                     yield response

@@ -27,7 +27,7 @@ from styleserve.errors import (
     Violation,
 )
 from styleserve.images import DEFAULT_QUALITY
-from styleserve.jobs.feed import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
+from styleserve.jobs.frames import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission

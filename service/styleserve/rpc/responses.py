@@ -10,9 +10,10 @@ from styleserve.catalog.style import Style
 from styleserve.costs import Estimate
 from styleserve.images import Encoded
 from styleserve.jobs.feed import Update
+from styleserve.jobs.journal import LogLine
 from styleserve.jobs.status import JobStatus, Provenance, StoredImage
 from styleserve.recipes import RecipeChanges
-from styleserve.rpc.enums import CANVAS_INITS, COLOR_MODES, OPTIMIZERS, STATES, STOP_REASONS
+from styleserve.rpc.enums import CANVAS_INITS, COLOR_MODES, LOG_LEVELS, OPTIMIZERS, STATES, STOP_REASONS
 from styleserve.rpc.status import to_message
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 
@@ -101,6 +102,11 @@ def update(told: Update, inline: bytes = b"") -> style_transfer_pb2.StreamProgre
         case StoredImage():
             result = stored_image(told.content, inline)
             return style_transfer_pb2.StreamProgressResponse(sequence=told.sequence, result=result)
+
+
+def log_line(line: LogLine) -> job_pb2.LogLine:
+    """One thing that happened to a job."""
+    return job_pb2.LogLine(time=_timestamp(line.time), level=LOG_LEVELS[line.level], text=line.text)
 
 
 def style(entry: Style, targets_ready: bool, thumbnail: Encoded | None = None) -> style_catalog_pb2.Style:

@@ -23,9 +23,11 @@ from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.store import JobStore
 from styleserve.memory import parse_size
-from styleserve.rpc.access import Access
+from styleserve.observing.observer import SILENCE, Observer
+from styleserve.rpc.access import Access, AccessInterceptor
 from styleserve.rpc.health import Health
 from styleserve.rpc.interceptor import ErrorInterceptor
+from styleserve.rpc.observation import ObservingInterceptor
 from styleserve.rpc.requests import RequestReader
 from styleserve.rpc.server_info import ServerInfoServicer
 from styleserve.rpc.style_catalog import StyleCatalogServicer
@@ -65,9 +67,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
-    """The whole service around one worker; made and used on an event loop."""
+    """The whole service around one worker; made and used on an event loop. `observer` is told what goes on."""
 
-    def __init__(self, config: Config, catalog: Catalog, worker: Worker) -> None:
+    def __init__(self, config: Config, catalog: Catalog, worker: Worker, observer: Observer = SILENCE) -> None:
         limits = ImageLimits()
         decoder = Decoder(limits)
         image_store = _open_image_store(config.data_dir)
@@ -93,11 +95,15 @@ class Server:
             reuses_pictures=not config.no_cache,
             tell_alive=self._health.set_alive,
             tell_broken=self._break,
+            observer=observer,
         )
         reader = RequestReader(
             catalog, self._style_images, image_store, decoder, config.max_side, config.max_iterations
         )
-        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(access.check),), options=OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=(ObservingInterceptor(observer), ErrorInterceptor(), AccessInterceptor(access)),
+            options=OPTIONS,
+        )
         style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
             StyleTransferServicer(self._jobs, image_store, reader, limits, access), self._server
         )

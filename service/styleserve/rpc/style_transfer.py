@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import grpc
 
+from styleserve import logs
 from styleserve.errors import ImageNotFoundError, JobCancelledError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
@@ -69,7 +71,9 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         job = await self._target(request, context)
         wish = read_preview(request.preview) if request.HasField("preview") else None
         with self._jobs.attended(job, wish):
-            async with contextlib.aclosing(job.feed.watch(max(0, request.after_sequence), wish)) as updates:
+            async with contextlib.aclosing(
+                job.feed.watch(max(0, request.after_sequence), wish, observer=job.observer)
+            ) as updates:
                 async for update in updates:
                     if not isinstance(update.content, StoredImage):
                         yield responses.update(update)
@@ -109,6 +113,13 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         job = self._find(request.name, context)
         self._jobs.cancel(job)
         return style_transfer_pb2.CancelJobResponse(job=responses.job(job.status))
+
+    async def GetJobLog(
+        self, request: style_transfer_pb2.GetJobLogRequest, context: Context
+    ) -> style_transfer_pb2.GetJobLogResponse:
+        """Read what happened to a job."""
+        lines = self._find(request.name, context).journal.lines
+        return style_transfer_pb2.GetJobLogResponse(lines=[responses.log_line(line) for line in lines])
 
     async def UploadImage(
         self, request_iterator: AsyncIterator[style_transfer_pb2.UploadImageRequest], context: Context
@@ -155,7 +166,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             return job
         self._jobs.check_open(caller.name)
         submission = await asyncio.to_thread(self._reader.read, request, caller.name, same, deadline)
-        return self._jobs.submit(submission)
+        return self._jobs.submit(dataclasses.replace(submission, trace=logs.call_trace.get()))
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
         match request.WhichOneof("target"):

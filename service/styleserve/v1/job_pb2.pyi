@@ -91,6 +91,66 @@ STOP_REASON_CANCELLED: StopReason.ValueType  # 4
 """Somebody asked."""
 Global___StopReason: _TypeAlias = StopReason  # noqa: Y015
 
+class _LogLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
+    """Never sent."""
+    LOG_LEVEL_INFO: _LogLevel.ValueType  # 1
+    """The job goes its way."""
+    LOG_LEVEL_WARNING: _LogLevel.ValueType  # 2
+    """Something went wrong, and the job goes on."""
+    LOG_LEVEL_ERROR: _LogLevel.ValueType  # 3
+    """The job failed."""
+
+class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper):
+    """How much a line of a job's log matters."""
+
+LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
+"""Never sent."""
+LOG_LEVEL_INFO: LogLevel.ValueType  # 1
+"""The job goes its way."""
+LOG_LEVEL_WARNING: LogLevel.ValueType  # 2
+"""Something went wrong, and the job goes on."""
+LOG_LEVEL_ERROR: LogLevel.ValueType  # 3
+"""The job failed."""
+Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
+
+@_typing.final
+class LogLine(_message.Message):
+    """One thing that happened to a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    level: Global___LogLevel.ValueType
+    """How much it matters."""
+    text: _builtins.str
+    """What, for people, in less than 200 characters; the words may change."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        level: Global___LogLevel.ValueType = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "text", b"text", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
+
 @_typing.final
 class Losses(_message.Message):
     """The loss terms of a canvas, weighted, so that they add up to `total`."""

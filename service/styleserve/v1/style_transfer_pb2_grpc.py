@@ -60,6 +60,11 @@ class StyleTransferServiceStub(object):
                 request_serializer=styleserve_dot_v1_dot_style__transfer__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=styleserve_dot_v1_dot_style__transfer__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.GetJobLog = channel.unary_unary(
+                '/styleserve.v1.StyleTransferService/GetJobLog',
+                request_serializer=styleserve_dot_v1_dot_style__transfer__pb2.GetJobLogRequest.SerializeToString,
+                response_deserializer=styleserve_dot_v1_dot_style__transfer__pb2.GetJobLogResponse.FromString,
+                _registered_method=True)
         self.UploadImage = channel.stream_unary(
                 '/styleserve.v1.StyleTransferService/UploadImage',
                 request_serializer=styleserve_dot_v1_dot_style__transfer__pb2.UploadImageRequest.SerializeToString,
@@ -111,6 +116,13 @@ class StyleTransferServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJobLog(self, request, context):
+        """Reads what happened to a job, in words; kept with the job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UploadImage(self, request_iterator, context):
         """Uploads an image that is larger than a message may be.
         """
@@ -152,6 +164,11 @@ def add_StyleTransferServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=styleserve_dot_v1_dot_style__transfer__pb2.CancelJobRequest.FromString,
                     response_serializer=styleserve_dot_v1_dot_style__transfer__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'GetJobLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJobLog,
+                    request_deserializer=styleserve_dot_v1_dot_style__transfer__pb2.GetJobLogRequest.FromString,
+                    response_serializer=styleserve_dot_v1_dot_style__transfer__pb2.GetJobLogResponse.SerializeToString,
             ),
             'UploadImage': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadImage,
@@ -300,6 +317,33 @@ class StyleTransferService(object):
             '/styleserve.v1.StyleTransferService/CancelJob',
             styleserve_dot_v1_dot_style__transfer__pb2.CancelJobRequest.SerializeToString,
             styleserve_dot_v1_dot_style__transfer__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJobLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/styleserve.v1.StyleTransferService/GetJobLog',
+            styleserve_dot_v1_dot_style__transfer__pb2.GetJobLogRequest.SerializeToString,
+            styleserve_dot_v1_dot_style__transfer__pb2.GetJobLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class StyleTransferServiceStub:
     """Lists the caller's jobs, newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_style_transfer_pb2.CancelJobRequest, _style_transfer_pb2.CancelJobResponse]
     """Asks a job to stop; idempotent."""
+    GetJobLog: _grpc.UnaryUnaryMultiCallable[_style_transfer_pb2.GetJobLogRequest, _style_transfer_pb2.GetJobLogResponse]
+    """Reads what happened to a job, in words; kept with the job."""
     UploadImage: _grpc.StreamUnaryMultiCallable[_style_transfer_pb2.UploadImageRequest, _style_transfer_pb2.UploadImageResponse]
     """Uploads an image that is larger than a message may be."""
     DownloadImage: _grpc.UnaryStreamMultiCallable[_style_transfer_pb2.DownloadImageRequest, _style_transfer_pb2.DownloadImageResponse]
@@ -63,6 +65,8 @@ class StyleTransferServiceAsyncStub(StyleTransferServiceStub):
     """Lists the caller's jobs, newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_style_transfer_pb2.CancelJobRequest, _style_transfer_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Asks a job to stop; idempotent."""
+    GetJobLog: _aio.UnaryUnaryMultiCallable[_style_transfer_pb2.GetJobLogRequest, _style_transfer_pb2.GetJobLogResponse]  # type: ignore[assignment]
+    """Reads what happened to a job, in words; kept with the job."""
     UploadImage: _aio.StreamUnaryMultiCallable[_style_transfer_pb2.UploadImageRequest, _style_transfer_pb2.UploadImageResponse]  # type: ignore[assignment]
     """Uploads an image that is larger than a message may be."""
     DownloadImage: _aio.UnaryStreamMultiCallable[_style_transfer_pb2.DownloadImageRequest, _style_transfer_pb2.DownloadImageResponse]  # type: ignore[assignment]
@@ -110,6 +114,14 @@ class StyleTransferServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_style_transfer_pb2.CancelJobResponse, _abc.Awaitable[_style_transfer_pb2.CancelJobResponse]]:
         """Asks a job to stop; idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetJobLog(
+        self,
+        request: _style_transfer_pb2.GetJobLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_style_transfer_pb2.GetJobLogResponse, _abc.Awaitable[_style_transfer_pb2.GetJobLogResponse]]:
+        """Reads what happened to a job, in words; kept with the job."""
 
     @_abc_1.abstractmethod
     def UploadImage(

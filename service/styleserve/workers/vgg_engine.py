@@ -14,7 +14,7 @@ from styleserve.engine.engine import Engine
 from styleserve.engine.scheduler import MAX_BATCH
 from styleserve.errors import ConfigurationError
 from styleserve.events import EngineInfo
-from styleserve.memory import default_limit
+from styleserve.memory import default_limit, resident_bytes
 from styleserve.optimizers import AnyOptimizer
 from styleserve.workers.fitting import fit_costs
 from styleserve.workers.loop import Report
@@ -77,4 +77,13 @@ class VggEngineFactory:
         max_batch = 1 if self.deterministic else MAX_BATCH
         folder = CheckpointFolder(self.data_dir / CHECKPOINTS)
         checkpoints = Checkpoints(folder, f"{weights.label} {hardware.precision}")
-        return Engine(evaluator, optimizers, report, costs=costs, max_batch=max_batch, checkpoints=checkpoints), info
+        engine = Engine(
+            evaluator,
+            optimizers,
+            report,
+            costs=costs,
+            max_batch=max_batch,
+            checkpoints=checkpoints,
+            resident_bytes=resident_bytes,
+        )
+        return engine, info

@@ -1,0 +1,52 @@
+"""Frames: which previews a watcher wants, which are due to it, and which it never saw."""
+
+import time
+from dataclasses import dataclass
+
+from styleserve.observing.happenings import PreviewDropped, PreviewSent
+from styleserve.observing.observer import Observer
+
+#: What the server allows of previews.
+MAX_PREVIEW_SIDE = 512
+MIN_PREVIEW_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewWish:
+    """Which previews a watcher wants: at most `max_side` pixels, `interval_s` apart, `max_count` (0: all) of them."""
+
+    max_side: int = 256
+    interval_s: float = 1.0
+    max_count: int = 0
+
+
+class Frames:
+    """Which previews one watcher still has coming, of those after `last_sequence`."""
+
+    def __init__(self, wish: PreviewWish | None, observer: Observer, last_sequence: int) -> None:
+        self._wish = wish
+        self._observer = observer
+        self._last_sequence = last_sequence
+        self._num_taken = 0
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the watcher may have a preview now."""
+        wish = self._wish
+        if wish is None or (wish.max_count and self._num_taken >= wish.max_count):
+            return False
+        return time.monotonic() >= self._due
+
+    def miss(self, sequence: int) -> None:
+        """The preview of this number is gone; it was dropped if it was due to the watcher and had not been taken."""
+        if sequence > self._last_sequence and self.is_due():
+            self._observer.hear(PreviewDropped())
+
+    def take(self, sequence: int) -> int:
+        """Note that the preview of this number is sent; returns its longest side."""
+        assert self._wish is not None
+        self._observer.hear(PreviewSent())
+        self._last_sequence = sequence
+        self._num_taken += 1
+        self._due = time.monotonic() + self._wish.interval_s
+        return self._wish.max_side

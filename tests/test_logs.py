@@ -1,0 +1,82 @@
+"""The log as JSON: whatever a line is about can be found by its fields."""
+
+import functools
+import io
+import json
+import logging
+import sys
+import time
+
+import pytest
+
+from styleserve import logs
+from styleserve.v1 import job_pb2, style_transfer_pb2
+from support.service import request, running
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
+
+
+@pytest.fixture
+def lines():
+    """What is logged, read as JSON."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(logs.JsonFormatter())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield lambda: [json.loads(line) for line in text.getvalue().splitlines()]
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def record(**fields) -> logging.LogRecord:
+    made = logging.LogRecord("styleserve.jobs", logging.INFO, __file__, 1, "%s\nadmitted", ("a",), None)
+    vars(made).update(fields)
+    return made
+
+
+def test_a_line_is_one_object_with_what_is_known_and_no_more():
+    line = logs.JsonFormatter().format(record(job="a", caller="alice", trace=""))
+    assert "\n" not in line
+    found = json.loads(line)
+    assert found.pop("time").endswith("Z")
+    assert found == {
+        "level": "INFO",
+        "logger": "styleserve.jobs",
+        "message": "a\nadmitted",
+        "job": "a",
+        "caller": "alice",
+    }
+
+
+def test_a_fault_brings_its_traceback():
+    try:
+        raise RuntimeError("no disk")
+    except RuntimeError:
+        failed = record(exc_info=sys.exc_info())
+    assert "RuntimeError: no disk" in json.loads(logs.JsonFormatter().format(failed))["traceback"]
+
+
+async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines):
+    async with running(tmp_path, functools.partial(time.sleep, 0.02), max_running=1) as service:
+        first = (await service.transfer.Stylize(request(20, detached=True, job_id="first"), metadata=CALLER)).job.name
+        second = (await service.transfer.Stylize(request(1, detached=True, job_id="second"))).job.name
+        # The second leaves the queue within the call that cancels the first, whose trace is not the second's.
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=first), metadata=CALLER)
+        await service.wait_for(second, job_pb2.JOB_STATE_SUCCEEDED)
+    told = {(line["message"], line.get("trace")) for line in lines() if line.get("job") in ("first", "second")}
+    assert {("first admitted", TRACE), ("first cancelled", TRACE), ("second admitted", None)} <= told
+    assert ("second succeeded", None) in told
+    assert all("job" in line for line in lines() if "first" in line["message"] or "second" in line["message"])
+
+
+async def test_a_fault_within_a_call_has_the_calls_trace(tmp_path, lines, monkeypatch):
+    async with running(tmp_path) as service:
+        monkeypatch.setattr(service.server._jobs, "find", lambda name: 1 / 0)
+        with pytest.raises(Exception, match="fault is ours"):
+            await service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name="jobs/x"), metadata=CALLER)
+    (fault,) = (line for line in lines() if "incident" in line["message"])
+    assert fault["trace"] == TRACE
