@@ -249,7 +249,7 @@ def damaged(path, change) -> None:
         lambda record: record.replace("job-1", "job-9"),
         lambda record: record.replace('"queue_position": 0', '"queue_position": -9223372036854775808'),
         lambda record: record.replace('"create_time": ', '"create_time": -'),
-        lambda record: record.replace('"mobile"', '"\\\\ud800"'.replace("\\\\", "\\")),
+        lambda record: record.replace('"mobile"', r'"\ud800"'),
         lambda record: record.replace('"end_time": null', '"end_time": NaN'),
         lambda record: record.replace(
             '"error": null', '"error": {"reason": "STORAGE_UNAVAILABLE", "arguments": ["soon"]}'
