@@ -387,6 +387,15 @@ def test_what_was_done_is_told_at_the_end_with_every_pass_counted(bench):
     assert {(step.num_pixels, step.seconds) for step in steps} == {(16, 1.0)}
 
 
+def test_passes_for_the_targets_of_every_scale_are_told(bench):
+    bench.engine.accept(job("a", resolve(RecipeChanges(), RecipeChanges(iterations=6, optimizer="adam")), size=256))
+    bench.run()
+    told = worked(bench)
+    evaluations = sum(step.num_canvases for event in told for step in event.steps)
+    assert sum(event.target_passes for event in told) == len({step.num_pixels for e in told for step in e.steps}) == 3
+    assert evaluations + 3 == bench.last("a").network_passes
+
+
 def test_what_was_done_is_told_about_once_a_second_however_quick_the_steps_are(bench):
     bench.seconds_per_step = 0.01
     bench.engine.accept(job("a", small_steps(350)))
