@@ -136,6 +136,15 @@ def test_measuring_refuses_what_decoding_refuses():
         images.measure(encoded(photograph(), "JPEG")[:-900], LIMITS)
 
 
+def test_more_transparencies_than_a_palette_has_are_refused_by_both():
+    data = encoded(two_halves().convert("P"), transparency=bytes(255))
+    begin = data.index(b"tRNS") - 4
+    images.decode(data, LIMITS)
+    for read in (images.decode, images.measure):
+        with pytest.raises(InvalidImageError, match="truncated or damaged"):
+            read(data[:begin] + png_chunk(b"tRNS", bytes(300)) + data[begin + 12 + 255 :], LIMITS)
+
+
 def test_an_icc_profile_is_converted_to_srgb():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"TEMP").replace(b"bXYZ", b"rXYZ").replace(b"TEMP", b"bXYZ")

@@ -108,6 +108,8 @@ def measure(data: bytes, limits: ImageLimits) -> tuple[int, int]:
     try:
         image.draft(None, (1, 1))
         image.load()
+        if image.mode == "P":  # only converting shows whether its transparencies fit its colours
+            _split_alpha(image)
         is_on_its_side = _orientation(image) in _ON_ITS_SIDE
     except Exception as error:
         raise _truncated(error) from None
