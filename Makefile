@@ -15,7 +15,7 @@ READY := $(VENV)/ready-$(TENSORFLOW)
 BENCH_READY := $(VENV)/ready-bench
 PROTOC_READY := $(VENV)/protoc/ready
 
-.PHONY: setup demo test torture serve check protos bench clean
+.PHONY: setup demo test torture fuzz serve check audit protos bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -51,8 +51,11 @@ $(SAMPLE): | $(READY)
 test: setup ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-torture: setup ## kill a server a hundred times; takes a quarter of an hour
+torture: setup ## kill a server a hundred times, and fuzz; takes the better part of an hour
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
+
+fuzz: setup ## try odd inputs; ARGS='--target images --inputs 20000'
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(ARGS)
 
 serve: $(READY) ## start the server on 127.0.0.1:50051
 	$(BIN)/styleserve serve $(ARGS)
@@ -64,6 +67,9 @@ check: setup ## lint, format, types, contract, fresh stubs
 	$(VENV)/protoc/bin/python protos/generate.py --image $(VENV)/protoc/contract.binpb
 	$(BIN)/buf lint $(VENV)/protoc/contract.binpb --path styleserve --config protos/buf.yaml
 	$(VENV)/protoc/bin/python protos/generate.py --check
+
+audit: setup ## look for known vulnerabilities of the pinned packages, where their database can be reached
+	$(BIN)/python .ci/audit.py
 
 protos: $(PROTOC_READY) ## make the stubs again
 	$(VENV)/protoc/bin/python protos/generate.py

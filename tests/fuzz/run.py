@@ -39,7 +39,8 @@ class Outcome:
 
     def __str__(self) -> str:
         memory = f"at most {self.peak_bytes / 1e6:5.0f} MB, grown by {self.grown_bytes / 1e6:5.1f} MB"
-        return f"{self.target:12} {self.num_inputs:7} inputs {self.seconds:7.1f} s, {memory}, {len(self.findings)} findings"
+        work = f"{self.num_inputs:7} inputs {self.seconds:7.1f} s"
+        return f"{self.target:12} {work}, {memory}, {len(self.findings)} findings"
 
 
 def run(target: str, num_inputs: int, kept: Path, limit_s: float = LIMIT_S) -> Outcome:
