@@ -110,12 +110,7 @@ def main() -> int:
     parser.add_argument("--target", choices=[*TARGETS, "all"], default="all")
     parser.add_argument("--inputs", type=int, default=1000, help="for each target")
     parser.add_argument("--kept", type=Path, help="folder for inputs that were findings; a new one unless given")
-    parser.add_argument("--atheris", action="store_true", help="let atheris choose the inputs, where it is installed")
     options = parser.parse_args()
-    if options.atheris:
-        from fuzz.with_atheris import fuzz
-
-        fuzz(options.target, options.inputs)
     kept = options.kept or Path(tempfile.mkdtemp(prefix="fuzz-"))
     outcomes = [run(name, options.inputs, kept) for name in TARGETS if options.target in (name, "all")]
     for outcome in outcomes:
