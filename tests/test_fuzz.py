@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from fuzz.child import seeds_of
 from fuzz.faulty import FAULTY, FAULTY_NUMBER
 from fuzz.mutations import make_input
-from fuzz.run import run
+from fuzz.run import NUM_INPUTS, run
 from fuzz.seeds import SEEDS
 from fuzz.targets import TARGETS
-
-NUM_INPUTS = 100_000
 
 
 @pytest.fixture(scope="module", params=TARGETS)
@@ -24,7 +22,7 @@ def target(request, tmp_path_factory):
 
 
 def test_every_target_has_seeds():
-    assert TARGETS.keys() == SEEDS.keys()
+    assert TARGETS.keys() == SEEDS.keys() == NUM_INPUTS.keys()
 
 
 def test_seeds_are_refused_or_read(target):
@@ -74,7 +72,7 @@ def test_the_runner_notices_what_is_at_fault_and_keeps_the_input(tmp_path, fault
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
 def test_a_hundred_thousand_inputs_crash_nothing_hang_nothing_and_leave_no_memory(tmp_path):
-    outcomes = [run(name, -(-NUM_INPUTS // len(TARGETS)), tmp_path) for name in TARGETS]
+    outcomes = [run(target, num_inputs, tmp_path) for target, num_inputs in NUM_INPUTS.items()]
     print(*outcomes, sep="\n")
     assert [finding for outcome in outcomes for finding in outcome.findings] == []
-    assert sum(outcome.num_inputs for outcome in outcomes) >= NUM_INPUTS
+    assert sum(outcome.num_inputs for outcome in outcomes) == 100_000
