@@ -138,7 +138,7 @@ async def stylize(stub: Stub, account: Account) -> Account:
     )
     account.name = (await until_answered(lambda: stub.Stylize(asked, timeout=5))).job.name
     account.doing = "watching"
-    await until_answered(lambda: _watch(stub, account))
+    await until_answered(lambda: follow(stub, account))
     account.doing = "done"
     return account
 
@@ -160,7 +160,7 @@ async def _upload(stub: Stub, account: Account) -> str:
     return (await stub.UploadImage(slow_parts(large_png(account.colour)))).image
 
 
-async def _watch(stub: Stub, account: Account) -> None:
+async def follow(stub: Stub, account: Account) -> None:
     """Follow the job to its end, from where the last watch broke off."""
     account.num_watches += 1
     call = stub.StreamProgress(

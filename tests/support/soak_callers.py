@@ -1,0 +1,180 @@
+"""Callers of a soak: whatever they do, they know what has to come of it, and complain when something else does."""
+
+import asyncio
+import io
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from styleserve import images
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from support.killing import Account, Stub, follow, large_png, slow_parts, until_answered
+from support.rich_errors import details
+
+#: Heights and widths; few, so that what is traced for each is traced soon.
+SIZES = ((16, 16), (24, 32), (48, 64), (64, 64))
+PRESETS = ("classic", "paper", "draft", "standard")
+OPTIMIZERS = (recipe_pb2.OPTIMIZER_ADAM, recipe_pb2.OPTIMIZER_LBFGS, recipe_pb2.OPTIMIZER_LBFGSB)
+_ENDED = {job_pb2.JOB_STATE_SUCCEEDED: "succeeded", job_pb2.JOB_STATE_CANCELLED: "cancelled"}
+_LONG = 2000
+
+
+@dataclass
+class Ledger:
+    """What callers did, what became of their jobs, and what should not have happened."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    complaints: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a caller has: a server, a style there, chance, and the ledger."""
+
+    stub: Stub
+    style: str
+    dice: random.Random
+    ledger: Ledger
+    iterations: int
+
+
+Deed: TypeAlias = Callable[[World], Coroutine[None, None, None]]
+
+
+async def call_until(world: World, deeds: tuple[Deed, ...], is_over: Callable[[], bool]) -> None:
+    """Do one thing after the other, by chance; what goes wrong with one is written down, and the next comes."""
+    while not is_over():
+        deed = world.dice.choice(deeds)
+        try:
+            await deed(world)
+        except Exception as error:
+            world.ledger.complaints.append(f"{deed.__name__}: {type(error).__name__}: {str(error)[:200]}")
+        world.ledger.done[deed.__name__] += 1
+
+
+async def paint(world: World) -> None:
+    """Start a job, lose its stream or not, come back, and have the picture."""
+    asked = _ask(world, detached=True)
+    account = Account(0.0, name=(await until_answered(lambda: world.stub.Stylize(asked, timeout=20))).job.name)
+    await _have_ended(world, account, "succeeded")
+
+
+async def wait(world: World) -> None:
+    """Wait for a picture in one call, made again whenever it breaks."""
+    asked = _ask(world, orphan_policy=style_transfer_pb2.ORPHAN_POLICY_CONTINUE)
+    response = await until_answered(lambda: world.stub.Stylize(asked))
+    account = Account(0.0, name=response.job.name)
+    await _have_ended(world, account, "succeeded")
+    assert response.result.inline == account.picture
+
+
+async def cancel(world: World) -> None:
+    """Start a long job and have it cancelled."""
+    asked = _ask(world, detached=True, iterations=_LONG)
+    account = Account(0.0, name=(await until_answered(lambda: world.stub.Stylize(asked, timeout=20))).job.name)
+    await asyncio.sleep(world.dice.uniform(0, 1))
+    cancelling = style_transfer_pb2.CancelJobRequest(name=account.name)
+    await until_answered(lambda: world.stub.CancelJob(cancelling, timeout=20))
+    await _have_ended(world, account, "cancelled")
+
+
+async def leave(world: World) -> None:
+    """Start a job by a stream with previews, and hang up; it ends all the same."""
+    start = style_transfer_pb2.StreamProgressRequest(
+        start=_ask(world, iterations=world.iterations), preview=style_transfer_pb2.PreviewOptions(max_side=32)
+    )
+
+    async def begin() -> str:
+        call = world.stub.StreamProgress(start)
+        update = await call.read()
+        assert isinstance(update, style_transfer_pb2.StreamProgressResponse)
+        await asyncio.sleep(world.dice.uniform(0, 0.5))
+        call.cancel()
+        return update.job.name
+
+    await _have_ended(world, Account(0.0, name=await until_answered(begin)), "succeeded", "cancelled")
+
+
+async def send_bad_image(world: World) -> None:
+    """Send what is no image, and be told so."""
+    whole = _noise(world, 24, 24)
+    bad = world.dice.choice((b"", b"once upon a time", whole[: len(whole) // 2], world.dice.randbytes(500)))
+    asked = _ask(world)
+    asked.content.inline = bad
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await until_answered(lambda: world.stub.Stylize(asked, timeout=20))
+    assert details(caught.value)[0].reason == "INVALID_REQUEST"
+
+
+async def upload(world: World) -> None:
+    """Break an upload off, make it again, and download the same."""
+    data = large_png(world.dice.random())
+    broken = world.stub.UploadImage(slow_parts(data))
+    await asyncio.sleep(world.dice.uniform(0, 0.3))
+    broken.cancel()
+    name = (await until_answered(lambda: world.stub.UploadImage(slow_parts(data)))).image
+
+    async def download() -> bytes:
+        call = world.stub.DownloadImage(style_transfer_pb2.DownloadImageRequest(image=name))
+        return b"".join([part.chunk async for part in call])
+
+    assert await until_answered(download) == data
+
+
+async def read(world: World) -> None:
+    """Read jobs."""
+    listed = await until_answered(
+        lambda: world.stub.ListJobs(style_transfer_pb2.ListJobsRequest(page_size=20), timeout=20)
+    )
+    assert len({job.name for job in listed.jobs}) == len(listed.jobs)
+
+
+DEEDS: tuple[Deed, ...] = (paint, paint, wait, cancel, leave, send_bad_image, upload, read)
+
+
+async def _have_ended(world: World, account: Account, *allowed: str) -> None:
+    """Follow the job to its end: it has one, which stays, with a picture where it succeeded."""
+    await until_answered(lambda: follow(world.stub, account))
+    assert account.end is not None, account
+    state = _ENDED.get(account.end.state, "failed")
+    world.ledger.ended[state] += 1
+    assert state in allowed or (state == "succeeded" and "cancelled" in allowed), account.end
+    again = await until_answered(
+        lambda: world.stub.GetJob(style_transfer_pb2.GetJobRequest(name=account.name), timeout=20)
+    )
+    assert again.job == account.end
+    if state == "succeeded":
+        picture = Image.open(io.BytesIO(account.picture))
+        picture.load()
+        assert picture.size == (account.end.result.width, account.end.result.height)
+
+
+def _ask(world: World, iterations: int | None = None, **fields: object) -> style_transfer_pb2.StylizeRequest:
+    """A request by chance, with an ID of its own."""
+    height, width = world.dice.choice(SIZES)
+    return style_transfer_pb2.StylizeRequest(
+        content=image_pb2.ImageSource(inline=_noise(world, height, width)),
+        styles=[recipe_pb2.StyleInput(style=world.style)],
+        recipe=recipe_pb2.Recipe(
+            preset=world.dice.choice(PRESETS),
+            optimizer=world.dice.choice(OPTIMIZERS),
+            iterations=world.dice.randint(1, world.iterations) if iterations is None else iterations,
+        ),
+        request_id=str(uuid.UUID(int=world.dice.getrandbits(128), version=4)),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _noise(world: World, height: int, width: int) -> bytes:
+    pixels = np.random.default_rng(world.dice.getrandbits(32)).random((height, width, 3), np.float32)
+    return images.encode(images.Picture(pixels), "png").data
