@@ -80,7 +80,7 @@ async def _soak(server: Soaked, duration_s: float, dice: random.Random) -> None:
     async with living(server.victim, server.address) as stub:
         ready = request(0)
         ready.styles[0].style = server.style
-        await until_answered(lambda: stub.Stylize(ready, timeout=20))
+        await until_answered(lambda: stub.Stylize(ready, timeout=60))
         end_s = time.monotonic() + duration_s
         world = World(stub, server.style, dice, server.ledger, server.iterations)
         looking = asyncio.create_task(keep_looking(server.victim.mark, server.samples, min(2.0, duration_s / 50)))
