@@ -117,12 +117,27 @@ def test_an_unknown_setting_in_the_file_gets_the_nearest(tmp_path):
         read_file(path)
 
 
+FILE = object()
+#: Settings that are nothing unless they are set.
+SET = {
+    "tls_cert": FILE,
+    "tls_key": FILE,
+    "tls_client_ca": FILE,
+    "callers": FILE,
+    "metrics": "127.0.0.1:9464",
+    "traces": "http://127.0.0.1:4317",
+}
+
+
 @pytest.mark.parametrize("name", [setting.name for setting in fields(Config)])
 def test_every_setting_may_stand_in_the_file(tmp_path, name):
-    value = getattr(Config(styles=(tmp_path,), style_images=tmp_path), name)
+    (tmp_path / "file").touch()
+    value = SET.get(name, getattr(Config(styles=(tmp_path,), style_images=tmp_path), name))
+    value = tmp_path / "file" if value is FILE else value
     plain = (
         [str(part) for part in value] if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
     )
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({name: plain}))
-    assert read_file(path) == {name: value}
+    others = {setting: str(value) for setting in ("tls_cert", "tls_key") if name.startswith("tls")}
+    path.write_text(yaml.safe_dump({**others, name: plain}))
+    assert read_file(path)[name] == value

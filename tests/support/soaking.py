@@ -12,7 +12,6 @@ from pathlib import Path
 from support.killing import Victim, Whom, free_address, living, toy_victim, until, until_answered
 from support.service import GREY, request
 from support.soak_callers import DEEDS, Ledger, World, call_until
-from support.toy_process import RETENTION
 from support.watching import Growth, Sample, growths, keep_looking
 
 #: From the beginning until memory and all else may not grow any more: a sixth of the time, and what retention takes to
@@ -52,7 +51,7 @@ def toy_server(folder: Path, name: str, killed_every_s: float | None = None) -> 
     """A server with the toy engine, in a folder of its own."""
     place, address = _place(folder, name)
     retention_s = _RETENTION_S if killed_every_s is None else _RETENTION_OF_KILLED_S
-    victim = toy_victim(place, address, **{RETENTION: str(retention_s)})
+    victim = toy_victim(place, address, retention_s=retention_s)
     return Soaked(name, victim, address, GREY, 40, killed_every_s)
 
 
