@@ -411,3 +411,36 @@ def test_seconds_of_a_shared_step_are_shared(bench):
     bench.run()
     spent_s = sum(bench.last(name).engine_s for name in "ab")
     assert spent_s == pytest.approx(len(bench.evaluator.batches) * bench.seconds_per_step)
+
+
+def test_of_many_that_come_at_once_as_many_are_begun_as_take_no_longer_than_a_step(bench, monkeypatch):
+    make_objective = bench.evaluator.objective
+
+    def take_time(*arguments, **named):
+        bench.clock.now += 0.3
+        return make_objective(*arguments, **named)
+
+    bench.engine.accept(job("large", classic(iterations=9), size=1000))  # whose step is expected to take a second
+    bench.engine.step()
+    monkeypatch.setattr(bench.evaluator, "objective", take_time)
+    for number in range(6):
+        bench.engine.accept(job(f"small {number}", classic(iterations=9)))
+    for wanted in (4, 6):
+        bench.engine.step()
+        assert sum(isinstance(event, Started) for event in bench.events) == 1 + wanted
+
+
+def test_what_beginning_a_job_takes_counts_as_its_time(bench, monkeypatch):
+    make_objective = bench.evaluator.objective
+
+    def take_time(*arguments, **named):
+        bench.clock.now += 3.5
+        return make_objective(*arguments, **named)
+
+    bench.engine.accept(job("a", classic(iterations=20), size=5))
+    bench.engine.step()
+    monkeypatch.setattr(bench.evaluator, "objective", take_time)
+    bench.engine.accept(job("b", classic(iterations=20), size=4))
+    for _ in range(5):
+        bench.engine.step()
+    assert len(bench.of("b")) == 2, "it is begun, judged, and then owes the other the seconds of its targets"

@@ -76,7 +76,7 @@ class Engine:
         self._pace = Pace()
 
     def accept(self, command: Command) -> None:
-        """Take a command; a new job is begun by the next step."""
+        """Take a command; a new job is begun by one of the next steps."""
         match command:
             case JobSpecification():
                 self._waiting.append(command)
@@ -88,8 +88,8 @@ class Engine:
                 self._unprepared.append(command)
 
     def step(self) -> bool:
-        """Begin a job that waits, then choose, evaluate and advance; False when there was nothing to do."""
-        self._admit()
+        """Begin jobs that wait, then choose, evaluate and advance; False when there was nothing to do."""
+        self._begin_waiting()
         while self._jobs and self._end_what_cannot_wait(self._pace.most_s(self._scheduler.choose(self._jobs))):
             pass
         if self._jobs:
@@ -109,10 +109,20 @@ class Engine:
         self._jobs.clear()
         self._waiting.clear()
 
-    def _admit(self) -> None:
-        """Begin one job: its targets take passes of the network, and the jobs that run must not wait for many."""
-        if not self._waiting:
-            return
+    def _begin_waiting(self) -> None:
+        """Begin jobs that wait, until that took as long as a step of the largest that runs.
+
+        Their targets take passes of the network: for all of many at once, those that run would have to wait too long;
+        with a step after each, the last of many would.
+        """
+        begun = self._clock()
+        while self._waiting:
+            self._begin_one()
+            longest_s = max((job.step_s for job in self._jobs), default=0.0)
+            if self._clock() - begun >= self._pace.slowness * longest_s:
+                return
+
+    def _begin_one(self) -> None:
         specification = self._waiting.pop(0)
         forecast = Forecast(specification, self._costs)
         checkpoint = self._chronicle.find(specification.job_id)
@@ -138,6 +148,7 @@ class Engine:
         # It came during the last step, so it has waited longer than whom that step served, and no longer than others.
         job.last_served = self._num_steps - 1
         self._jobs.append(job)
+        self._scheduler.charge(job.batch_key, job.engine_s)
 
     def _serve(self, batch: list[Job]) -> None:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
