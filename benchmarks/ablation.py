@@ -118,18 +118,19 @@ def main() -> None:
 
 
 def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
-    """Every variant in the plane of the two distances."""
+    """Both distances of every variant, a line each, with those of `standard` to hold them against."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axis = pyplot.subplots(figsize=(9, 6.5), layout="constrained")
-    for name, (style, content) in means.items():
-        axis.plot(content, style, "o", color="tab:red" if name == "standard" else "tab:blue")
-        axis.annotate(name, (content, style), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axis.set(xlabel="content distance", ylabel="style distance")
-    axis.grid(alpha=0.3)
+    names = list(reversed(means))
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 5.5), sharey=True, layout="constrained")
+    for axis, which, label in zip(axes, (0, 1), ("style distance", "content distance"), strict=True):
+        axis.axvline(means["standard"][which], color="tab:red", linewidth=0.8)
+        axis.plot([means[name][which] for name in names], names, "o", color="tab:blue")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
 
