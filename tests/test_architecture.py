@@ -26,7 +26,7 @@ ROWS = (
     ("presets", "costs"),
     ("recipes",),
     ("images", "download", "memory"),
-    ("errors", "logs"),
+    ("errors", "logs", "files"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.
@@ -39,6 +39,7 @@ DOORS = {
     "pooch": {"download"},
     "requests": {"download"},
     "yaml": {"documents"},
+    "watchfiles": {"catalog"},
     "grpc": {"rpc", "cli"},
     "google": {"rpc", "cli"},
     "click": {"cli", "__main__"},

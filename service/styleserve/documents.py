@@ -1,6 +1,6 @@
 """Documents: YAML files read as mappings, strictly; the style catalogue and the configuration share it."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -30,16 +30,21 @@ def read_mapping(path: Path) -> dict[str, object]:
     return document
 
 
-def unknown_keys(where: str, mapping: Mapping[str, object], known: Sequence[str]) -> list[str]:
-    """A complaint for every key that is not known, with the nearest one that is; `where` is file and place."""
-    return [_complain(where, key, known) for key in mapping if key not in known]
+def write_mapping(mapping: Mapping[str, object]) -> str:
+    """The text of a YAML file that `read_mapping` reads as this mapping of plain values, in its order."""
+    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True)
+    return text
 
 
-def _complain(where: str, key: str, known: Iterable[str]) -> str:
-    known = tuple(known)
-    near = nearest(key, known)
+def unknown_keys(mapping: Mapping[str, object], known: Sequence[str]) -> list[str]:
+    """A complaint for every key that is not known, with the nearest one that is."""
+    return [_complain(key, known) for key in mapping if key not in known]
+
+
+def _complain(key: str, known: Sequence[str]) -> str:
+    near = nearest(str(key), known)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{where}: unknown key {key!r}; allowed: {', '.join(known)}{hint}"
+    return f"unknown key {key!r}; allowed: {', '.join(known)}{hint}"
 
 
 class _StrictLoader(yaml.SafeLoader):

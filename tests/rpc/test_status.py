@@ -1,5 +1,7 @@
 """Every error of ours has its status and its details, and no details grow too large."""
 
+from pathlib import Path
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -8,6 +10,7 @@ from styleserve import errors
 from styleserve.errors import RequestError, Violation
 from styleserve.rpc.status import CODES, to_message, to_status
 
+PROBLEM = errors.StyleProblem(Path("/srv/my-styles"), "my-styles", "dots.yaml", "title: got none")
 EXAMPLES: dict[type[RequestError], RequestError] = {
     type(example): example
     for example in (
@@ -17,6 +20,9 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.ImageNotFoundError("images/x"),
         errors.RequestIdReusedError("9a0b"),
         errors.JobIdTakenError("jobs/x"),
+        errors.StyleExistsError("styles/x"),
+        errors.StyleReadOnlyError("styles/mosaic", "builtin"),
+        errors.CatalogInvalidError([PROBLEM]),
         errors.QueueFullError(12.5, 64),
         errors.WarmingUpError(5),
         errors.DrainingError(10),
@@ -38,6 +44,9 @@ DETAILS = {
     "IMAGE_NOT_FOUND": error_details_pb2.ResourceInfo,
     "REQUEST_ID_REUSED": error_details_pb2.ResourceInfo,
     "JOB_ID_TAKEN": error_details_pb2.ResourceInfo,
+    "STYLE_EXISTS": error_details_pb2.ResourceInfo,
+    "STYLE_READ_ONLY": error_details_pb2.ResourceInfo,
+    "CATALOG_INVALID": error_details_pb2.PreconditionFailure,
     "QUEUE_FULL": error_details_pb2.RetryInfo,
     "WARMING_UP": error_details_pb2.RetryInfo,
     "DRAINING": error_details_pb2.RetryInfo,

@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 
 from styleserve import images
-from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
 from styleserve.rpc.server import Server
 from styleserve.v1 import (
@@ -41,6 +40,7 @@ class Service:
     def __post_init__(self) -> None:
         self.transfer = style_transfer_pb2_grpc.StyleTransferServiceStub(self.channel)
         self.catalog = style_catalog_pb2_grpc.StyleCatalogServiceStub(self.channel)
+        self.admin = style_catalog_pb2_grpc.StyleAdminServiceStub(self.channel)
         self.info = server_info_pb2_grpc.ServerInfoServiceStub(self.channel)
 
     async def wait_for(self, name: str, *states: int, iteration: int = 0) -> job_pb2.Job:
@@ -77,13 +77,14 @@ async def running(
         **{
             "listen": "127.0.0.1:0",
             "data_dir": folder / "data",
+            "styles": (styles,),
             "cache_dir": folder / "cache",
             "drain_s": 5.0,
             "no_cache": True,
             **settings,
         }
     )
-    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)))
+    server = Server(config, worker or ThreadWorker(ToyEngineFactory(before_step)))
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
         service = Service(server, address, channel)

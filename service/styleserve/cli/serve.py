@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 import click
 
 from styleserve import logs
-from styleserve.catalog.packs import load_catalog
-from styleserve.catalog.style import Catalog
 from styleserve.cli.errors import explained
 from styleserve.config import FORGOTTEN, LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
 from styleserve.memory import parse_limit
@@ -87,7 +85,7 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
         logs.configure(config.log_format)
         with _data_kept(config) as kept:
-            asyncio.run(_serve(kept, load_catalog(config.styles), until_stdin_closes))
+            asyncio.run(_serve(kept, until_stdin_closes))
 
 
 @contextlib.contextmanager
@@ -100,7 +98,7 @@ def _data_kept(config: Config) -> Iterator[Config]:
         yield dataclasses.replace(config, data_dir=Path(folder))
 
 
-async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> None:
+async def _serve(config: Config, until_stdin_closes: bool) -> None:
     factory = VggEngineFactory(
         config.weights,
         config.precision,  # type: ignore[arg-type]
@@ -110,7 +108,7 @@ async def _serve(config: Config, catalog: Catalog, until_stdin_closes: bool) -> 
         config.deterministic,
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
-    server = Server(config, catalog, worker)
+    server = Server(config, worker)
     server.heed_signals()
     address = await server.start()
     if until_stdin_closes:

@@ -58,11 +58,14 @@ def check_styles(folder: Path, as_json: bool) -> None:
     """Check a folder of styles; every problem is reported, and the exit status is 1 when there is one."""
     reading = check_folder(folder)
     if as_json:
-        found = {"styles": [style.name for style in reading.styles], "problems": list(reading.problems)}
+        found = {
+            "styles": [style.name for style in reading.styles],
+            "problems": [str(problem) for problem in reading.problems],
+        }
         click.echo(json.dumps(found))
     else:
         for problem in reading.problems:
-            click.echo(problem, err=True)
+            click.echo(str(problem), err=True)
         click.echo(f"{len(reading.styles)} styles are sound, {len(reading.problems)} problems")
     if reading.problems:
         raise SystemExit(1)

@@ -10,8 +10,12 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from styleserve.catalog.created import FOLDER as CREATED_STYLES
+from styleserve.catalog.created import CreatedStyles
+from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
+from styleserve.catalog.watcher import FolderWatcher
 from styleserve.config import Config
 from styleserve.engine.checkpoints import CHECKPOINTS, CheckpointFolder
 from styleserve.errors import ConfigurationError
@@ -25,6 +29,7 @@ from styleserve.rpc.health import Health
 from styleserve.rpc.interceptor import ErrorInterceptor
 from styleserve.rpc.requests import RequestReader
 from styleserve.rpc.server_info import ServerInfoServicer
+from styleserve.rpc.style_admin import StyleAdminServicer
 from styleserve.rpc.style_catalog import StyleCatalogServicer
 from styleserve.rpc.style_transfer import StyleTransferServicer
 from styleserve.v1 import (
@@ -39,6 +44,7 @@ logger = logging.getLogger(__name__)
 SERVICES = (
     "styleserve.v1.StyleTransferService",
     "styleserve.v1.StyleCatalogService",
+    "styleserve.v1.StyleAdminService",
     "styleserve.v1.ServerInfoService",
 )
 _HEALTH = "grpc.health.v1.Health"
@@ -61,13 +67,17 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
-    """The whole service around one worker; made and used on an event loop."""
+    """The whole service around one worker; made and used on an event loop.
 
-    def __init__(self, config: Config, catalog: Catalog, worker: Worker) -> None:
+    Raises ConfigurationError with everything that the operator has to mend first, in the catalogue's files too.
+    """
+
+    def __init__(self, config: Config, worker: Worker) -> None:
         limits = ImageLimits()
-        image_store = _open_image_store(config.data_dir)
+        image_store, created = _open_data(config.data_dir)
         self._config = config
-        self._catalog = catalog
+        self._catalogs = CatalogKeeper(config.styles, created, self._adopt)
+        self._watcher = FolderWatcher(config.styles, self._catalogs)
         self._style_images = StyleImages(config.cache_dir, config.style_images)
         self._health = Health(SERVICES)
         self._stopping = asyncio.Event()
@@ -86,13 +96,18 @@ class Server:
             tell_alive=self._health.set_alive,
             tell_broken=self._break,
         )
-        reader = RequestReader(catalog, self._style_images, image_store, limits, config.max_side, config.max_iterations)
+        reader = RequestReader(
+            self._catalogs, self._style_images, image_store, limits, config.max_side, config.max_iterations
+        )
         self._server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=OPTIONS)
         style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
             StyleTransferServicer(self._jobs, image_store, reader, limits), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
-            StyleCatalogServicer(catalog, self._style_images, self._jobs, limits), self._server
+            StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, limits), self._server
+        )
+        style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, limits, config.max_iterations), self._server
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server
@@ -113,7 +128,10 @@ class Server:
                 "no other program has"
             )
         await self._server.start()
-        self._jobs.start(self._catalog, self._style_images)
+        self._jobs.start()
+        await self._jobs.prepare(self._catalogs.catalog, self._style_images)
+        if self._config.watch:
+            self._watcher.start()
         logger.info("listening on %s:%d", host, port)
         return f"{host}:{port}"
 
@@ -154,17 +172,24 @@ class Server:
         self._health.close()
         self._jobs.close_admission()
         await self._server.stop(_GRACE_S)
+        await self._watcher.stop()
+        await self._catalogs.stop()
         await self._jobs.stop()
         logger.info("stopped")
+
+    async def _adopt(self, catalog: Catalog) -> None:
+        """Let a new catalogue's images be found, and have its targets prepared."""
+        self._style_images.look_again()
+        await self._jobs.prepare(catalog, self._style_images)
 
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error
         self._stopping.set()
 
 
-def _open_image_store(data_dir: Path) -> ImageStore:
+def _open_data(data_dir: Path) -> tuple[ImageStore, CreatedStyles]:
     try:
-        return ImageStore(data_dir / "images")
+        return ImageStore(data_dir / "images"), CreatedStyles(data_dir / CREATED_STYLES)
     except OSError as error:
         raise ConfigurationError(
             f"data_dir: got {str(data_dir)!r}, {error.strerror}; allowed: a folder that can be made and written to"

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from styleserve.errors import (
     AlreadyExistsError,
+    CatalogInvalidError,
     DeadlineUnattainableError,
     DivergedError,
     DrainingError,
@@ -34,8 +35,10 @@ from styleserve.errors import (
     RetryLaterError,
     RunTimeoutError,
     StorageError,
+    StyleExistsError,
     StyleImageUnavailableError,
     StyleNotFoundError,
+    StyleReadOnlyError,
     WarmingUpError,
 )
 
@@ -54,6 +57,7 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         ImageNotFoundError: grpc.StatusCode.NOT_FOUND,
         RequestIdReusedError: grpc.StatusCode.ALREADY_EXISTS,
         JobIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
+        StyleExistsError: grpc.StatusCode.ALREADY_EXISTS,
         QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         WarmingUpError: grpc.StatusCode.UNAVAILABLE,
         DrainingError: grpc.StatusCode.UNAVAILABLE,
@@ -61,6 +65,8 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         StorageError: grpc.StatusCode.UNAVAILABLE,
         ImageTooLargeForDeviceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         DeadlineUnattainableError: grpc.StatusCode.FAILED_PRECONDITION,
+        StyleReadOnlyError: grpc.StatusCode.FAILED_PRECONDITION,
+        CatalogInvalidError: grpc.StatusCode.FAILED_PRECONDITION,
         RunTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
         QueueTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
         JobCancelledError: grpc.StatusCode.CANCELLED,
@@ -76,6 +82,8 @@ _RESOURCES: Mapping[type[RequestError], str] = MappingProxyType(
         ImageNotFoundError: "styleserve.v1.Image",
         RequestIdReusedError: "styleserve.v1.StylizeRequest",
         JobIdTakenError: "styleserve.v1.Job",
+        StyleExistsError: "styleserve.v1.Style",
+        StyleReadOnlyError: "styleserve.v1.Style",
     }
 )
 
@@ -120,6 +128,11 @@ def _details(error: RequestError) -> list[Message]:
             details.append(_resource(error, error.name))
         case AlreadyExistsError():
             details.append(_resource(error, error.name))
+        case StyleReadOnlyError():
+            metadata = {"origin": error.origin}
+            details.append(_resource(error, error.name))
+        case CatalogInvalidError():
+            details.append(_precondition_failure(error))
         case RetryLaterError():
             delay = duration_pb2.Duration()
             delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
@@ -150,6 +163,21 @@ def _bad_request(error: InvalidRequestError) -> error_details_pb2.BadRequest:
             request.field_violations.add(description=f"and {left_out} more violations", reason="MORE_VIOLATIONS")
             break
     return request
+
+
+def _precondition_failure(error: CatalogInvalidError) -> error_details_pb2.PreconditionFailure:
+    """As many of the problems as fit, with the places of their files; the last place says how many did not."""
+    failure = error_details_pb2.PreconditionFailure()
+    for index, problem in enumerate(error.problems):
+        failure.violations.add(
+            type="STYLE_FILE", subject=_shorten(problem.place), description=_shorten(problem.description)
+        )
+        if failure.ByteSize() > _MAX_VIOLATIONS_BYTES:
+            del failure.violations[-1]
+            left_out = len(error.problems) - index
+            failure.violations.add(type="MORE_PROBLEMS", description=f"and {left_out} more problems")
+            break
+    return failure
 
 
 def _resource(error: RequestError, name: str) -> error_details_pb2.ResourceInfo:
