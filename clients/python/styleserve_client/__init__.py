@@ -9,6 +9,7 @@ from styleserve_client.client import Client
 from styleserve_client.errors import (
     AlreadyExistsError,
     CancelledError,
+    CatalogInvalidError,
     DeadlineError,
     ImageTooLargeError,
     InvalidRequestError,
@@ -16,18 +17,20 @@ from styleserve_client.errors import (
     NotFoundError,
     RetryLaterError,
     ServerError,
+    StyleReadOnlyError,
     StyleServeError,
     UnavailableError,
     Violation,
 )
 from styleserve_client.events import Event, JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
-from styleserve_client.requests import ImageLike, Previews, Style, StyleLike, StylizeOptions
+from styleserve_client.requests import ImageLike, Previews, Style, StyleLike, StyleOptions, StylizeOptions
 
 __all__ = [
     "AlreadyExistsError",
     "AsyncClient",
     "CancelledError",
+    "CatalogInvalidError",
     "Client",
     "DeadlineError",
     "Event",
@@ -46,6 +49,8 @@ __all__ = [
     "ServerError",
     "Style",
     "StyleLike",
+    "StyleOptions",
+    "StyleReadOnlyError",
     "StyleServeError",
     "StylizeOptions",
     "UnavailableError",
