@@ -124,7 +124,7 @@ def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = list(reversed(means))
+    names = list(means)[::-1]
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 5.5), sharey=True, layout="constrained")
     for axis, which, label in zip(axes, (0, 1), ("style distance", "content distance"), strict=True):
         axis.axvline(means["standard"][which], color="tab:red", linewidth=0.8)

@@ -28,7 +28,7 @@ ROWS = (
     ("recipes",),
     ("images", "download", "memory"),
     ("image_parts",),
-    ("errors", "logs"),
+    ("errors", "logs", "files"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.
@@ -41,6 +41,7 @@ DOORS = {
     "pooch": {"download"},
     "requests": {"download"},
     "yaml": {"documents"},
+    "watchfiles": {"catalog"},
     "grpc": {"rpc", "cli"},
     "google": {"rpc", "cli"},
     "click": {"cli", "__main__"},

@@ -161,7 +161,7 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
 def _read(path: Path) -> tuple[_Entry, ...]:
     """The callers; raises ConfigurationError with all that is wrong."""
     document = read_mapping(path)
-    problems = unknown_keys(str(path), document, ["callers"])
+    problems = [f"{path}: {complaint}" for complaint in unknown_keys(document, ["callers"])]
     callers = document.get("callers")
     if not isinstance(callers, dict) or not callers:
         raise ConfigurationError(f"{path}: got no `callers`; allowed: a mapping of names to what each caller may do")
@@ -192,7 +192,7 @@ class _Reading:
     def __init__(self, where: str, settings: Mapping[str, object]) -> None:
         self._where = where
         self._settings = settings
-        self.problems = unknown_keys(where, settings, _KEYS)
+        self.problems = [f"{where}: {complaint}" for complaint in unknown_keys(settings, _KEYS)]
 
     def entry(self, name: str) -> _Entry:
         """The caller, as far as its settings can be read."""

@@ -65,6 +65,9 @@ class Config:
     styles: tuple[Path, ...] = field(
         default=(), metadata=_setting("folder of styles beside the installed packs; may be repeated", "DIR")
     )
+    watch: bool = field(
+        default=False, metadata=_setting("reload the catalogue when something changes in the folders of --styles", "")
+    )
     style_images: Path | None = field(
         default=None, metadata=_setting("folder where style images are found by their content", "DIR")
     )
@@ -178,7 +181,8 @@ def environment_name(name: str) -> str:
 def read_file(path: Path) -> dict[str, object]:
     """The settings in a YAML file, by the names of `Config`; raises ConfigurationError with all that is wrong."""
     settings = read_mapping(path)
-    problems = unknown_keys(str(path), settings, [setting.name for setting in fields(Config)])
+    known = [setting.name for setting in fields(Config)]
+    problems = [f"{path}: {complaint}" for complaint in unknown_keys(settings, known)]
     sound: dict[str, object] = {}
     for setting in fields(Config):
         if setting.name in settings:

@@ -4,7 +4,7 @@ A file may come from anywhere, so what YAML allows beyond plain settings is refu
 stand for gigabytes, deep nesting, numbers without end.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -52,15 +52,21 @@ def parse_mapping(text: str, where: str) -> dict[str, object]:
     return document
 
 
-def unknown_keys(where: str, keys: Iterable[object], known: Sequence[str]) -> list[str]:
+def write_mapping(mapping: Mapping[str, object]) -> str:
+    """The text of a YAML file that `read_mapping` reads as this mapping of plain values, in its order."""
+    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def unknown_keys(keys: Iterable[object], known: Sequence[str]) -> list[str]:
     """Complaints about the first keys that are not known, with the nearest that is, and about how many more there are.
 
-    `where` is file and place; a mapping is its keys.
+    A mapping is its keys.
     """
     unknown = [key for key in keys if key not in known]
-    complaints = [_complain(where, key, known) for key in unknown[:_MAX_UNKNOWN_KEYS]]
+    complaints = [_complain(key, known) for key in unknown[:_MAX_UNKNOWN_KEYS]]
     if len(unknown) > _MAX_UNKNOWN_KEYS:
-        complaints.append(f"{where}: {len(unknown) - _MAX_UNKNOWN_KEYS} more unknown keys")
+        complaints.append(f"{len(unknown) - _MAX_UNKNOWN_KEYS} more unknown keys")
     return complaints
 
 
@@ -69,11 +75,10 @@ def shown(value: object) -> str:
     return _shorten(repr(value))
 
 
-def _complain(where: str, key: object, known: Iterable[str]) -> str:
-    known = tuple(known)
+def _complain(key: object, known: Sequence[str]) -> str:
     near = nearest(key, known) if isinstance(key, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{where}: unknown key {shown(key)}; allowed: {', '.join(known)}{hint}"
+    return f"unknown key {shown(key)}; allowed: {', '.join(known)}{hint}"
 
 
 def _shorten(text: str) -> str:

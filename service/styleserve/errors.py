@@ -10,6 +10,7 @@
     |   +-- AlreadyExistsError
     |   |   +-- RequestIdReusedError     ALREADY_EXISTS       REQUEST_ID_REUSED
     |   |   +-- JobIdTakenError          ALREADY_EXISTS       JOB_ID_TAKEN
+    |   |   +-- StyleExistsError         ALREADY_EXISTS       STYLE_EXISTS
     |   +-- RetryLaterError
     |   |   +-- QueueFullError           RESOURCE_EXHAUSTED   QUEUE_FULL
     |   |   +-- QuotaExceededError       RESOURCE_EXHAUSTED   QUOTA_EXCEEDED
@@ -19,6 +20,8 @@
     |   |   +-- StorageError             UNAVAILABLE          STORAGE_UNAVAILABLE
     |   +-- ImageTooLargeForDeviceError  RESOURCE_EXHAUSTED   IMAGE_TOO_LARGE_FOR_DEVICE
     |   +-- DeadlineUnattainableError    FAILED_PRECONDITION  DEADLINE_UNATTAINABLE
+    |   +-- StyleReadOnlyError           FAILED_PRECONDITION  STYLE_READ_ONLY
+    |   +-- CatalogInvalidError          FAILED_PRECONDITION  CATALOG_INVALID
     |   +-- RunTimeoutError              DEADLINE_EXCEEDED    RUN_TIMEOUT
     |   +-- QueueTimeoutError            DEADLINE_EXCEEDED    QUEUE_TIMEOUT
     |   +-- UploadIdleError              DEADLINE_EXCEEDED    UPLOAD_IDLE
@@ -152,6 +155,15 @@ class JobIdTakenError(AlreadyExistsError):
         return f"{self.name!r} exists already; choose another job_id or leave it empty"
 
 
+class StyleExistsError(AlreadyExistsError):
+    """The style ID that the caller chose belongs to another style; `name` is the style's."""
+
+    reason = "STYLE_EXISTS"
+
+    def __str__(self) -> str:
+        return f"{self.name!r} exists already; choose another style_id, or delete that style first"
+
+
 class RetryLaterError(RequestError):
     """Nothing is wrong with the request; trying again after `retry_after_s` seconds may succeed."""
 
@@ -275,6 +287,40 @@ class DeadlineUnattainableError(RequestError):
         return (
             f"{self.available_s:.2f} s are left, the first evaluation needs about {self.needed_s:.2f} s; allow more "
             "time or ask for a smaller picture"
+        )
+
+
+class StyleReadOnlyError(RequestError):
+    """The style was not created by a caller, so no caller removes it; `origin` is where it comes from."""
+
+    reason = "STYLE_READ_ONLY"
+
+    def __init__(self, name: str, origin: str) -> None:
+        super().__init__(name, origin)
+        self.name = name
+        self.origin = origin
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} comes from {self.origin!r}; allowed: styles that CreateStyle added; the operator may take "
+            "its file away and reload the catalogue"
+        )
+
+
+class CatalogInvalidError(RequestError):
+    """The catalogue's files cannot be loaded and the one before stays; every problem is in `problems`."""
+
+    reason = "CATALOG_INVALID"
+
+    def __init__(self, problems: Sequence["StyleProblem"]) -> None:
+        assert problems
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return (
+            f"the catalogue stays as it was, since its files have problems ({len(self.problems)}); mend them and "
+            f"reload it; the first: {self.problems[0].place}: {self.problems[0].description}"
         )
 
 
@@ -405,16 +451,38 @@ class ConfigurationError(StyleServeError):
     """A setting, file or folder of the operator's that cannot be used."""
 
 
+@dataclass(frozen=True, slots=True)
+class StyleProblem:
+    """One thing wrong with a file or folder of styles, in the operator's words and in a caller's.
+
+    `file_name` is that of the file in `folder`, empty when the folder itself is meant; `origin` is as a style's.
+    `description` says key, what was got and what is allowed, and names no path of the operator's machine.
+    """
+
+    folder: Path
+    origin: str
+    file_name: str
+    description: str
+
+    @property
+    def place(self) -> str:
+        """Where it is, for callers: `{origin}/{file}`."""
+        return f"{self.origin}/{self.file_name}" if self.file_name else self.origin
+
+    def __str__(self) -> str:
+        return f"{self.folder / self.file_name}: {self.description}"
+
+
 class CatalogError(ConfigurationError):
     """Styles that cannot be loaded; every problem is in `problems`, each naming file, key and what is allowed."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[StyleProblem]) -> None:
         assert problems
         super().__init__(tuple(problems))
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class WeightsError(ConfigurationError):

@@ -69,7 +69,7 @@ def test_a_name_that_is_taken_is_refused_naming_both_files(folder):
         load_catalog([folder])
     assert str(folder / "mosaic.yaml") in str(caught.value)
     assert str(Path("styles") / "mosaic.yaml") in str(caught.value)
-    assert "mosaic" in "".join(check_folder(folder).problems)
+    assert "mosaic" in "".join(map(str, check_folder(folder).problems))
 
 
 def test_checking_the_built_in_folder_finds_nothing(folder):

@@ -167,6 +167,29 @@ async def test_styles_are_listed_shown_and_checked(run, tmp_path):
     assert json.loads((await run("styles", "check", "styles", "--json")).stdout)["problems"] == []
 
 
+async def test_styles_are_added_removed_and_reloaded(run, tmp_path):
+    added = await run("styles", "add", "own", "photo.png", "--title", "My own", "--tag", "a", "--tag", "b", "--json")
+    assert added.exit_code == 0, added.output
+    assert json.loads(added.stdout)["tags"] == ["a", "b"]
+    again = await run("styles", "add", "own", "photo.png", "--title", "My own")
+    assert (again.exit_code, "'styles/own' exists already" in again.output) == (1, True)
+    bad = await run("styles", "add", "No", "photo.png", "--title", "", "--strength", "2")
+    assert "style_id: got 'No'" in bad.output
+    assert "style.title: got none" in bad.output
+    assert "style.recipe.strength: got 2" in bad.output
+    assert (await run("styles", "remove", "own")).exit_code == 0
+    assert "comes from 'builtin'" in (await run("styles", "remove", "mosaic")).output
+    (tmp_path / "styles" / "new.yaml").write_text("title: New\nimage: grey.png\n")
+    for arguments in (["--dry-run"], []):
+        assert (await run("styles", "reload", *arguments)).stdout == "added\tstyles/new\n"
+    assert (await run("styles", "reload", "--json")).stdout == "{}\n"
+    (tmp_path / "styles" / "new.yaml").write_text("titel: New\nimage: grey.png\n")
+    broken = await run("styles", "reload")
+    assert broken.exit_code == 1
+    assert "styles/new.yaml: unknown key 'titel'" in broken.output
+    assert "styles/new.yaml: title: got none" in broken.output
+
+
 async def test_jobs_are_listed_got_watched_and_cancelled(run):
     await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--preset", "classic", "--iterations", "3")
     (job,) = json.loads((await run("jobs", "list", "--json")).stdout)

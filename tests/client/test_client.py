@@ -20,6 +20,7 @@ from styleserve_client import (
     AlreadyExistsError,
     AsyncClient,
     CancelledError,
+    CatalogInvalidError,
     Client,
     DeadlineError,
     InvalidRequestError,
@@ -31,6 +32,7 @@ from styleserve_client import (
     ResultReady,
     RetryLaterError,
     Style,
+    StyleReadOnlyError,
     UnavailableError,
 )
 from support.relay import Relay
@@ -226,6 +228,30 @@ async def test_catalogue_jobs_and_abilities_are_read(client):
     assert (await client.job("only-one")).state == job_pb2.JOB_STATE_SUCCEEDED
     assert [line.text for line in await client.job_log("only-one")][-1] == "succeeded"
     assert (await client.info()).weights_trained
+
+
+async def test_styles_are_created_deleted_and_reloaded(client, tmp_path):
+    facts = {"artist": "Me", "license": "CC0-1.0", "tags": ["own"], "preset": "classic", "iterations": 2}
+    made = await client.create_style("own", png(0.9), title="My own", **facts)
+    assert (made.name, made.title, made.artist, list(made.tags)) == ("styles/own", "My own", "Me", ["own"])
+    assert (await client.style("own")).recipe.iterations == 2
+    large = images.encode(images.Picture(images.noise(1000, 1200, seed=1)), "png").data
+    assert (await client.create_style("large", large, title="Large")).version != made.version
+    with pytest.raises(AlreadyExistsError) as caught:
+        await client.create_style("own", png(0.5), title="Another")
+    assert caught.value.reason == "STYLE_EXISTS"
+    with pytest.raises(TypeError, match="did you mean 'license'"):
+        await client.create_style("other", png(0.5), title="Other", licence="CC0-1.0")
+    await client.delete_style("own")
+    with pytest.raises(StyleReadOnlyError):
+        await client.delete_style("mosaic")
+    (tmp_path / "styles" / "new.yaml").write_text("title: New\nimage: grey.png\n")
+    assert (await client.reload_catalog(validate_only=True)).added == ["styles/new"]
+    assert (await client.reload_catalog()).added == ["styles/new"]
+    (tmp_path / "styles" / "new.yaml").write_text("title: New\n")
+    with pytest.raises(CatalogInvalidError) as invalid:
+        await client.reload_catalog()
+    assert invalid.value.problems[0].startswith("styles/new.yaml: image: got None")
 
 
 async def test_errors_are_the_clients_own_and_carry_reason_and_details(client):

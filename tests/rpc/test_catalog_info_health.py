@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from styleserve import images
 from styleserve.rpc.server import SERVICES
-from styleserve.v1 import recipe_pb2, server_info_pb2, style_catalog_pb2, style_catalog_pb2_grpc
+from styleserve.v1 import recipe_pb2, server_info_pb2, style_catalog_pb2
 from support.rich_errors import refused
 from support.service import GREY, request, running
 
@@ -122,10 +122,3 @@ async def test_both_reflections_list_the_services_and_describe_a_method(service,
     listed, described = [response async for response in call]
     assert set(SERVICES) <= {service.name for service in listed.list_services_response.service}
     assert described.file_descriptor_response.file_descriptor_proto
-
-
-async def test_what_is_not_there_yet_says_unimplemented(service):
-    admin = style_catalog_pb2_grpc.StyleAdminServiceStub(service.channel)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await admin.ReloadCatalog(style_catalog_pb2.ReloadCatalogRequest())
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

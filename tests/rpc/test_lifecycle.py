@@ -12,7 +12,6 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve import logs
-from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError, WeightsError
 from styleserve.jobs import dispatcher, engine_keeper
@@ -47,7 +46,7 @@ def config(folder, **settings) -> Config:
 
 
 async def test_until_the_engine_is_warm_jobs_are_refused_and_health_says_so(tmp_path):
-    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(build_late))
+    server = Server(config(tmp_path), ThreadWorker(build_late))
     async with grpc.aio.insecure_channel(await server.start()) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -61,7 +60,7 @@ async def test_until_the_engine_is_warm_jobs_are_refused_and_health_says_so(tmp_
 
 
 async def test_what_the_operator_must_mend_ends_the_server_with_its_words(tmp_path):
-    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(refuse_to_build))
+    server = Server(config(tmp_path), ThreadWorker(refuse_to_build))
     await server.start()
     with pytest.raises(WeightsError, match="the weights are not to be had"):
         await asyncio.wait_for(server.serve_until_stopped(), 10)
@@ -69,7 +68,7 @@ async def test_what_the_operator_must_mend_ends_the_server_with_its_words(tmp_pa
 
 async def test_an_engine_that_never_comes_up_ends_the_server(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
-    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(break_down))
+    server = Server(config(tmp_path), ThreadWorker(break_down))
     await server.start()
     with pytest.raises(ConfigurationError, match="no engine could be started, 3 times in a row"):
         await asyncio.wait_for(server.serve_until_stopped(), 10)
@@ -79,7 +78,6 @@ async def test_a_port_that_is_taken_is_refused(tmp_path):
     async with running(tmp_path) as service:
         second = Server(
             Config(listen=service.address, data_dir=tmp_path / "b", cache_dir=tmp_path / "c"),
-            load_catalog([]),
             ThreadWorker(ToyEngineFactory()),
         )
         with pytest.raises(ConfigurationError, match="no other program has"):
@@ -90,7 +88,7 @@ async def test_a_port_that_is_taken_is_refused(tmp_path):
 async def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "data").write_text("a file in the way")
     with pytest.raises(ConfigurationError, match="data_dir: got"):
-        Server(config(tmp_path), load_catalog([]), ThreadWorker(ToyEngineFactory()))
+        Server(config(tmp_path), ThreadWorker(ToyEngineFactory()))
 
 
 async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
@@ -202,7 +200,7 @@ async def test_an_open_health_watch_does_not_hold_the_end_up(tmp_path):
 
 
 async def test_a_signal_drains_and_stops(tmp_path):
-    server = Server(config(tmp_path), load_catalog([]), ThreadWorker(ToyEngineFactory()))
+    server = Server(config(tmp_path), ThreadWorker(ToyEngineFactory()))
     server.heed_signals()
     await server.start()
     serving = asyncio.create_task(server.serve_until_stopped())

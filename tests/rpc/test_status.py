@@ -1,5 +1,6 @@
 """Every error of ours has its status and its details, and no details grow too large."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import grpc
@@ -10,6 +11,7 @@ from styleserve import errors
 from styleserve.errors import RequestError, Violation
 from styleserve.rpc.status import CODES, to_message, to_status
 
+PROBLEM = errors.StyleProblem(Path("/srv/my-styles"), "my-styles", "dots.yaml", "title: got none")
 EXAMPLES: dict[type[RequestError], RequestError] = {
     type(example): example
     for example in (
@@ -19,6 +21,9 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.ImageNotFoundError("images/x"),
         errors.RequestIdReusedError("9a0b"),
         errors.JobIdTakenError("jobs/x"),
+        errors.StyleExistsError("styles/x"),
+        errors.StyleReadOnlyError("styles/mosaic", "builtin"),
+        errors.CatalogInvalidError([PROBLEM]),
         errors.QueueFullError(12.5, 64),
         errors.QuotaExceededError(3.5, "editor", "waiting jobs", 16),
         errors.WarmingUpError(5),
@@ -51,6 +56,9 @@ DETAILS = {
     "STYLE_IMAGE_UNAVAILABLE": (error_details_pb2.RetryInfo,),
     "STORAGE_UNAVAILABLE": (error_details_pb2.RetryInfo,),
     "ENGINE_ERROR": (error_details_pb2.RequestInfo,),
+    "STYLE_EXISTS": (error_details_pb2.ResourceInfo,),
+    "STYLE_READ_ONLY": (error_details_pb2.ResourceInfo,),
+    "CATALOG_INVALID": (error_details_pb2.PreconditionFailure,),
 }
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 
 from styleserve import images
-from styleserve.catalog.packs import load_catalog
 from styleserve.config import Config
 from styleserve.observing.observer import SILENCE, Observer
 from styleserve.rpc.server import Server
@@ -42,6 +41,7 @@ class Service:
     def __post_init__(self) -> None:
         self.transfer = style_transfer_pb2_grpc.StyleTransferServiceStub(self.channel)
         self.catalog = style_catalog_pb2_grpc.StyleCatalogServiceStub(self.channel)
+        self.admin = style_catalog_pb2_grpc.StyleAdminServiceStub(self.channel)
         self.info = server_info_pb2_grpc.ServerInfoServiceStub(self.channel)
 
     async def wait_for(self, name: str, *states: int, iteration: int = 0) -> job_pb2.Job:
@@ -81,13 +81,14 @@ async def running(
         **{
             "listen": "127.0.0.1:0",
             "data_dir": folder / "data",
+            "styles": (styles,),
             "cache_dir": folder / "cache",
             "drain_s": 5.0,
             "no_cache": True,
             **settings,
         }
     )
-    server = Server(config, load_catalog([styles]), worker or ThreadWorker(ToyEngineFactory(before_step)), observer)
+    server = Server(config, worker or ThreadWorker(ToyEngineFactory(before_step)), observer)
     address = await server.start()
     made = grpc.aio.insecure_channel(address) if credentials is None else grpc.aio.secure_channel(address, credentials)
     async with made as channel:

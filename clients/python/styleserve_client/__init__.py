@@ -10,6 +10,7 @@ from styleserve_client.errors import (
     AccessError,
     AlreadyExistsError,
     CancelledError,
+    CatalogInvalidError,
     DeadlineError,
     ImageTooLargeError,
     InvalidRequestError,
@@ -17,19 +18,21 @@ from styleserve_client.errors import (
     NotFoundError,
     RetryLaterError,
     ServerError,
+    StyleReadOnlyError,
     StyleServeError,
     UnavailableError,
     Violation,
 )
 from styleserve_client.events import Event, JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
-from styleserve_client.requests import ImageLike, Previews, Style, StyleLike, StylizeOptions
+from styleserve_client.requests import ImageLike, Previews, Style, StyleLike, StyleOptions, StylizeOptions
 
 __all__ = [
     "AccessError",
     "AlreadyExistsError",
     "AsyncClient",
     "CancelledError",
+    "CatalogInvalidError",
     "Client",
     "DeadlineError",
     "Event",
@@ -48,6 +51,8 @@ __all__ = [
     "ServerError",
     "Style",
     "StyleLike",
+    "StyleOptions",
+    "StyleReadOnlyError",
     "StyleServeError",
     "StylizeOptions",
     "UnavailableError",

@@ -22,7 +22,7 @@ from styleserve_client import flows, requests
 from styleserve_client.errors import from_call
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
-from styleserve_client.requests import ImageLike, Previews, StyleLike, StylizeOptions
+from styleserve_client.requests import ImageLike, Previews, StyleLike, StyleOptions, StylizeOptions
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
@@ -50,6 +50,7 @@ class Client:
         self._stubs: dict[str, Any] = {
             "transfer": style_transfer_pb2_grpc.StyleTransferServiceStub(self._channel),
             "catalog": style_catalog_pb2_grpc.StyleCatalogServiceStub(self._channel),
+            "admin": style_catalog_pb2_grpc.StyleAdminServiceStub(self._channel),
             "info": server_info_pb2_grpc.ServerInfoServiceStub(self._channel),
         }
 
@@ -178,6 +179,32 @@ class Client:
             request.page_token = response.next_page_token
             if not request.page_token:
                 return
+
+    def create_style(
+        self, style_id: str, image: ImageLike, *, title: str, **options: Unpack[StyleOptions]
+    ) -> style_catalog_pb2.Style:
+        """Add a style to the catalogue for good; needs the right of an administrator.
+
+        Unlike other calls it is not tried again, since a lost answer may be that of a style that is there by now.
+        """
+        request = requests.build_style(style_id, image, title, options)
+        style: style_catalog_pb2.Style = self._run(flows.create_style(request, DEFAULT_TIMEOUT_S))
+        return style
+
+    def delete_style(self, name: str) -> None:
+        """Remove a style that was created; needs the right of an administrator, and is not tried again."""
+        request = style_catalog_pb2.DeleteStyleRequest(name=requests.resource_name("styles", name))
+        self._run(flows.call_once("admin", "DeleteStyle", request, DEFAULT_TIMEOUT_S))
+
+    def reload_catalog(self, *, validate_only: bool = False) -> style_catalog_pb2.ReloadCatalogResponse:
+        """Have the server read its folders and packs of styles again, or only say what that would change.
+
+        Raises CatalogInvalidError with every problem; the catalogue stays as it was then. Needs the right of an
+        administrator.
+        """
+        request = style_catalog_pb2.ReloadCatalogRequest(validate_only=validate_only)
+        response: style_catalog_pb2.ReloadCatalogResponse = self._call("admin", "ReloadCatalog", request)
+        return response
 
     def info(self) -> server_info_pb2.GetServerInfoResponse:
         """The server's limits and abilities."""

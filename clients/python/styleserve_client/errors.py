@@ -3,7 +3,9 @@
 StyleServeError
 +-- InvalidRequestError   the request breaks rules; `violations` has all of them
 +-- NotFoundError         a style, job or image does not exist; `nearest` has similar names
-+-- AlreadyExistsError    a request ID or job ID is in use
++-- AlreadyExistsError    a request ID, job ID or style ID is in use
++-- StyleReadOnlyError    the style was not created by a caller, so no caller deletes it
++-- CatalogInvalidError   the server's files of styles have problems, all of them in `problems`; its catalogue stays
 +-- RetryLaterError       the queue is full or a quota used up; `retry_after_s` says when to come back
 |   +-- UnavailableError  the server starts, stops or cannot be reached
 +-- ImageTooLargeError    the server's memory is too small; `largest_side` says what fits
@@ -58,7 +60,20 @@ class NotFoundError(StyleServeError):
 
 
 class AlreadyExistsError(StyleServeError):
-    """The request ID was used for another request, or the job ID is taken."""
+    """The request ID was used for another request, or the job ID or style ID is taken."""
+
+
+class StyleReadOnlyError(StyleServeError):
+    """The style comes from the server's files and not from a caller, so no caller deletes it."""
+
+
+class CatalogInvalidError(StyleServeError):
+    """The server's files of styles have problems, and its catalogue stays as it was.
+
+    `problems` has one sentence for each, which begins with the folder's and the file's name.
+    """
+
+    problems: tuple[str, ...] = ()
 
 
 class RetryLaterError(StyleServeError):
@@ -111,8 +126,10 @@ _CLASSES = {
     grpc.StatusCode.CANCELLED: CancelledError,
 }
 _CLASSES_BY_REASON: dict[str, type[StyleServeError]] = {
+    "CATALOG_INVALID": CatalogInvalidError,
     "DIVERGED": JobFailedError,
     "IMAGE_TOO_LARGE_FOR_DEVICE": ImageTooLargeError,
+    "STYLE_READ_ONLY": StyleReadOnlyError,
 }
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -137,6 +154,11 @@ def from_status(status: status_pb2.Status) -> StyleServeError:
     if isinstance(error, InvalidRequestError):
         bad = _find(status, error_details_pb2.BadRequest) or error_details_pb2.BadRequest()
         error.violations = tuple(Violation(one.field, one.description, one.reason) for one in bad.field_violations)
+    if isinstance(error, CatalogInvalidError):
+        failure = _find(status, error_details_pb2.PreconditionFailure) or error_details_pb2.PreconditionFailure()
+        error.problems = tuple(
+            f"{one.subject}: {one.description}" if one.subject else one.description for one in failure.violations
+        )
     if isinstance(error, NotFoundError) and info.metadata.get("nearest"):
         error.nearest = tuple(info.metadata["nearest"].split(", "))
     if isinstance(error, ImageTooLargeError):

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, style_catalog_pb2, style_transfer_pb2
 from styleserve_client import requests
 from styleserve_client.errors import (
     CancelledError,
@@ -78,6 +78,18 @@ def call(service: str, method: str, request: Any, timeout_s: float | None) -> Fl
     return (yield from _retry(Call(service, method, request, timeout_s)))
 
 
+def call_once(service: str, method: str, request: Any, timeout_s: float | None) -> Flow:
+    """One call that would not do the same thing twice: what became of it is for the caller to find out."""
+    return (yield Call(service, method, request, timeout_s))
+
+
+def create_style(request: style_catalog_pb2.CreateStyleRequest, timeout_s: float | None) -> Flow:
+    """Create a style, its image sent before when it is large; returns the style."""
+    yield from send_large_images(request)
+    response = yield from call_once("admin", "CreateStyle", request, timeout_s)
+    return response.style
+
+
 def upload(data: bytes) -> Flow:
     """Upload an image; returns `images/{sha256}`. Sending it twice stores it once.
 
@@ -101,7 +113,7 @@ def download(image: str) -> Flow:
     return bytes(operation.received)
 
 
-def send_large_images(request: style_transfer_pb2.StylizeRequest) -> Flow:
+def send_large_images(request: style_transfer_pb2.StylizeRequest | style_catalog_pb2.CreateStyleRequest) -> Flow:
     """Upload what is too large to travel in the request, and name it there."""
     for source in requests.large_images(request):
         source.image = yield from upload(source.inline)

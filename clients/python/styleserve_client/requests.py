@@ -1,4 +1,4 @@
-"""Requests: what a caller writes becomes a StylizeRequest. Nothing here does any input or output but reading files."""
+"""Requests: what a caller writes becomes a message. Nothing here does any input or output but reading files."""
 
 import difflib
 import io
@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 from google.protobuf import duration_pb2
 from PIL import Image, ImageCms, ImageOps
 
-from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 
 #: An image: a path, encoded bytes, or a PIL image of any mode, which is sent upright as PNG.
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
@@ -58,12 +58,10 @@ class Previews:
     interval_s: float = 1.0
 
 
-class StylizeOptions(TypedDict, total=False):
-    """Everything optional about a picture; what is left out is the server's, the preset's or the style's to say.
+class RecipeOptions(TypedDict, total=False):
+    """How a picture is made; `strength` goes from 0 (content) to 1 (style).
 
-    `preset` is `standard`, `draft`, `fine`, `classic` or `paper`. `strength` goes from 0 (content) to 1 (style).
-    `max_side` is the longest side in pixels. `fails_at_deadline` makes a job fail when its time is up, which returns
-    the best canvas otherwise. `outlives_caller` lets the job run on when the connection is lost.
+    `preset` is `standard`, `draft`, `fine`, `classic` or `paper`.
     """
 
     preset: str
@@ -76,6 +74,28 @@ class StylizeOptions(TypedDict, total=False):
     init: Literal["content", "noise"]
     color: Literal["style", "content_luminance", "content_matched"]
     seed: int
+
+
+class StyleOptions(RecipeOptions, total=False):
+    """Everything optional about a style of the catalogue: where its image comes from, and what it sets of a recipe.
+
+    `license` is an SPDX identifier or `public-domain`.
+    """
+
+    artist: str
+    date: str
+    source: str
+    license: str
+    tags: Sequence[str]
+
+
+class StylizeOptions(RecipeOptions, total=False):
+    """Everything optional about a picture; what is left out is the server's, the preset's or the style's to say.
+
+    `max_side` is the longest side in pixels. `fails_at_deadline` makes a job fail when its time is up, which returns
+    the best canvas otherwise. `outlives_caller` lets the job run on when the connection is lost.
+    """
+
     max_side: int
     image_format: Literal["png", "jpeg", "webp"]
     quality: int
@@ -107,7 +127,7 @@ def build(
 
     Raises TypeError for an option that does not exist.
     """
-    _check_names(options)
+    _check_names(options, StylizeOptions)
     chosen = [styles] if isinstance(styles, str | bytes | os.PathLike | Image.Image | Style) else list(styles)
     request = style_transfer_pb2.StylizeRequest(
         content=image_pb2.ImageSource(inline=read_image(content)),
@@ -135,9 +155,35 @@ def build(
     return request
 
 
-def large_images(request: style_transfer_pb2.StylizeRequest) -> Iterator[image_pb2.ImageSource]:
+def build_style(
+    style_id: str, image: ImageLike, title: str, options: StyleOptions
+) -> style_catalog_pb2.CreateStyleRequest:
+    """The request for a new style; raises TypeError for an option that does not exist."""
+    _check_names(options, StyleOptions)
+    return style_catalog_pb2.CreateStyleRequest(
+        style_id=style_id,
+        image=image_pb2.ImageSource(inline=read_image(image)),
+        style=style_catalog_pb2.Style(
+            title=title,
+            artist=options.get("artist", ""),
+            date=options.get("date", ""),
+            source=options.get("source", ""),
+            license=options.get("license", ""),
+            tags=options.get("tags", ()),
+            recipe=_recipe(options),
+        ),
+    )
+
+
+def large_images(
+    request: style_transfer_pb2.StylizeRequest | style_catalog_pb2.CreateStyleRequest,
+) -> Iterator[image_pb2.ImageSource]:
     """The images of a request that are too large to travel in it."""
-    for source in (request.content, *(style.image for style in request.styles if style.HasField("image"))):
+    if isinstance(request, style_catalog_pb2.CreateStyleRequest):
+        sources = [request.image]
+    else:
+        sources = [request.content, *(style.image for style in request.styles if style.HasField("image"))]
+    for source in sources:
         if len(source.inline) > MAX_INLINE_BYTES:
             yield source
 
@@ -160,8 +206,8 @@ def resource_name(collection: str, name: str) -> str:
     return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
 
 
-def _check_names(options: Mapping[str, object]) -> None:
-    known = tuple(StylizeOptions.__annotations__)
+def _check_names(options: Mapping[str, object], kind: type[RecipeOptions]) -> None:
+    known = tuple(kind.__annotations__)
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -199,7 +245,7 @@ def _style(style: StyleLike) -> recipe_pb2.StyleInput:
     return made
 
 
-def _recipe(options: StylizeOptions) -> recipe_pb2.Recipe:
+def _recipe(options: RecipeOptions) -> recipe_pb2.Recipe:
     return recipe_pb2.Recipe(
         preset=options.get("preset", ""),
         optimizer=_number(recipe_pb2.Optimizer, "OPTIMIZER", options.get("optimizer")),

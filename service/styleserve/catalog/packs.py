@@ -4,22 +4,28 @@ The built-in pack takes the same door as everybody's: an entry point of the grou
 package with `<style>.yaml` files beside its `__init__.py`.
 """
 
+import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from styleserve.catalog.created import CreatedStyles
 from styleserve.catalog.reader import Reading, read_folder
 from styleserve.catalog.style import Catalog, Style
-from styleserve.errors import CatalogError
+from styleserve.errors import CatalogError, StyleProblem
 
 ENTRY_POINT_GROUP = "styleserve.styles"
 
 
-def load_catalog(folders: Sequence[Path]) -> Catalog:
-    """All styles of the installed packs and of `folders`; raises CatalogError with every problem of all of them."""
+def load_catalog(folders: Sequence[Path], created: CreatedStyles | None = None) -> Catalog:
+    """All styles of the installed packs, of `folders`, and those `created` at run time.
+
+    Raises CatalogError with every problem of all of them.
+    """
     readings = [_read_pack(entry) for entry in _installed_packs()]
-    readings += [read_folder(folder, origin=folder.name) for folder in folders]
+    readings += [read_folder(folder, origin=folder.resolve().name) for folder in folders]
+    readings += [created.read()] if created is not None else []
     styles = [style for reading in readings for style in reading.styles]
     problems = [problem for reading in readings for problem in reading.problems] + _duplicates(styles)
     if problems:
@@ -29,13 +35,16 @@ def load_catalog(folders: Sequence[Path]) -> Catalog:
 
 def check_folder(folder: Path) -> Reading:
     """What the folder would add to the installed packs, names that are taken among its problems."""
-    reading = read_folder(folder, origin=folder.name)
+    reading = read_folder(folder, origin=folder.resolve().name)
     installed = [style for entry in _installed_packs() for style in _read_pack(entry).styles]
     others = [style for style in installed if style.file.parent.resolve() != folder.resolve()]
-    return Reading(reading.styles, (*reading.problems, *_duplicates([*others, *reading.styles])))
+    taken = [problem for problem in _duplicates([*others, *reading.styles]) if problem.folder == folder]
+    return Reading(reading.styles, (*reading.problems, *taken))
 
 
 def _installed_packs() -> list[importlib.metadata.EntryPoint]:
+    """The packs that are installed by now, also those that were not when the process began."""
+    importlib.invalidate_caches()
     return sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
 
 
@@ -46,20 +55,24 @@ def _read_pack(entry: importlib.metadata.EntryPoint) -> Reading:
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        problem = (
-            f"style pack {entry.name!r}: got {entry.module!r}; allowed: an importable package of <style>.yaml files"
-        )
-        return Reading((), (problem,))
+        description = f"got {entry.module!r}; allowed: an importable package of <style>.yaml files"
+        return Reading((), (StyleProblem(Path(f"style pack {entry.name}"), entry.name, "", description),))
     return read_folder(Path(next(iter(spec.submodule_search_locations))), origin=entry.name)
 
 
-def _duplicates(styles: Sequence[Style]) -> list[str]:
+def _duplicates(styles: Sequence[Style]) -> list[StyleProblem]:
+    """A complaint about each file of a name that several have."""
     first: dict[str, Style] = {}
     problems = []
     for style in styles:
         other = first.setdefault(style.style_id, style)
         if other is not style:
-            problems.append(
-                f"{style.file}: the style {style.style_id!r} is also in {other.file}; allowed: one file for each name"
-            )
+            problems += [_taken(other, style), _taken(style, other)]
     return problems
+
+
+def _taken(style: Style, other: Style) -> StyleProblem:
+    description = (
+        f"the style {style.style_id!r} is also in {other.origin}/{other.file.name}; allowed: one file for each name"
+    )
+    return StyleProblem(style.file.parent, style.origin, style.file.name, description)

@@ -10,24 +10,23 @@ recipe:                            # what the style sets; everything is optional
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from styleserve import images
+from styleserve.catalog.rules import TEXTS, check_facts, check_id
 from styleserve.catalog.style import ImageReference, Style
 from styleserve.documents import read_mapping, shown, unknown_keys
-from styleserve.errors import ConfigurationError, InvalidImageError
+from styleserve.errors import ConfigurationError, InvalidImageError, StyleProblem, Violation
 from styleserve.presets import check
 from styleserve.recipes import RecipeChanges
 
-ID_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 #: Plain http is as good as https, since the file is known by its SHA-256.
 _SCHEMES = ("https", "http")
-_TEXTS = ("title", "artist", "date", "source", "license")
-_KEYS = (*_TEXTS, "tags", "image", "recipe")
+_KEYS = (*TEXTS, "tags", "image", "recipe")
 _WEIGHTS = ("content", "style", "total_variation")
 _RECIPE_KEYS = ("preset", "optimizer", "iterations", "strength", "weights", "init", "color", "seed")
 
@@ -37,22 +36,27 @@ class Reading:
     """What a folder holds: its styles, and the problems of the files that hold none."""
 
     styles: tuple[Style, ...]
-    problems: tuple[str, ...]
+    problems: tuple[StyleProblem, ...]
 
 
 def read_folder(folder: Path, origin: str) -> Reading:
-    """Read every `<style>.yaml` of the folder; a folder that cannot be read is a problem too."""
+    """Read every `<style>.yaml` of the folder but hidden ones, which are an editor's; a folder may be a problem too."""
     if not folder.is_dir():
-        return Reading((), (f"{folder}: no such folder; allowed: a folder of <style>.yaml files with their images",))
-    styles: list[Style] = []
-    problems: list[str] = []
-    for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml")):
-        reader = _StyleReader(path)
-        style = reader.read(origin)
-        problems.extend(reader.problems)
-        if style is not None:
-            styles.append(style)
-    return Reading(tuple(styles), tuple(problems))
+        description = "no such folder; allowed: a folder of <style>.yaml files with their images"
+        return Reading((), (StyleProblem(folder, origin, "", description),))
+    paths = sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml"))
+    readings = [read_style(path, origin) for path in paths if not path.name.startswith(".")]
+    return Reading(
+        tuple(style for reading in readings for style in reading.styles),
+        tuple(problem for reading in readings for problem in reading.problems),
+    )
+
+
+def read_style(path: Path, origin: str) -> Reading:
+    """Read one file: its style, or its problems."""
+    reader = _StyleReader(path, origin)
+    style = reader.read()
+    return Reading(() if style is None else (style,), tuple(reader.problems))
 
 
 @dataclass(slots=True)
@@ -60,39 +64,52 @@ class _StyleReader:
     """Reads one file; `problems` gathers everything wrong, so that an author mends all of it at once."""
 
     path: Path
-    problems: list[str] = field(default_factory=list)
+    origin: str
+    problems: list[StyleProblem] = field(default_factory=list)
 
-    def read(self, origin: str) -> Style | None:
+    def read(self) -> Style | None:
         try:
             entries = read_mapping(self.path)
         except ConfigurationError as error:
-            self.problems.append(str(error))
+            self._tell(str(error).removeprefix(f"{self.path}: "))
             return None
-        if not ID_PATTERN.fullmatch(self.path.stem):
-            self._complain("file name", self.path.stem, "2 to 63 of a-z, 0-9 and '-', which is the style's ID")
-        self.problems += unknown_keys(str(self.path), entries, _KEYS)
-        texts = {key: self._text(entries, key) for key in _TEXTS}
-        if not entries.get("title"):
-            self._complain("title", entries.get("title"), "a title; it is required")
+        self._tell_violations(check_id(self.path.stem, "file name"))
+        self._refuse_unknown("", entries, _KEYS)
+        texts = self._texts(entries)
         tags = self._tags(entries.get("tags", []))
+        self._tell_violations(check_facts(texts, tags))
         image = self._image(entries.get("image"))
         recipe = self._recipe(entries.get("recipe", {}))
         if self.problems or image is None:
             return None
         return Style(
-            style_id=self.path.stem, **texts, tags=tags, image=image, recipe=recipe, origin=origin, file=self.path
+            style_id=self.path.stem, **texts, tags=tags, image=image, recipe=recipe, origin=self.origin, file=self.path
         )
 
-    def _complain(self, key: str, got: object, allowed: str) -> None:
-        self.problems.append(f"{self.path}: {key}: got {shown(got)}; allowed: {allowed}")
+    def _tell(self, description: str) -> None:
+        self.problems.append(StyleProblem(self.path.parent, self.origin, self.path.name, description))
 
-    def _text(self, entries: Mapping[str, object], key: str) -> str:
-        """Text, or a bare year, which YAML reads as a number."""
-        value = entries.get(key, "")
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            self._complain(key, value, "text; quote it")
-            return ""
-        return str(value)
+    def _tell_violations(self, violations: Iterable[Violation]) -> None:
+        for violation in violations:
+            self._tell(f"{violation.field}: {violation.description}")
+
+    def _complain(self, key: str, got: object, allowed: str) -> None:
+        self._tell(f"{key}: got {shown(got)}; allowed: {allowed}")
+
+    def _refuse_unknown(self, place: str, entries: Mapping[str, object], known: Sequence[str]) -> None:
+        for complaint in unknown_keys(entries, known):
+            self._tell(f"{place}: {complaint}" if place else complaint)
+
+    def _texts(self, entries: Mapping[str, object]) -> dict[str, str]:
+        """The texts; a bare year, which YAML reads as a number, is one too."""
+        texts = {}
+        for key in TEXTS:
+            value = entries.get(key, "")
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                self._complain(key, value, "text; quote it")
+            else:
+                texts[key] = str(value)
+        return texts
 
     def _tags(self, value: object) -> tuple[str, ...]:
         if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
@@ -118,8 +135,8 @@ class _StyleReader:
                 return None
             data = path.read_bytes()
             images.decode(data, images.ImageLimits(), fit_side=images.ImageLimits().min_side)
-        except (OSError, ValueError):  # a name that no file can have is a ValueError
-            self._complain("image", file_name, f"a file that is there; none of this name is in {self.path.parent}")
+        except (OSError, ValueError, RuntimeError):  # the latter two for names that no file has, and links in a circle
+            self._complain("image", file_name, "a file that is there, beside this one")
             return None
         except InvalidImageError as error:
             self._complain("image", file_name, f"an image: {error}")
@@ -127,8 +144,7 @@ class _StyleReader:
         return ImageReference(hashlib.sha256(data).hexdigest(), path=path)
 
     def _remote_image(self, entries: Mapping[str, object]) -> ImageReference | None:
-        strange = unknown_keys(f"{self.path}: image", entries, ("url", "sha256"))
-        self.problems += strange
+        self._refuse_unknown("image", entries, ("url", "sha256"))
         url, sha256 = entries.get("url"), entries.get("sha256")
         is_address = _is_address(url)
         if not is_address:
@@ -142,12 +158,12 @@ class _StyleReader:
         if not isinstance(value, dict):
             self._complain("recipe", value, f"a mapping of {', '.join(_RECIPE_KEYS)}")
             return RecipeChanges()
-        self.problems += unknown_keys(f"{self.path}: recipe", value, _RECIPE_KEYS)
+        self._refuse_unknown("recipe", value, _RECIPE_KEYS)
         weights = value.get("weights", {})
         if not isinstance(weights, dict):
             self._complain("recipe.weights", weights, f"a mapping of {', '.join(_WEIGHTS)}")
             weights = {}
-        self.problems += unknown_keys(f"{self.path}: recipe.weights", weights, _WEIGHTS)
+        self._refuse_unknown("recipe.weights", weights, _WEIGHTS)
         changes = RecipeChanges(
             preset=self._word(value, "preset"),
             optimizer=self._word(value, "optimizer"),
@@ -160,7 +176,7 @@ class _StyleReader:
             color=self._word(value, "color"),
             seed=self._integer(value, "seed"),
         )
-        self.problems += [f"{self.path}: {problem.field}: {problem.description}" for problem in check(changes)]
+        self._tell_violations(check(changes))
         return changes
 
     def _word(self, entries: Mapping[str, object], key: str) -> str | None:

@@ -1,8 +1,10 @@
 """StyleImages: the bytes of a style's image: from beside its YAML, from a folder of the operator's, or fetched once."""
 
+import contextlib
 import hashlib
 import logging
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from styleserve.catalog.style import Style
@@ -34,13 +36,27 @@ class StyleImages:
             path = self._fetch(style)
         data = _read(path)
         if hashlib.sha256(data).hexdigest() != style.image.sha256:
-            logger.error("%s is not the image that %s was loaded with; restart the server", path, style.name)
+            logger.error("%s is not the image that %s was loaded with; reload the catalogue", path, style.name)
             raise StyleImageUnavailableError(RETRY_AFTER_S, style.name)
         return data
 
     def is_at_hand(self, style: Style) -> bool:
         """Whether `load` needs no download."""
         return self._find(style) is not None
+
+    def load_at_hand(self, styles: Iterable[Style]) -> dict[str, bytes]:
+        """By their digests, the images of these styles that need no download; a file that has changed is left out."""
+        found = {}
+        for style in styles:
+            with contextlib.suppress(StyleImageUnavailableError):
+                if self.is_at_hand(style):
+                    found[style.image.sha256] = self.load(style)
+        return found
+
+    def look_again(self) -> None:
+        """Find also what came into the operator's folder since it was read."""
+        with self._lock:
+            self._paths_by_digest = None
 
     def _find(self, style: Style) -> Path | None:
         if style.image.path is not None:
@@ -61,7 +77,7 @@ class StyleImages:
             raise StyleImageUnavailableError(RETRY_AFTER_S, style.name) from None
 
     def _search(self) -> dict[str, Path]:
-        """The files of the operator's folder by digest, read once."""
+        """The files of the operator's folder by digest, read once until somebody has it read again."""
         with self._lock:
             if self._paths_by_digest is None:
                 files = [path for path in self._folder.iterdir() if path.is_file()] if self._folder else []

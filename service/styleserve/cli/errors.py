@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import click
 
 from styleserve.errors import ConfigurationError
-from styleserve_client import InvalidRequestError, StyleServeError, UnavailableError
+from styleserve_client import CatalogInvalidError, InvalidRequestError, StyleServeError, UnavailableError
 
 
 @contextlib.contextmanager
@@ -19,6 +19,8 @@ def explained() -> Iterator[None]:
     except InvalidRequestError as error:
         lines = [f"{one.field}: {one.description}" if one.field else one.description for one in error.violations]
         raise click.ClickException("\n".join(lines) or str(error)) from None
+    except CatalogInvalidError as error:
+        raise click.ClickException("\n".join(error.problems) or str(error)) from None
     except UnavailableError as error:
         hint = "" if error.reason else "; is a server running there? start one with: styleserve serve"
         raise click.ClickException(f"{error}{hint}") from None

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 import click
 
 from styleserve import logs
-from styleserve.catalog.packs import load_catalog
-from styleserve.catalog.style import Catalog
 from styleserve.cli.errors import explained
 from styleserve.cli.observers import observed
 from styleserve.config import FORGOTTEN, LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
@@ -90,7 +88,7 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
         logs.configure(config.log_format)
         with _data_kept(config) as kept, observed(config) as observer:
-            asyncio.run(_serve(kept, load_catalog(config.styles), observer, until_stdin_closes))
+            asyncio.run(_serve(kept, observer, until_stdin_closes))
 
 
 @contextlib.contextmanager
@@ -103,7 +101,7 @@ def _data_kept(config: Config) -> Iterator[Config]:
         yield dataclasses.replace(config, data_dir=Path(folder))
 
 
-async def _serve(config: Config, catalog: Catalog, observer: Observer, until_stdin_closes: bool) -> None:
+async def _serve(config: Config, observer: Observer, until_stdin_closes: bool) -> None:
     factory = VggEngineFactory(
         config.weights,
         config.precision,  # type: ignore[arg-type]
@@ -113,7 +111,7 @@ async def _serve(config: Config, catalog: Catalog, observer: Observer, until_std
         config.deterministic,
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, config.log_format))
-    server = Server(config, catalog, worker, observer)
+    server = Server(config, worker, observer)
     server.heed_signals()
     address = await server.start()
     if until_stdin_closes:

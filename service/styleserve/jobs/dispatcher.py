@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 
 from styleserve.engine.specification import Cancel, Preview
 from styleserve.errors import ConfigurationError, EngineError, QueueTimeoutError, RequestError, RunTimeoutError
@@ -90,9 +90,17 @@ class Dispatcher:
         """Jobs that are neither waiting nor ended."""
         return [*self._in_engine.values(), *self._delivering]
 
-    def start(self, styles_to_prepare: Iterable[StyleImage]) -> None:
-        """Start the worker; it prepares the targets of these styles whenever it is idle."""
-        self._keeper.start(styles_to_prepare)
+    def start(self) -> None:
+        """Start the worker."""
+        self._keeper.start()
+
+    def is_preparing(self, digest: str) -> bool:
+        """Whether the targets of the style image with this digest are on disk or will be."""
+        return self._keeper.is_preparing(digest)
+
+    def prepare(self, styles: Iterable[StyleImage], wanted: Collection[str]) -> None:
+        """Have the engine prepare these styles when it is idle, and of those that wait only the digests wanted."""
+        self._keeper.prepare(styles, wanted)
 
     def hold(self) -> None:
         """Let no more jobs leave the queue."""

@@ -5,7 +5,7 @@ It lives on the event loop, and passes on to its owner what the engine tells of 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import ConfigurationError
@@ -48,7 +48,7 @@ class EngineKeeper:
         self._take_back = take_back
         self._tell_alive = tell_alive
         self._tell_broken = tell_broken
-        self._unprepared: list[StyleImage] = []
+        self._unprepared: dict[str, StyleImage] = {}
         self._num_stillbirths = 0
         self._restart_s = _FIRST_RESTART_S
         self._restart: asyncio.TimerHandle | None = None
@@ -57,10 +57,25 @@ class EngineKeeper:
         self.engine: EngineInfo | None = None
         self.prepared: set[str] = set()
 
-    def start(self, styles_to_prepare: Iterable[StyleImage]) -> None:
-        """Start the worker; it prepares the targets of these styles whenever it is idle."""
-        self._unprepared = list(styles_to_prepare)
+    def start(self) -> None:
+        """Start the worker."""
         self._start_worker()
+
+    def is_preparing(self, key: str) -> bool:
+        """Whether the style image with this key is prepared or waits for it."""
+        return key in self.prepared or key in self._unprepared
+
+    def prepare(self, styles: Iterable[StyleImage], wanted: Collection[str]) -> None:
+        """Have the engine, this one or the next, prepare the targets of these styles too whenever it is idle.
+
+        Those that wait already and whose keys are not in `wanted` are not asked for again.
+        """
+        self._unprepared = {key: style for key, style in self._unprepared.items() if key in wanted}
+        for style in styles:
+            if not self.is_preparing(style.key):
+                self._unprepared[style.key] = style
+                if self.is_alive:
+                    self._worker.send(Prepare(style))
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does; nothing more is heard of it."""
@@ -95,6 +110,7 @@ class EngineKeeper:
                 self._replace(event)
             case Prepared(style_key):
                 self.prepared.add(style_key)
+                self._unprepared.pop(style_key, None)
             case Worked():
                 pass
             case _:
@@ -105,9 +121,8 @@ class EngineKeeper:
         self.engine = info
         self.is_alive = True
         self._restart_s = _FIRST_RESTART_S
-        for style in self._unprepared:
-            if style.key not in self.prepared:
-                self._worker.send(Prepare(style))
+        for style in self._unprepared.values():
+            self._worker.send(Prepare(style))
         self._tell_alive(True)
         self._tell_welcome()
 

@@ -13,10 +13,11 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from styleserve.callers import is_name
 from styleserve.errors import ImageNotFoundError, StorageError
+from styleserve.files import settle
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Incoming:
     def keep(self) -> str:
         """It is whole: put it in the store; returns its digest."""
         with _storing():
-            _settle(self._file, self._folder / self.digest)
+            settle(self._file, self._folder / self.digest)
         return self.digest
 
 
@@ -165,16 +166,3 @@ def _storing() -> Iterator[None]:
     except OSError as error:
         logger.error("an image cannot be stored: %s", error)
         raise StorageError from None
-
-
-def _settle(file: IO[bytes], place: Path) -> None:
-    """Move a file that was written beside its place there, whole on the disk before it has the name."""
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    os.replace(file.name, place)
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -111,17 +111,11 @@ class Jobs:
         """Whether the Gram targets of the catalogue's image with this digest are on disk."""
         return digest in self._dispatcher.prepared
 
-    def start(self, catalog: Catalog, style_images: StyleImages) -> None:
-        """Start the engine, and let the jobs that have yet to end wait for it, in their order.
-
-        Whenever it is idle it prepares the styles whose images are at hand.
-        """
+    def start(self) -> None:
+        """Start the engine, and let the jobs that have yet to end wait for it, in their order."""
         unfinished = [job for job in reversed(self._store.all()) if not job.has_ended]
         self._checkpoints.keep_only(job.job_id for job in unfinished)
-        at_hand = [style for style in catalog.styles if style_images.is_at_hand(style)]
-        self._dispatcher.start(
-            StyleImage(style.image.sha256, style_images.load(style), is_catalogued=True) for style in at_hand
-        )
+        self._dispatcher.start()
         for job in unfinished:
             job.observer = self._observer
             job.note(Inherited(job.job_id))
@@ -129,6 +123,14 @@ class Jobs:
         if unfinished:
             logger.info("%d jobs of an earlier server go on", len(unfinished))
         self._sweeper = asyncio.get_running_loop().create_task(self._retention.keep_sweeping())
+
+    async def prepare(self, catalog: Catalog, style_images: StyleImages) -> None:
+        """Have the engine prepare the catalogue's styles whose images are at hand, whenever it is idle."""
+        by_digest = {style.image.sha256: style for style in catalog.styles}
+        missing = [style for digest, style in by_digest.items() if not self._dispatcher.is_preparing(digest)]
+        at_hand = await asyncio.to_thread(style_images.load_at_hand, missing)
+        styles = [StyleImage(digest, data, is_catalogued=True) for digest, data in at_hand.items()]
+        self._dispatcher.prepare(styles, by_digest)
 
     async def drain(self, patience_s: float) -> None:
         """Take no new jobs, let those that run end for `patience_s` seconds, and send the watchers of the rest away.

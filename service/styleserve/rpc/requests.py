@@ -15,7 +15,8 @@ from types import MappingProxyType
 from google.protobuf import duration_pb2
 
 from styleserve import images
-from styleserve.catalog.style import Catalog, Style
+from styleserve.catalog.keeper import CatalogKeeper
+from styleserve.catalog.style import Style
 from styleserve.catalog.style_images import StyleImages
 from styleserve.decoding import Decoder
 from styleserve.errors import (
@@ -31,9 +32,10 @@ from styleserve.jobs.frames import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, Pre
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
-from styleserve.presets import check, resolve
+from styleserve.presets import resolve
 from styleserve.recipes import MIN_SIDE, RecipeChanges
-from styleserve.rpc.enums import CANVAS_INITS, COLOR_MODES, FORMATS, OPTIMIZERS
+from styleserve.rpc.enums import FORMATS
+from styleserve.rpc.parts import check_enum, read_recipe, read_source
 from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
 
 MAX_STYLES = 8
@@ -67,9 +69,9 @@ def read_preview(options: style_transfer_pb2.PreviewOptions) -> PreviewWish:
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads StylizeRequests against a catalogue, a store of images, a decoder and the server's limits."""
+    """Reads StylizeRequests against the catalogue as it is, a store of images, a decoder and the server's limits."""
 
-    catalog: Catalog
+    catalogs: CatalogKeeper
     style_images: StyleImages
     image_store: ImageStore
     decoder: Decoder
@@ -106,7 +108,8 @@ class _Reading:
         self._check_scalars()
         content_digest, output = self._content_and_output()
         styles = self._styles()
-        changes = self._recipe_changes(request.recipe)
+        changes, recipe_violations = read_recipe(request.recipe, "recipe", self.reader.max_iterations)
+        self.violations += recipe_violations
         queue_timeout_s = self._timeout("queue_timeout")
         run_timeout_s = self._timeout("run_timeout")
         if self.violations:
@@ -157,9 +160,7 @@ class _Reading:
         self._check_enum("deadline_policy", request.deadline_policy, style_transfer_pb2.DeadlinePolicy.values())
 
     def _check_enum(self, field_path: str, value: int, allowed: Collection[int]) -> None:
-        if value not in allowed:
-            numbers = ", ".join(str(number) for number in sorted(allowed))
-            self._complain(field_path, f"got {value}; allowed: {numbers}", "UNKNOWN_VALUE")
+        self.violations += check_enum(field_path, value, allowed)
 
     def _timeout(self, name: str) -> float | None:
         if not self.request.HasField(name):  # type: ignore[arg-type]
@@ -202,16 +203,12 @@ class _Reading:
         )
 
     def _image(self, source: image_pb2.ImageSource, field_path: str) -> bytes | None:
-        match source.WhichOneof("source"):
-            case "inline":
-                return source.inline
-            case "image":
-                try:
-                    return self.shelf.path(source.image).read_bytes()
-                except ImageNotFoundError as error:
-                    self.not_found.append(error)
-            case _:
-                self._complain(field_path, "got no image; set `inline` or `image`", "REQUIRED")
+        try:
+            return read_source(source, field_path, self.shelf)
+        except ImageNotFoundError as error:
+            self.not_found.append(error)
+        except InvalidRequestError as error:
+            self.violations += error.violations
         return None
 
     def _decoded_size(self, data: bytes, field_path: str) -> tuple[int, int] | None:
@@ -240,7 +237,7 @@ class _Reading:
         match given.WhichOneof("source"):
             case "style":
                 try:
-                    style = self.reader.catalog.find(given.style)
+                    style = self.reader.catalogs.catalog.find(given.style)
                 except StyleNotFoundError as error:
                     self.not_found.append(error)
                     return None
@@ -256,26 +253,6 @@ class _Reading:
             case _:
                 self._complain(field_path, "got no style; set `style` or `image`", "REQUIRED")
                 return None
-
-    def _recipe_changes(self, recipe: recipe_pb2.Recipe) -> RecipeChanges:
-        self._check_enum("recipe.optimizer", recipe.optimizer, OPTIMIZERS)
-        self._check_enum("recipe.init", recipe.init, CANVAS_INITS)
-        self._check_enum("recipe.color", recipe.color, COLOR_MODES)
-        weights = recipe.weights
-        changes = RecipeChanges(
-            preset=recipe.preset or None,
-            optimizer=OPTIMIZERS.get(recipe.optimizer),
-            iterations=recipe.iterations if recipe.HasField("iterations") else None,
-            content_weight=weights.content if weights.HasField("content") else None,
-            style_weight=weights.style if weights.HasField("style") else None,
-            total_variation_weight=weights.total_variation if weights.HasField("total_variation") else None,
-            init=CANVAS_INITS.get(recipe.init),
-            color=COLOR_MODES.get(recipe.color),
-            seed=recipe.seed if recipe.HasField("seed") else None,
-            strength=recipe.strength if recipe.HasField("strength") else None,
-        )
-        self.violations += check(changes, max_iterations=self.reader.max_iterations)
-        return changes
 
     def _is_cancelled_when_orphaned(self) -> bool:
         policy = self.request.orphan_policy

@@ -11,8 +11,12 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from styleserve.callers import Callers, Quota
+from styleserve.catalog.created import FOLDER as CREATED_STYLES
+from styleserve.catalog.created import CreatedStyles
+from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
+from styleserve.catalog.watcher import FolderWatcher
 from styleserve.config import Config
 from styleserve.decoding import Decoder
 from styleserve.engine.checkpoints import CHECKPOINTS, CheckpointFolder
@@ -30,6 +34,7 @@ from styleserve.rpc.interceptor import ErrorInterceptor
 from styleserve.rpc.observation import ObservingInterceptor
 from styleserve.rpc.requests import RequestReader
 from styleserve.rpc.server_info import ServerInfoServicer
+from styleserve.rpc.style_admin import StyleAdminServicer
 from styleserve.rpc.style_catalog import StyleCatalogServicer
 from styleserve.rpc.style_transfer import StyleTransferServicer
 from styleserve.rpc.tls import TlsFiles, server_credentials
@@ -45,6 +50,7 @@ logger = logging.getLogger(__name__)
 SERVICES = (
     "styleserve.v1.StyleTransferService",
     "styleserve.v1.StyleCatalogService",
+    "styleserve.v1.StyleAdminService",
     "styleserve.v1.ServerInfoService",
 )
 _HEALTH = "grpc.health.v1.Health"
@@ -67,16 +73,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
-    """The whole service around one worker; made and used on an event loop. `observer` is told what goes on."""
+    """The whole service around one worker; made and used on an event loop. `observer` is told what goes on.
 
-    def __init__(self, config: Config, catalog: Catalog, worker: Worker, observer: Observer = SILENCE) -> None:
+    Raises ConfigurationError with everything that the operator has to mend first, in the catalogue's files too.
+    """
+
+    def __init__(self, config: Config, worker: Worker, observer: Observer = SILENCE) -> None:
         limits = ImageLimits()
         decoder = Decoder(limits)
-        image_store = _open_image_store(config.data_dir)
+        image_store, created = _open_data(config.data_dir)
         callers = None if config.callers is None else Callers(config.callers)
         access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
         self._config = config
-        self._catalog = catalog
+        self._catalogs = CatalogKeeper(config.styles, created, self._adopt)
+        self._watcher = FolderWatcher(config.styles, self._catalogs)
         self._style_images = StyleImages(config.cache_dir, config.style_images)
         self._health = Health(SERVICES)
         self._stopping = asyncio.Event()
@@ -98,7 +108,7 @@ class Server:
             observer=observer,
         )
         reader = RequestReader(
-            catalog, self._style_images, image_store, decoder, config.max_side, config.max_iterations
+            self._catalogs, self._style_images, image_store, decoder, config.max_side, config.max_iterations
         )
         self._server = grpc.aio.server(
             interceptors=(ObservingInterceptor(observer), ErrorInterceptor(), AccessInterceptor(access)),
@@ -108,7 +118,11 @@ class Server:
             StyleTransferServicer(self._jobs, image_store, reader, limits, access), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
-            StyleCatalogServicer(catalog, self._style_images, self._jobs, decoder), self._server
+            StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder), self._server
+        )
+        style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, limits, config.max_iterations, access),
+            self._server,
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server
@@ -134,7 +148,10 @@ class Server:
                 self._config.listen,
             )
         await self._server.start()
-        self._jobs.start(self._catalog, self._style_images)
+        self._jobs.start()
+        await self._jobs.prepare(self._catalogs.catalog, self._style_images)
+        if self._config.watch:
+            self._watcher.start()
         logger.info("listening on %s:%d", host, port)
         return f"{host}:{port}"
 
@@ -175,6 +192,8 @@ class Server:
         self._health.close()
         self._jobs.close_admission()
         await self._server.stop(_GRACE_S)
+        await self._watcher.stop()
+        await self._catalogs.stop()
         await self._jobs.stop()
         logger.info("stopped")
 
@@ -186,14 +205,19 @@ class Server:
         files = TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
         return self._server.add_secure_port(config.listen, server_credentials(files))
 
+    async def _adopt(self, catalog: Catalog) -> None:
+        """Let a new catalogue's images be found, and have its targets prepared."""
+        self._style_images.look_again()
+        await self._jobs.prepare(catalog, self._style_images)
+
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error
         self._stopping.set()
 
 
-def _open_image_store(data_dir: Path) -> ImageStore:
+def _open_data(data_dir: Path) -> tuple[ImageStore, CreatedStyles]:
     try:
-        return ImageStore(data_dir / "images")
+        return ImageStore(data_dir / "images"), CreatedStyles(data_dir / CREATED_STYLES)
     except OSError as error:
         raise ConfigurationError(
             f"data_dir: got {str(data_dir)!r}, {error.strerror}; allowed: a folder that can be made and written to"

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from styleserve.errors import (
     AlreadyExistsError,
+    CatalogInvalidError,
     DeadlineUnattainableError,
     DivergedError,
     DrainingError,
@@ -36,8 +37,10 @@ from styleserve.errors import (
     RetryLaterError,
     RunTimeoutError,
     StorageError,
+    StyleExistsError,
     StyleImageUnavailableError,
     StyleNotFoundError,
+    StyleReadOnlyError,
     UnauthenticatedError,
     UploadIdleError,
     WarmingUpError,
@@ -59,6 +62,7 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         ImageNotFoundError: grpc.StatusCode.NOT_FOUND,
         RequestIdReusedError: grpc.StatusCode.ALREADY_EXISTS,
         JobIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
+        StyleExistsError: grpc.StatusCode.ALREADY_EXISTS,
         QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         QuotaExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         WarmingUpError: grpc.StatusCode.UNAVAILABLE,
@@ -67,6 +71,8 @@ CODES: Mapping[type[RequestError], grpc.StatusCode] = MappingProxyType(
         StorageError: grpc.StatusCode.UNAVAILABLE,
         ImageTooLargeForDeviceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         DeadlineUnattainableError: grpc.StatusCode.FAILED_PRECONDITION,
+        StyleReadOnlyError: grpc.StatusCode.FAILED_PRECONDITION,
+        CatalogInvalidError: grpc.StatusCode.FAILED_PRECONDITION,
         RunTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
         QueueTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
         UploadIdleError: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -85,6 +91,8 @@ _RESOURCES: Mapping[type[RequestError], str] = MappingProxyType(
         ImageNotFoundError: "styleserve.v1.Image",
         RequestIdReusedError: "styleserve.v1.StylizeRequest",
         JobIdTakenError: "styleserve.v1.Job",
+        StyleExistsError: "styleserve.v1.Style",
+        StyleReadOnlyError: "styleserve.v1.Style",
     }
 )
 
@@ -129,6 +137,11 @@ def _details(error: RequestError) -> list[Message]:
             details.append(_resource(error, error.name))
         case AlreadyExistsError():
             details.append(_resource(error, error.name))
+        case StyleReadOnlyError():
+            metadata = {"origin": error.origin}
+            details.append(_resource(error, error.name))
+        case CatalogInvalidError():
+            details.append(_precondition_failure(error))
         case RetryLaterError():
             delay = duration_pb2.Duration()
             delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
@@ -168,6 +181,21 @@ def _bad_request(error: InvalidRequestError) -> error_details_pb2.BadRequest:
 def _quota_failure(error: QuotaExceededError) -> error_details_pb2.QuotaFailure:
     failure = error_details_pb2.QuotaFailure()
     failure.violations.add(subject=f"caller:{error.caller}", description=f"{error.limit} {error.subject}")
+    return failure
+
+
+def _precondition_failure(error: CatalogInvalidError) -> error_details_pb2.PreconditionFailure:
+    """As many of the problems as fit, with the places of their files; the last place says how many did not."""
+    failure = error_details_pb2.PreconditionFailure()
+    for index, problem in enumerate(error.problems):
+        failure.violations.add(
+            type="STYLE_FILE", subject=_shorten(problem.place), description=_shorten(problem.description)
+        )
+        if failure.ByteSize() > _MAX_VIOLATIONS_BYTES:
+            del failure.violations[-1]
+            left_out = len(error.problems) - index
+            failure.violations.add(type="MORE_PROBLEMS", description=f"and {left_out} more problems")
+            break
     return failure
 
 

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from styleserve import images
-from styleserve.catalog.style import Catalog, Style
+from styleserve.catalog.keeper import CatalogKeeper
+from styleserve.catalog.style import Style
 from styleserve.catalog.style_images import StyleImages
 from styleserve.decoding import Decoder
 from styleserve.images import Encoded
@@ -22,10 +23,10 @@ _DEFAULT_PAGE = 100
 
 
 class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
-    """Answers from the catalogue."""
+    """Answers from the catalogue as it is at each call."""
 
-    def __init__(self, catalog: Catalog, style_images: StyleImages, jobs: Jobs, decoder: Decoder) -> None:
-        self._catalog = catalog
+    def __init__(self, catalogs: CatalogKeeper, style_images: StyleImages, jobs: Jobs, decoder: Decoder) -> None:
+        self._catalogs = catalogs
         self._style_images = style_images
         self._jobs = jobs
         self._decoder = decoder
@@ -36,7 +37,7 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
         """List the styles, by name."""
         size = page_size(request.page_size, _DEFAULT_PAGE)
         last = decode_token(request.page_token, str)
-        styles = [style for style in self._catalog.styles if last is None or style.style_id > last]
+        styles = [style for style in self._catalogs.catalog.styles if last is None or style.style_id > last]
         page = styles[:size]
         return style_catalog_pb2.ListStylesResponse(
             styles=[responses.style(style, self._has_targets(style)) for style in page],
@@ -47,7 +48,7 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
         self, request: style_catalog_pb2.GetStyleRequest, context: Context
     ) -> style_catalog_pb2.GetStyleResponse:
         """Read a style, with a thumbnail when its image needs no download."""
-        style = self._catalog.find(request.name)
+        style = self._catalogs.catalog.find(request.name)
         thumbnail = await asyncio.to_thread(self._thumbnail, style)
         return style_catalog_pb2.GetStyleResponse(style=responses.style(style, self._has_targets(style), thumbnail))
 

@@ -87,7 +87,7 @@ def _problems(where: str, mapping: Mapping[str, object]) -> Iterator[str]:
         if not isinstance(settings, dict):
             yield f"{place}: got {settings!r}; allowed: a mapping with any of {', '.join(_KEYS)}"
             continue
-        yield from unknown_keys(place, settings, _KEYS)
+        yield from (f"{place}: {complaint}" for complaint in unknown_keys(settings, _KEYS))
         for key, value in settings.items():
             if problem := _problem(key, value):
                 yield f"{place}: {key}: got {value!r}; allowed: {problem}"

@@ -1,0 +1,106 @@
+"""CreatedStyles: the styles that callers add at run time, as files like anybody's in a folder of the server's data.
+
+A style's image is on the disk before its YAML, which makes it one, and goes after it: whatever ends the server, all of
+a style is there or nothing that is read.
+"""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from styleserve import images
+from styleserve.catalog.reader import Reading, read_folder, read_style
+from styleserve.catalog.style import PREFIX, Style
+from styleserve.documents import write_mapping
+from styleserve.errors import StorageError, StyleExistsError, StyleReadOnlyError
+from styleserve.files import synchronise, write_durably
+from styleserve.recipes import RecipeChanges
+
+logger = logging.getLogger(__name__)
+
+#: The folder in the server's folder of data, and the origin of its styles.
+FOLDER = "styles"
+ORIGIN = "runtime"
+_WEIGHTS = {"content": "content_weight", "style": "style_weight", "total_variation": "total_variation_weight"}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A style to be created, which the rules have been applied to; `image` is encoded."""
+
+    style_id: str
+    texts: Mapping[str, str]
+    tags: tuple[str, ...]
+    recipe: RecipeChanges
+    image: bytes
+
+
+class CreatedStyles:
+    """The folder; one caller at a time changes it. Raises OSError when it can be neither made nor used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for partial in folder.glob(".*.partial"):
+            partial.unlink()
+
+    def read(self) -> Reading:
+        """All of them, or what is wrong with their files."""
+        return read_folder(self._folder, ORIGIN)
+
+    def write(self, draft: Draft) -> Style:
+        """Keep a style; returns it as any server reads it. Raises StyleExistsError or StorageError."""
+        place = self._folder / f"{draft.style_id}.yaml"
+        if place.exists() or place.with_suffix(".yml").exists():
+            raise StyleExistsError(PREFIX + draft.style_id)
+        image_format = images.sniff(draft.image)
+        assert image_format is not None
+        image_place = place.with_suffix(f".{image_format}")
+        try:
+            with _storing():
+                write_durably(image_place, draft.image)
+                write_durably(place, write_mapping(_entries(draft, image_place.name)).encode())
+            reading = read_style(place, ORIGIN)
+            assert reading.styles, reading.problems
+        except BaseException:
+            with contextlib.suppress(OSError):
+                place.unlink(missing_ok=True)
+                image_place.unlink(missing_ok=True)
+            raise
+        return reading.styles[0]
+
+    def remove(self, style: Style) -> None:
+        """Forget a style and its image; raises StyleReadOnlyError when it is none of these, or StorageError."""
+        if style.file.parent != self._folder:
+            raise StyleReadOnlyError(style.name, style.origin)
+        with _storing():
+            style.file.unlink(missing_ok=True)
+            synchronise(self._folder)
+            if style.image.path is not None and style.image.path.stem == style.style_id:
+                style.image.path.unlink(missing_ok=True)
+
+
+def _entries(draft: Draft, image: str) -> dict[str, object]:
+    """What the YAML file holds: whatever is set."""
+    entries: dict[str, object] = {key: text for key, text in draft.texts.items() if text}
+    if draft.tags:
+        entries["tags"] = list(draft.tags)
+    entries["image"] = image
+    changes = {key: value for key, value in dataclasses.asdict(draft.recipe).items() if value is not None}
+    weights = {key: changes.pop(name) for key, name in _WEIGHTS.items() if name in changes}
+    if changes or weights:
+        entries["recipe"] = {**changes, **({"weights": weights} if weights else {})}
+    return entries
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    """What the disk does not take is an error that a caller understands; the log has the system's words."""
+    try:
+        yield
+    except OSError as error:
+        logger.error("a style cannot be stored or removed: %s", error)
+        raise StorageError from None
