@@ -8,7 +8,6 @@ import time
 
 import grpc
 import pytest
-import yaml
 
 from styleserve.catalog import created
 from styleserve.errors import CatalogError
@@ -395,27 +394,3 @@ async def test_a_watched_folder_that_is_put_in_the_place_of_another_is_watched_o
             (styles / f"{style_id}.yaml").write_text("title: New\nimage: grey.png\n")
             await until(functools.partial(has, f"styles/{style_id}"))
         assert not await has(GREY)
-
-
-async def test_a_burst_of_changes_and_a_file_that_is_half_written_lead_to_one_reload(tmp_path, monkeypatch, caplog):
-    styles = tmp_path / "styles"
-    async with running(tmp_path, watch=True) as service:
-        catalogs = service.server._catalogs
-        reloads, tried = [], catalogs.reload
-
-        async def count(**options):
-            reloads.append(options)
-            return await tried(**options)
-
-        monkeypatch.setattr(catalogs, "reload", count)
-        for number in range(20):
-            (styles / f"burst-{number}.yaml").write_text("title: [half")
-        for number in range(20):
-            (styles / f"burst-{number}.yaml").write_text(yaml.safe_dump({"title": "Whole", "image": "grey.png"}))
-
-        async def has_last() -> bool:
-            return "styles/burst-19" in await names(service)
-
-        await until(has_last)
-    assert len(reloads) == 1
-    assert "mend its files" not in caplog.text

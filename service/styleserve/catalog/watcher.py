@@ -7,13 +7,12 @@ when a folder is put in the place of another. What is broken is logged, and the 
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from watchfiles._rust_notify import RustNotify
 
-from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.errors import CatalogError
 
 logger = logging.getLogger(__name__)
@@ -27,11 +26,11 @@ _POLL_MS = 300
 
 
 class FolderWatcher:
-    """Watches folders for the keeper of a catalogue; made and used on an event loop."""
+    """Watches folders, and has `reload` called, which raises CatalogError; made and used on an event loop."""
 
-    def __init__(self, folders: Sequence[Path], catalogs: CatalogKeeper) -> None:
+    def __init__(self, folders: Sequence[Path], reload: Callable[[], Awaitable[object]]) -> None:
         self._folders = [str(folder) for folder in folders]
-        self._catalogs = catalogs
+        self._have_reloaded = reload
         self._is_stopping = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="style-folders")
         self._task: asyncio.Task[None] | None = None
@@ -69,7 +68,7 @@ class FolderWatcher:
 
     async def _reload(self) -> None:
         try:
-            await self._catalogs.reload()
+            await self._have_reloaded()
         except CatalogError as error:
             logger.error("the catalogue stays as it was; mend its files:\n%s", error)
         except Exception:

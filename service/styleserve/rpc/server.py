@@ -86,7 +86,7 @@ class Server:
         access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
         self._config = config
         self._catalogs = CatalogKeeper(config.styles, created, self._adopt)
-        self._watcher = FolderWatcher(config.styles, self._catalogs)
+        self._watcher = FolderWatcher(config.styles, self._catalogs.reload)
         self._style_images = StyleImages(config.cache_dir, config.style_images)
         self._health = Health(SERVICES)
         self._stopping = asyncio.Event()
