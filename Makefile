@@ -51,8 +51,8 @@ $(SAMPLE): | $(READY)
 test: setup ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-torture: setup ## kill a server a hundred times, and fuzz; takes the better part of an hour
-	$(BIN)/python -m pytest -m torture -rP $(ARGS)
+torture: setup ## kill a server a hundred times, fuzz, and soak for an hour; figures go to build/torture
+	$(BIN)/python -m pytest -m torture -rP --report-dir build/torture $(ARGS)
 
 fuzz: setup ## try odd inputs; ARGS='--target images --inputs 20000'
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(ARGS)

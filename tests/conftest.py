@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-Report = Callable[[str, Mapping[str, object]], None]
+#: Takes a name, figures, and the same as a table where there is one.
+Report = Callable[..., None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,14 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
-    """Prints figures under their name, and writes them to a file where the command line names a folder."""
+    """Prints figures under their name, and writes them to files where the command line names a folder."""
     folder: Path | None = request.config.getoption("--report-dir")
 
-    def write(name: str, figures: Mapping[str, object]) -> None:
+    def write(name: str, figures: Mapping[str, object], table: str = "") -> None:
         text = json.dumps(figures, indent=2)
-        print(name, text)
+        print(name, text, table, sep="\n")
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.json").write_text(text + "\n")
+            if table:
+                (folder / f"{name}.md").write_text(table + "\n")
 
     return write

@@ -44,8 +44,8 @@ async def test_a_long_soak_loses_nothing_and_nothing_grows(tmp_path, report, req
 
 def judge(servers: list[Soaked], duration_s: float, report) -> None:
     """Tell the figures, and insist on what holds however long a soak takes."""
-    report("soak", {server.name: describe(server, duration_s) for server in servers})
-    print(table(servers, duration_s))
+    figures = {server.name: describe(server, duration_s) for server in servers}
+    report("soak", figures, table(servers, duration_s))
     for server in servers:
         assert server.ledger.complaints == []
         assert server.left_over == []
