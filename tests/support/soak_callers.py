@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import random
 import uuid
 from collections import Counter
@@ -59,6 +60,13 @@ async def call_until(world: World, deeds: tuple[Deed, ...], is_over: Callable[[]
         except Exception as error:
             world.ledger.complaints.append(f"{deed.__name__}: {type(error).__name__}: {str(error)[:200]}")
         world.ledger.done[deed.__name__] += 1
+
+
+async def make_one_of_each(world: World) -> None:
+    """Have a picture made of every size by every preset and optimizer: from then on nothing is new to the engine."""
+    for size, preset in itertools.product(SIZES, PRESETS):
+        asked = [_request(world, size, preset, optimizer, iterations=world.iterations) for optimizer in OPTIMIZERS]
+        await asyncio.gather(*(until_answered(lambda one=one: world.stub.Stylize(one)) for one in asked))
 
 
 async def paint(world: World) -> None:
@@ -160,18 +168,23 @@ async def _have_ended(world: World, account: Account, *allowed: str) -> None:
 
 
 def _ask(world: World, iterations: int | None = None, **fields: object) -> style_transfer_pb2.StylizeRequest:
-    """A request by chance, with an ID of its own."""
-    height, width = world.dice.choice(SIZES)
+    """A request by chance."""
+    size, preset, optimizer = (world.dice.choice(choices) for choices in (SIZES, PRESETS, OPTIMIZERS))
+    if iterations is None:
+        iterations = world.dice.randint(1, world.iterations)
+    return _request(world, size, preset, optimizer, iterations, **fields)
+
+
+def _request(
+    world: World, size: tuple[int, int], preset: str, optimizer: int, iterations: int, **fields: object
+) -> style_transfer_pb2.StylizeRequest:
+    """A request with a picture and an ID of its own."""
     return style_transfer_pb2.StylizeRequest(
-        content=image_pb2.ImageSource(inline=_noise(world, height, width)),
+        content=image_pb2.ImageSource(inline=_noise(world, *size)),
         styles=[recipe_pb2.StyleInput(style=world.style)],
-        recipe=recipe_pb2.Recipe(
-            preset=world.dice.choice(PRESETS),
-            optimizer=world.dice.choice(OPTIMIZERS),
-            iterations=world.dice.randint(1, world.iterations) if iterations is None else iterations,
-        ),
+        recipe=recipe_pb2.Recipe(preset=preset, optimizer=optimizer, iterations=iterations),
         request_id=str(uuid.UUID(int=world.dice.getrandbits(128), version=4)),
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support.killing import Victim, Whom, free_address, living, toy_victim, until, until_answered
 from support.service import GREY, request
-from support.soak_callers import DEEDS, Ledger, World, call_until
+from support.soak_callers import DEEDS, Ledger, World, call_until, make_one_of_each
 from support.watching import Growth, Sample, growths, keep_looking
 
 #: From the beginning until memory and all else may not grow any more: a sixth of the time, and what retention takes to
@@ -20,6 +20,7 @@ SETTLING_SHARE, SETTLING_S = 1 / 6, 150.0
 #: Ended jobs are forgotten soon, so that their number stays the same; where kills keep callers away, later.
 _RETENTION_S, _RETENTION_OF_KILLED_S = 60.0, 600.0
 _NUM_CALLERS = 4
+_MOST_SAMPLES_TOLD = 60
 
 
 @dataclass
@@ -80,8 +81,10 @@ async def _soak(server: Soaked, duration_s: float, dice: random.Random) -> None:
         ready = request(0)
         ready.styles[0].style = server.style
         await until_answered(lambda: stub.Stylize(ready, timeout=60))
-        end_s = time.monotonic() + duration_s
         world = World(stub, server.style, dice, server.ledger, server.iterations)
+        if duration_s >= SETTLING_S:
+            await make_one_of_each(world)
+        end_s = time.monotonic() + duration_s
         looking = asyncio.create_task(keep_looking(server.victim.mark, server.samples, min(2.0, duration_s / 50)))
         killing = asyncio.create_task(_kill_now_and_then(server, end_s, dice))
         await asyncio.gather(
@@ -130,11 +133,21 @@ def describe(server: Soaked, duration_s: float) -> dict[str, object]:
         "fronts_started": server.victim.num_starts,
         "complaints": server.ledger.complaints,
         "left_over": server.left_over,
+        "memory_mb_over_time": _over_time(server.samples),
         "taken": {
             growth.name: {"early": growth.early, "late": growth.late, "has_grown": growth.is_one}
             for growth in server.grown()
         },
     }
+
+
+def _over_time(samples: list[Sample]) -> list[dict[str, float]]:
+    """Memory by the second, so seldom that a person can read it."""
+    return [
+        {"second": round(sample.at_s - samples[0].at_s)}
+        | {name.split()[0]: round(taken / 1e6) for name, taken in sample.taken.items() if name.endswith("bytes")}
+        for sample in samples[:: max(1, len(samples) // _MOST_SAMPLES_TOLD)]
+    ]
 
 
 def table(servers: list[Soaked], duration_s: float) -> str:
