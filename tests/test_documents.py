@@ -25,6 +25,8 @@ REFUSED = {
         "a: !!python/object/apply:os.system [ls]",
         "line 1: a tag or sign that plain settings do not have",
     ),
+    "a list that claims to be a mapping": ("a: !!map [b]", "line 1: a tag of a mapping before something else"),
+    "a text that claims to be a set": ("a: !!set b", "line 1: a tag of a mapping before something else"),
     "a NUL": ("a: \0", "not YAML"),
     "too many bytes": ("#" * (MAX_BYTES + 1), f"allowed: up to {MAX_BYTES}"),
 }

@@ -119,7 +119,9 @@ class _StrictLoader(yaml.SafeLoader):
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        """Construct as usual, once no key stands twice."""
+        """Construct as usual, once it is a mapping, which a tag may claim of anything, and no key stands twice."""
+        if not isinstance(node, yaml.MappingNode):
+            raise _wrong(node, "a tag of a mapping before something else")
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
