@@ -278,3 +278,12 @@ async def test_a_damaged_page_ends_the_start_with_an_explanation(store, tmp_path
     path.write_bytes(data)
     with pytest.raises(ConfigurationError, match="with nothing damaged in it"):
         JobStore(path, retention_s=60.0)
+
+
+async def test_a_damaged_layout_ends_the_start_with_an_explanation(store, tmp_path):
+    store.add(job())
+    store.close()
+    path = tmp_path / "jobs.sqlite3"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE jobs", b"CREATE \xff\xfe\xfd jobs"))
+    with pytest.raises(ConfigurationError, match=r"jobs.sqlite3 cannot be used \(its texts are damaged\)"):
+        JobStore(path, retention_s=60.0)

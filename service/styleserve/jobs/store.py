@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: Of the file's layout; a server reads its own and older ones.
 VERSION = 1
+#: What using the file raises when it is damaged; where SQLite quotes what is not UTF-8, it is the quoting that fails.
+_DAMAGES = (sqlite3.Error, UnicodeDecodeError)
 _LAYOUT = "CREATE TABLE IF NOT EXISTS jobs (job_id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT"
 
 
@@ -52,7 +54,7 @@ class JobStore:
         assert job.job_id not in self._by_id
         try:
             self._write(job)
-        except sqlite3.Error:
+        except _DAMAGES:
             logger.exception("%s cannot be stored", job.job_id, extra=job.log_fields)
             raise StorageError from None
         self._index(job)
@@ -61,7 +63,7 @@ class JobStore:
         """Keep how the job stands now; what the disk does not take is known until the process ends."""
         try:
             self._write(job)
-        except sqlite3.Error:
+        except _DAMAGES:
             logger.exception(
                 "%s: its state cannot be stored; after a restart it is what it was before",
                 job.job_id,
@@ -115,7 +117,7 @@ def _open(path: Path) -> sqlite3.Connection:
             f"data_dir: got {str(path.parent)!r}, whose {path.name} has version {error} of the layout; allowed: up to "
             f"{VERSION}; it was written by a newer StyleServe: update this one, or choose another folder"
         ) from None
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *_DAMAGES) as error:
         raise _unusable(path, error) from None
     return database
 
@@ -124,14 +126,15 @@ def _read(database: sqlite3.Connection, path: Path) -> list[tuple[bytes, bytes]]
     """IDs and records, as bytes, so that one which is damaged is no hindrance to the others."""
     try:
         return database.execute("SELECT CAST(job_id AS BLOB), CAST(record AS BLOB) FROM jobs").fetchall()
-    except sqlite3.Error as error:
+    except _DAMAGES as error:
         database.close()
         raise _unusable(path, error) from None
 
 
 def _unusable(path: Path, error: Exception) -> ConfigurationError:
+    explanation = "its texts are damaged" if isinstance(error, UnicodeError) else str(error)
     return ConfigurationError(
-        f"data_dir: got {str(path.parent)!r}, whose {path.name} cannot be used ({error}); allowed: a folder that "
+        f"data_dir: got {str(path.parent)!r}, whose {path.name} cannot be used ({explanation}); allowed: a folder that "
         "can be made and written to, that no other server uses, with nothing damaged in it"
     )
 
