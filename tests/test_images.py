@@ -321,3 +321,8 @@ def test_a_transparent_palette_becomes_alpha():
     picture = images.decode(data, LIMITS)
     assert_colour(picture.pixels[:8], RED)
     assert picture.alpha.max() == 0
+
+
+def test_what_follows_the_end_of_a_png_is_nobodys_business():
+    picture = encoded(Image.new("RGB", (40, 30)), "PNG") + bytes(5_000_000)
+    assert images.decode(picture, LIMITS).pixels.shape == (30, 40, 3)

@@ -20,6 +20,7 @@ MAX_FILL_BYTES = 64 * 1024
 _PNG_SIGNATURE_BYTES = 8
 #: A chunk's length, kind and checksum.
 _CHUNK_FRAME_BYTES = 12
+_LAST_CHUNK = b"IEND"
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 #: Markers that have a length after them; and those, or the end.
 _SEGMENT = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xda-\xef\xfe]")
@@ -27,9 +28,9 @@ _SEGMENT_OR_END = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe]")
 
 
 def judge_png(data: bytes) -> None:
-    """Raise InvalidImageError when there are more chunks than a picture needs."""
+    """Raise InvalidImageError when there are more chunks than a picture needs; nobody reads what follows the last."""
     position, num_chunks = _PNG_SIGNATURE_BYTES, 0
-    while position < len(data):
+    while position < len(data) and data[position + 4 : position + 8] != _LAST_CHUNK:
         num_chunks += 1
         if num_chunks > MAX_CHUNKS:
             raise _too_complex(f"more than {MAX_CHUNKS} chunks")
