@@ -1,6 +1,6 @@
 """Decoding for callers: images are decoded within so many pixels at once, however many callers send them together.
 
-A pixel takes up to 28 bytes while it is decoded, and the limits on one image say nothing of twenty at the same time.
+A pixel takes up to 30 bytes while it is decoded, and the limits on one image say nothing of twenty at the same time.
 """
 
 import contextlib
