@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -20,12 +21,13 @@ def write_durably(place: Path, data: bytes) -> None:
         raise
 
 
-def settle(file: IO[bytes], place: Path) -> None:
-    """Move an open file that was written beside its place there, and close it; raises OSError."""
+def settle(file: IO[bytes], place: Path, moving: AbstractContextManager[object] | None = None) -> None:
+    """Move an open file that was written beside its place there, within `moving`, and close it; raises OSError."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
-    os.replace(file.name, place)
+    with moving or nullcontext():
+        os.replace(file.name, place)
     synchronise(place.parent)
 
 

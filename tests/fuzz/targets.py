@@ -16,8 +16,10 @@ from google.protobuf.message import DecodeError
 from fuzz.messages import check_for_caller, check_for_operator, check_text_for_operator
 from fuzz.stores import read_database, read_record
 from styleserve import config, images
-from styleserve.catalog.packs import load_catalog
+from styleserve.catalog.created import CreatedStyles
+from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.reader import read_folder
+from styleserve.catalog.style import Catalog
 from styleserve.catalog.style_images import StyleImages
 from styleserve.decoding import Decoder
 from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
@@ -92,11 +94,11 @@ def request_target(folder: Path) -> Target:
 
 def call_target(folder: Path) -> Target:
     """The other calls: names, tokens of pages, previews, and uploads; the first byte chooses."""
-    reader, store = _request_reader(folder), ImageStore(folder / "images")
+    reader, store = _request_reader(folder), ImageStore(folder / "images").shelf("fuzz")
     calls: tuple[Target, ...] = (
         lambda data: decode_token(_text(data), str) and None,
         lambda data: decode_token(_text(data), int) and None,
-        lambda data: reader.catalog.find(_text(data)) and None,
+        lambda data: reader.catalogs.catalog.find(_text(data)) and None,
         lambda data: store.path(_text(data)) and None,
         lambda data: page_size(int.from_bytes(data[:4], signed=True), 50) and None,
         lambda data: read_preview(style_transfer_pb2.StreamProgressRequest.FromString(data).preview) and None,
@@ -125,7 +127,7 @@ def style_target(folder: Path) -> Target:
         reading = read_folder(styles, "mine")
         assert len(reading.problems) < 100
         for problem in reading.problems:
-            check_text_for_operator(problem)
+            check_text_for_operator(str(problem))
         for style in reading.styles:
             assert style.versioned_name
             responses.style(style, targets_ready=False).SerializeToString()
@@ -208,13 +210,17 @@ TARGETS: Mapping[str, Callable[[Path], Target]] = {
 
 def _request_reader(folder: Path) -> RequestReader:
     return RequestReader(
-        catalog=load_catalog([]),
+        catalogs=CatalogKeeper([], CreatedStyles(folder / "created"), _forget_it),
         style_images=StyleImages(folder / "cache"),
         image_store=ImageStore(folder / "images"),
         decoder=Decoder(LIMITS),
         max_side=1024,
         max_iterations=10_000,
     )
+
+
+async def _forget_it(catalog: Catalog) -> None:
+    """Nobody is told of another catalogue."""
 
 
 def _configure(read: Callable[[], object]) -> None:

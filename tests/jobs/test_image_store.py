@@ -1,13 +1,16 @@
 """The image store: equal images once, and nothing in the way of forgetting the old ones."""
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from styleserve.errors import ImageNotFoundError, StorageError
-from styleserve.jobs.image_store import ImageStore
+from styleserve.jobs.image_store import ImageStore, Shelf
+
+DIGEST = hashlib.sha256(b"old").hexdigest()
 
 
 def test_a_file_that_is_moved_to_its_place_meanwhile_does_not_stop_the_forgetting(tmp_path, monkeypatch):
@@ -57,3 +60,27 @@ def test_what_came_in_part_is_forgotten_and_whole_images_stay(tmp_path):
         incoming.write(b"half")
         store.forget_incoming()
         assert [path.name for path in (tmp_path / "somebody").iterdir()] == [whole]
+
+
+@pytest.mark.parametrize("use", [lambda shelf: shelf.has(DIGEST), lambda shelf: receive(shelf, b"old")])
+def test_an_image_that_is_used_while_old_ones_are_forgotten_stays(tmp_path, monkeypatch, use):
+    store = ImageStore(tmp_path)
+    shelf = store.shelf("somebody")
+    shelf.put(b"old")
+    os.utime(tmp_path / "somebody" / DIGEST, (0, 0))
+    look = ImageStore._files
+
+    def look_and_use(self):
+        found = list(look(self))
+        use(shelf)
+        return iter(found)
+
+    monkeypatch.setattr(ImageStore, "_files", look_and_use)
+    assert store.expire(60, 10**9, ()) == set()
+    assert shelf.read(DIGEST) == b"old"
+
+
+def receive(shelf: Shelf, data: bytes) -> None:
+    with shelf.receive() as incoming:
+        incoming.write(data)
+        incoming.keep()

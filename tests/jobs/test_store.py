@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import sqlite3
 import time
 from types import MappingProxyType
@@ -14,7 +15,10 @@ from styleserve.costs import Estimate
 from styleserve.errors import ConfigurationError, RequestError, StorageError
 from styleserve.evaluation import Losses
 from styleserve.events import Progress
+from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.job import Job
+from styleserve.jobs.picture_index import PictureIndex
+from styleserve.jobs.retention import Retention
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.store import VERSION, JobStore
 from styleserve.jobs.submission import ChosenStyle, Output, Submission
@@ -287,3 +291,22 @@ async def test_a_damaged_layout_ends_the_start_with_an_explanation(store, tmp_pa
     path.write_bytes(path.read_bytes().replace(b"CREATE TABLE jobs", b"CREATE \xff\xfe\xfd jobs"))
     with pytest.raises(ConfigurationError, match=r"jobs.sqlite3 cannot be used \(its texts are damaged\)"):
         JobStore(path, retention_s=60.0)
+
+
+async def test_a_job_whose_picture_is_made_again_while_the_old_one_is_forgotten_stays(store, tmp_path, monkeypatch):
+    images, maker = ImageStore(tmp_path / "images"), job()
+    shelf = images.shelf("anonymous")
+    store.add(maker)
+    digest = shelf.put(b"old")
+    os.utime(tmp_path / "images" / "anonymous" / digest, (0, 0))
+    forget = ImageStore.expire
+
+    def forget_and_make_again(self, *arguments):
+        gone = forget(self, *arguments)
+        shelf.put(b"old")
+        maker.succeed(StoredImage(digest, "image/png", 8, 6, 3), PROGRESS, "completed", PROVENANCE)
+        return gone
+
+    monkeypatch.setattr(ImageStore, "expire", forget_and_make_again)
+    await Retention(store, images, PictureIndex([]), 60.0, 10**9)._sweep()
+    assert store.get(maker.job_id) is maker

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -32,8 +33,9 @@ _DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 class Incoming:
     """An image on its way into the store; what is not kept is deleted when the context ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, using: threading.Lock) -> None:
         self._folder = folder
+        self._using = using
         self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=_INCOMING, delete=False)  # noqa: SIM115 (closed by __exit__)
         self._sha256 = hashlib.sha256()
         self.first_bytes = b""
@@ -63,18 +65,20 @@ class Incoming:
     def keep(self) -> str:
         """It is whole: put it in the store; returns its digest."""
         with _storing():
-            settle(self._file, self._folder / self.digest)
+            settle(self._file, self._folder / self.digest, self._using)
         return self.digest
 
 
 class Shelf:
     """One caller's images; every use makes an image young again.
 
-    Safe to be used from several threads and processes: a file is written beside its place and moved there.
+    Safe to be used from several threads: a file is written beside its place and moved there, and one that somebody uses
+    while the old ones are forgotten is not old any more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, using: threading.Lock) -> None:
         self._folder = folder
+        self._using = using
 
     def put(self, data: bytes) -> str:
         """Keep the image; returns its digest."""
@@ -89,12 +93,13 @@ class Shelf:
         """A place for an image that comes in parts."""
         with _storing():
             self._folder.mkdir(exist_ok=True)
-            return Incoming(self._folder)
+            return Incoming(self._folder, self._using)
 
     def has(self, digest: str) -> bool:
         """Whether the image is kept; when it is, it is used by this."""
         try:
-            os.utime(self._folder / digest)
+            with self._using:
+                os.utime(self._folder / digest)
         except FileNotFoundError:
             return False
         return True
@@ -121,12 +126,13 @@ class ImageStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._using = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def shelf(self, caller: str) -> Shelf:
         """The images of a caller."""
         assert is_name(caller)
-        return Shelf(self._folder / caller)
+        return Shelf(self._folder / caller, self._using)
 
     def forget_incoming(self) -> None:
         """Forget what a server that was killed had received in part; for a time when nothing is on its way."""
@@ -144,11 +150,18 @@ class ImageStore:
         for used, size, path in sorted(self._files(), reverse=True):
             room -= size
             owned = path.parent.name, path.name
-            if (used < oldest or room < 0) and owned not in kept:
-                path.unlink(missing_ok=True)
+            if (used < oldest or room < 0) and owned not in kept and self._forget(path, used):
                 forgotten.add(owned)
                 room += size
         return forgotten
+
+    def _forget(self, path: Path, used: float) -> bool:
+        """Remove a file that was used last at that time; False for one that was used or written since."""
+        with self._using, contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime != used:
+                return False
+            path.unlink()
+        return True
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """When each file was last used, and its bytes."""

@@ -52,7 +52,10 @@ class Retention:
         gone = await asyncio.to_thread(self._image_store.expire, self._retention_s, self._max_bytes, needed)
         for job in self._store.all():
             result = job.status.result
-            if result is not None and (job.submission.caller, result.digest) in gone:
+            if result is None or (job.submission.caller, result.digest) not in gone:
+                continue
+            # The same picture may have been made again meanwhile.
+            if not self._image_store.shelf(job.submission.caller).has(result.digest):
                 self._forget(job)
 
     def _forget(self, job: Job) -> None:
