@@ -62,10 +62,15 @@ async def call_until(world: World, deeds: tuple[Deed, ...], is_over: Callable[[]
         world.ledger.done[deed.__name__] += 1
 
 
-async def make_one_of_each(world: World) -> None:
-    """Have a picture made of every size by every preset and optimizer: from then on nothing is new to the engine."""
-    for size, preset in itertools.product(SIZES, PRESETS):
-        asked = [_request(world, size, preset, optimizer, iterations=world.iterations) for optimizer in OPTIMIZERS]
+async def make_all_kinds(world: World, num_callers: int) -> None:
+    """Have pictures made of every size by every preset and optimizer, in batches of every number of them.
+
+    From then on nothing is new to the engine, which keeps what it worked out for each. Jobs of one kind that begin
+    together and end one after the other have batches that become smaller.
+    """
+    iterations = [world.iterations * number // num_callers for number in range(1, num_callers + 1)]
+    for kind in itertools.product(SIZES, PRESETS, OPTIMIZERS):
+        asked = [_request(world, *kind, number) for number in iterations]
         await asyncio.gather(*(until_answered(lambda one=one: world.stub.Stylize(one)) for one in asked))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support.killing import Victim, Whom, free_address, living, toy_victim, until, until_answered
 from support.service import GREY, request
-from support.soak_callers import DEEDS, Ledger, World, call_until, make_one_of_each
+from support.soak_callers import DEEDS, Ledger, World, call_until, make_all_kinds
 from support.watching import Growth, Sample, growths, keep_looking
 
 #: From the beginning until memory and all else may not grow any more: a sixth of the time, and what retention takes to
@@ -83,7 +83,7 @@ async def _soak(server: Soaked, duration_s: float, dice: random.Random) -> None:
         await until_answered(lambda: stub.Stylize(ready, timeout=60))
         world = World(stub, server.style, dice, server.ledger, server.iterations)
         if duration_s >= SETTLING_S:
-            await make_one_of_each(world)
+            await make_all_kinds(world, _NUM_CALLERS)
         end_s = time.monotonic() + duration_s
         looking = asyncio.create_task(keep_looking(server.victim.mark, server.samples, min(2.0, duration_s / 50)))
         killing = asyncio.create_task(_kill_now_and_then(server, end_s, dice))
