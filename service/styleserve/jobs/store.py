@@ -40,12 +40,7 @@ class JobStore:
                 if job.job_id.encode() != job_id:
                     raise ValueError("it is another job's record")
             except Exception:
-                logger.exception(
-                    "the record of job %r in %s cannot be read; it is left there",
-                    job_id,
-                    path,
-                    extra={"job": job_id.decode(errors="replace")},
-                )
+                logger.exception("the record of job %r in %s cannot be read; it is left there", job_id, path)
             else:
                 self._index(job)
 
