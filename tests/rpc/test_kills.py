@@ -201,7 +201,7 @@ def pixels(account: Account) -> np.ndarray:
 
 def half_received(folder: Path) -> list[Path]:
     """Images that came in part."""
-    return list((folder / "data" / "images").glob(".*"))
+    return list((folder / "data" / "images").glob("*/.*"))
 
 
 def assert_nothing_is_left_over(folder: Path) -> None:
