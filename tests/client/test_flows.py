@@ -5,6 +5,7 @@ import pytest
 
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve_client import CancelledError, RetryLaterError, UnavailableError, flows, requests
+from styleserve_client.errors import from_call
 from styleserve_client.flows import Call, Download, Sleep, Upload
 
 CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
@@ -156,3 +157,13 @@ def test_only_large_images_are_uploaded_and_the_header_goes_first():
     finish(flow, style_transfer_pb2.UploadImageResponse(image="images/a"))
     assert made.content.image == "images/a"
     assert made.styles[0].image.inline == b"small"
+
+
+def test_an_upload_that_broke_while_it_was_written_is_tried_again():
+    cut_off = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), "Internal error from Core"
+    )
+    flow = flows.upload(b"image")
+    first = next(flow)
+    assert isinstance(flow.throw(from_call(cut_off)), Sleep)
+    assert next(flow) == first

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 import grpc
 
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
+from styleserve_client.errors import from_call
 from styleserve_client.requests import upload_parts
 from support import processes
 from support.service import png, request
@@ -196,8 +197,8 @@ async def until_answered(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-            if error.code() not in away or time.monotonic() > deadline:
+            is_away = from_call(error).code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            if not is_away or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(_RETRY_S)
 

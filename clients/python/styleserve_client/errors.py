@@ -131,6 +131,9 @@ _CLASSES_BY_REASON: dict[str, type[StyleServeError]] = {
     "IMAGE_TOO_LARGE_FOR_DEVICE": ImageTooLargeError,
     "STYLE_READ_ONLY": StyleReadOnlyError,
 }
+#: What grpc's asyncio says of a call that ended while it was writing, whatever it ended with:
+#: https://github.com/grpc/grpc/issues/36066
+_ENDED_WHILE_WRITING = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -141,6 +144,8 @@ def from_call(error: grpc.RpcError) -> StyleServeError:
     if status is not None:
         return from_status(status)
     code = call.code()
+    if (code, call.details()) == _ENDED_WHILE_WRITING:
+        return UnavailableError("the connection broke while something was sent", grpc.StatusCode.UNAVAILABLE)
     return _CLASSES.get(code, ServerError)(call.details() or code.name, code)
 
 
