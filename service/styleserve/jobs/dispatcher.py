@@ -8,7 +8,6 @@ it and it never came further than before.
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 
 from styleserve.engine.specification import Cancel, Preview
@@ -33,6 +32,7 @@ from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
 from styleserve.jobs.status import Provenance
+from styleserve.jobs.turns import Turns
 from styleserve.observing.happenings import Computed
 from styleserve.observing.observer import Observer
 from styleserve.workers import Worker
@@ -66,8 +66,7 @@ class Dispatcher:
         )
         self._pictures = pictures
         self.queue = JobQueue(max_queue, self._predict_s)
-        self._max_running = max_running
-        self._quotas = quotas
+        self._turns = Turns(self.queue, quotas, max_running)
         self._save = save
         self._in_engine: dict[str, Job] = {}
         self._handed_over: set[str] = set()
@@ -207,38 +206,16 @@ class Dispatcher:
         self._save(job)
 
     def _fill(self) -> None:
-        """Let jobs leave the queue while the engine has room, in their order: a large one is not overtaken."""
-        while self._may_fill and (job := self._next()) is not None and self._has_room_for(job):
+        """Let jobs leave the queue while the engine has room."""
+        while (job := self._next()) is not None:
             self.queue.take(job)
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
 
     def _next(self) -> Job | None:
-        """Whose turn it is; a caller who has as many jobs running as it may lets others go first."""
-        num_running = Counter(job.submission.caller for job in self._in_engine.values())
-        for job in self.queue.in_order():
-            caller = job.submission.caller
-            if self._quotas.may_run(caller, num_running[caller]):
-                return job
-        return None
-
-    @property
-    def _may_fill(self) -> bool:
-        return self._keeper.is_alive and not self._is_holding
-
-    def _has_room_for(self, job: Job) -> bool:
-        """Whether the engine may run this job beside those it has: within their number, and within its memory.
-
-        Alone, any job that was admitted may run; one under which an engine was lost shares it with nobody.
-        """
-        inside = list(self._in_engine.values())
-        if not inside:
-            return True
-        if len(inside) >= self._max_running or any(each.num_losses > 0 for each in (*inside, job)):
-            return False
-        assert self.engine is not None
-        costs = self.engine.costs
-        return costs.have_room([timing.footprint(each.submission, costs) for each in (*inside, job)])
+        if self.engine is None or not self._keeper.is_alive or self._is_holding:
+            return None
+        return self._turns.next(list(self._in_engine.values()), self.engine.costs)
 
     async def _hand_over(self, job: Job) -> None:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""

@@ -1,0 +1,42 @@
+"""Turns: which job the engine gets next: by the order of the queue, the quotas of callers, and the room there is."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from styleserve.costs import CostModel
+from styleserve.jobs import timing
+from styleserve.jobs.job import Job
+from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.quotas import Quotas
+
+
+class Turns:
+    """Chooses from `queue`, for an engine that runs at most `max_running` jobs side by side."""
+
+    def __init__(self, queue: JobQueue, quotas: Quotas, max_running: int) -> None:
+        self._queue = queue
+        self._quotas = quotas
+        self._max_running = max_running
+
+    def next(self, inside: Sequence[Job], costs: CostModel) -> Job | None:
+        """The job that may join those inside the engine; None while none may. A large one is not overtaken.
+
+        A caller who has as many jobs inside as it may lets others go first.
+        """
+        num_inside = Counter(job.submission.caller for job in inside)
+        for job in self._queue.in_order():
+            caller = job.submission.caller
+            if self._quotas.may_run(caller, num_inside[caller]):
+                return job if self._has_room(job, inside, costs) else None
+        return None
+
+    def _has_room(self, job: Job, inside: Sequence[Job], costs: CostModel) -> bool:
+        """Whether the engine may run this job beside those it has: within their number, and within its memory.
+
+        Alone, any job that was admitted may run; one under which an engine was lost shares it with nobody.
+        """
+        if not inside:
+            return True
+        if len(inside) >= self._max_running or any(each.num_losses > 0 for each in (*inside, job)):
+            return False
+        return costs.have_room([timing.footprint(each.submission, costs) for each in (*inside, job)])
