@@ -183,7 +183,7 @@ class QueueFullError(RetryLaterError):
         self.max_queue = max_queue
 
     def __str__(self) -> str:
-        return f"{self.max_queue} jobs wait already, which is the limit; try again in {self.retry_after_s:.0f} s"
+        return f"the queue of {self.max_queue} jobs is full; who comes back in {self.retry_after_s:.0f} s goes first"
 
 
 class QuotaExceededError(RetryLaterError):

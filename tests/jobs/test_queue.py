@@ -95,9 +95,9 @@ def test_places_are_told_as_the_turns_will_come():
 def test_a_job_that_leaves_makes_room_and_others_move_up():
     first, second = job(1), job(2)
     waiting = queue(first, second, max_jobs=2)
-    assert waiting.is_full
+    assert not waiting.has_place(has_waited=True)
     waiting.remove(first)
-    assert not waiting.is_full
+    assert waiting.has_place(has_waited=False)
     assert first not in waiting
     assert second.status.queue_position == 1
     assert waiting.num_of("one") == 1
@@ -106,3 +106,12 @@ def test_a_job_that_leaves_makes_room_and_others_move_up():
 
 def test_jobs_of_unknown_length_wait_by_rank_alone():
     assert drained(queue(job(3, "one"), job(1, "two"), job(2, "one"), seconds=lambda job: 0.0)) == [1, 2, 3]
+
+
+def test_the_last_quarter_of_the_places_is_for_those_who_came_back_when_they_were_told():
+    waiting = queue(*(job(number) for number in range(1, 7)), max_jobs=8)
+    assert not waiting.has_place(has_waited=False)
+    assert waiting.has_place(has_waited=True)
+    for number in (7, 8):
+        waiting.push(job(number))
+    assert not waiting.has_place(has_waited=True)

@@ -22,6 +22,8 @@ TIMES = 10
 #: Of a job, so that eight side by side take one or two seconds.
 ITERATIONS = 60
 _LOOK_S = 0.05
+#: Of a client that obeys: places for such are there, but not always one free.
+MOST_ATTEMPTS = 10
 
 
 @dataclass
@@ -69,6 +71,7 @@ async def test_under_ten_times_its_capacity_a_server_refuses_clearly_and_loses_n
     assert set(record.refused) == {"QUEUE_FULL"}
     assert record.refused["QUEUE_FULL"] > record.num_accepted
     assert states == {job_pb2.JOB_STATE_SUCCEEDED}
+    assert attempts <= MOST_ATTEMPTS
     if seconds > 100:
         assert record.p99_ms("health") < 50
         assert record.p99_ms("job") < 50
@@ -77,7 +80,7 @@ async def test_under_ten_times_its_capacity_a_server_refuses_clearly_and_loses_n
 
 async def capacity(stub: Stub, colours) -> float:
     """Jobs a second when there are always as many as the engine takes."""
-    begun, count = time.monotonic(), 16
+    begun, count = time.monotonic(), 12
     await asyncio.gather(*(stub.Stylize(asked(next(colours))) for _ in range(count)))
     return count / (time.monotonic() - begun)
 

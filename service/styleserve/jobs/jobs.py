@@ -33,6 +33,7 @@ from styleserve.jobs.picture_index import PictureIndex
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.quotas import Quotas
 from styleserve.jobs.retention import Retention
+from styleserve.jobs.returners import Returners
 from styleserve.jobs.status import PREFIX, State
 from styleserve.jobs.store import JobStore
 from styleserve.jobs.submission import Submission
@@ -82,6 +83,7 @@ class Jobs:
             worker, pictures, max_queue, max_running, self._quotas, self._save, tell_alive, tell_broken, observer
         )
         self._queue = self._dispatcher.queue
+        self._returners = Returners()
         self._observer = observer
         observer.attend(lambda: Load(self.num_queued, self.num_running))
         self._retention_s = retention_s
@@ -162,15 +164,17 @@ class Jobs:
         """Take note of what a caller sends; raises QuotaExceededError while it has sent too much."""
         self._quotas.charge(caller, num_bytes)
 
-    def check_open(self, caller: str) -> None:
+    def check_open(self, caller: str, fingerprint: str) -> None:
         """Raise WarmingUpError, DrainingError, QuotaExceededError or QueueFullError when no job can be admitted now."""
         if self._is_draining:
             raise DrainingError(DRAINING_RETRY_S)
         if self._dispatcher.engine is None:
             raise WarmingUpError(WARMING_UP_RETRY_S)
         self._quotas.check_waiting(caller, self._queue.num_of(caller), self._dispatcher.seconds_until_room())
-        if self._queue.is_full:
-            raise QueueFullError(self._dispatcher.seconds_until_room(), self._queue.max_jobs)
+        if not self._queue.has_place(self._returners.has_waited((caller, fingerprint))):
+            retry_after_s = self._dispatcher.seconds_until_room()
+            self._returners.refuse((caller, fingerprint), retry_after_s)
+            raise QueueFullError(retry_after_s, self._queue.max_jobs)
 
     def joined(self, caller: str, request_id: str, fingerprint: str) -> Job | None:
         """The job that the same request made before; raises RequestIdReusedError when it was another request."""
@@ -184,7 +188,7 @@ class Jobs:
         job = self.joined(submission.caller, submission.request_id, submission.fingerprint)
         if job is not None:
             return job
-        self.check_open(submission.caller)
+        self.check_open(submission.caller, submission.fingerprint)
         if submission.job_id and self._store.get(submission.job_id) is not None:
             raise JobIdTakenError(PREFIX + submission.job_id)
         self._require_feasible(submission)
@@ -195,6 +199,7 @@ class Jobs:
         job.note(Admitted(job.job_id))
         self._store.add(job)
         self._num_admitted += 1
+        self._returners.admit((submission.caller, submission.fingerprint))
         logger.info("%s admitted", job.job_id, extra=job.log_fields)
         if not self._reuse(job):
             self._dispatcher.enqueue(job)

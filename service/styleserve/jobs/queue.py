@@ -43,10 +43,9 @@ class JobQueue:
     def __contains__(self, job: Job) -> bool:
         return job in self._lane(job).jobs
 
-    @property
-    def is_full(self) -> bool:
-        """Whether nobody else may wait."""
-        return len(self) >= self.max_jobs
+    def has_place(self, has_waited: bool) -> bool:
+        """Whether one more may wait; a quarter of the places is for those who were refused and came back when told."""
+        return len(self) < (self.max_jobs if has_waited else self.max_jobs - self.max_jobs // 4)
 
     def num_of(self, caller: str) -> int:
         """How many jobs of a caller wait."""
