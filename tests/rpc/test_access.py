@@ -14,7 +14,14 @@ from styleserve.callers import token_sha256
 from styleserve.errors import UploadIdleError
 from styleserve.rpc.access import NEEDED
 from styleserve.rpc.uploads import arriving
-from styleserve.v1 import image_pb2, job_pb2, server_info_pb2, style_catalog_pb2, style_transfer_pb2
+from styleserve.v1 import (
+    image_pb2,
+    job_pb2,
+    server_info_pb2,
+    style_catalog_pb2,
+    style_catalog_pb2_grpc,
+    style_transfer_pb2,
+)
 from support.rich_errors import details
 from support.service import png, request, running
 
@@ -29,6 +36,9 @@ callers:
   reader:
     token_sha256: [{token_sha256("reader's")}]
     scopes: [read]
+  curator:
+    token_sha256: [{token_sha256("curator's")}]
+    scopes: [admin]
   writer:
     token_sha256: [{token_sha256("writer's")}]
     scopes: [stylize]
@@ -39,7 +49,9 @@ def shown(token):
     return (("authorization", f"Bearer {token}"),)
 
 
-EDITOR, RIVAL, READER, WRITER = (shown(f"{name}'s") for name in ("editor", "rival", "reader", "writer"))
+EDITOR, RIVAL, READER, WRITER, CURATOR = (
+    shown(f"{name}'s") for name in ("editor", "rival", "reader", "writer", "curator")
+)
 
 
 @contextlib.asynccontextmanager
@@ -105,6 +117,10 @@ async def test_a_caller_may_do_what_its_scopes_say(tmp_path):
         assert await refused(service.transfer.UploadImage(upload(png(0.2)), metadata=READER)) == denied
         assert await refused(service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(), metadata=WRITER)) == denied
         await service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest(), metadata=READER)
+        admin = style_catalog_pb2_grpc.StyleAdminServiceStub(service.channel)
+        reload_catalog = style_catalog_pb2.ReloadCatalogRequest()
+        assert await refused(admin.ReloadCatalog(reload_catalog, metadata=EDITOR)) == denied
+        await admin.ReloadCatalog(reload_catalog, metadata=CURATOR)
 
 
 async def test_a_caller_sees_its_own_jobs_only(tmp_path):
@@ -113,6 +129,7 @@ async def test_a_caller_sees_its_own_jobs_only(tmp_path):
         missing = grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"
         for call in (
             service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name=job.name), metadata=RIVAL),
+            service.transfer.GetJobLog(style_transfer_pb2.GetJobLogRequest(name=job.name), metadata=RIVAL),
             service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name), metadata=RIVAL),
             service.transfer.StreamProgress(style_transfer_pb2.StreamProgressRequest(job=job.name), metadata=RIVAL),
         ):
