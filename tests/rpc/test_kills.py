@@ -41,7 +41,7 @@ NUM_TWINS = 16
 #: Iterations between two checkpoints of a job: in the interval, and while writing rests to take 1 % of the time, which
 #: on a busy machine is seconds.
 MOST_REPEATED = round(5 * CHECKPOINT_S / STEP_S)
-SOME_MOMENTS = ("before the job is answered for", "before the job knows of its picture")
+SOME_MOMENTS = ("before the job knows of its picture",)
 
 
 def torture(*values: str):
