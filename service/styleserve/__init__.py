@@ -1,8 +1,8 @@
 """StyleServe: paintings out of photographs, as a service. The journey of a request:
 
-1. `rpc` receives a StylizeRequest; `rpc.requests` decodes and validates all of it at once.
+1. `rpc` receives a StylizeRequest and learns who calls; `rpc.requests` decodes and validates all of it at once.
 2. `jobs` admits it: joins a request ID, bounds the queue, stores job and images on disk, answers.
-3. When the engine has room, the job's specification goes to the process that `workers` keeps.
+3. When it is the caller's turn and the engine has room, the job goes to the process that `workers` keeps.
 4. There `engine` admits it: the evaluator computes the targets, the optimizer takes the first canvas.
 5. `engine` repeats one line: choose jobs of one shape, evaluate them in a batch, advance each. Now and then it
    writes a job down, for the engine that would have to go on with it.

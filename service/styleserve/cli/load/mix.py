@@ -1,11 +1,10 @@
 """Mix: the kinds of requests of a load and how often each comes, read from YAML in a file or on the command line."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
 from styleserve.documents import parse_mapping, read_mapping, unknown_keys
 from styleserve.errors import ConfigurationError
@@ -99,7 +98,11 @@ def _problem(key: str, value: object) -> str:
         return "" if value in _CHOICES[key] else ", ".join(_CHOICES[key])
     if key in _RANGES:
         low, high = _RANGES[key]
-        is_number = isinstance(value, int if key in _WHOLE else int | float) and not isinstance(value, bool)
-        is_within = is_number and math.isfinite(value) and low <= value <= high  # type: ignore[arg-type, operator]
-        return "" if is_within else f"{'a whole number' if key in _WHOLE else 'a number'} from {low:g} to {high:g}"
+        kind = "a whole number" if key in _WHOLE else "a number"
+        return "" if _is_number(value, key in _WHOLE) and low <= value <= high else f"{kind} from {low:g} to {high:g}"
     return "" if key != "style" or (isinstance(value, str) and value) else "a style's name"
+
+
+def _is_number(value: object, must_be_whole: bool) -> TypeGuard[float]:
+    is_number = isinstance(value, int) or (isinstance(value, float) and not must_be_whole)
+    return is_number and not isinstance(value, bool)
