@@ -1,6 +1,7 @@
 """Styles are read from YAML, and an author learns all that is wrong at once: file, key, what is allowed."""
 
 import hashlib
+import os
 import re
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_sound_file_is_read_beside_a_broken_one(folder):
     reading = write(folder, "title: Dots\nimage: dots.png")
     assert [style.style_id for style in reading.styles] == ["dots"]
     assert len(reading.problems) == 1
+
+
+def test_images_that_are_pipes_or_larger_than_allowed_are_problems(folder):
+    os.mkfifo(folder / "pipe.png")
+    with (folder / "large.png").open("wb") as file:
+        file.write(IMAGE)
+        file.truncate(10**12)
+    for name, complaint in (("pipe.png", "allowed: a file that is there"), ("large.png", "allowed: up to 67108864")):
+        (problem,) = write(folder, f"title: Dots\nimage: {name}").problems
+        assert complaint in str(problem)
 
 
 def test_a_remote_image_is_known_by_its_digest(folder):

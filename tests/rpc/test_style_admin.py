@@ -321,6 +321,26 @@ async def test_a_broken_file_keeps_the_whole_catalogue_and_every_problem_is_told
     assert await names(service) == before
 
 
+async def test_a_file_that_would_keep_its_reader_waiting_is_a_problem_like_another(service, tmp_path):
+    os.mkfifo(tmp_path / "styles" / "pipe.yaml")
+    _, reason, (failure,) = await refused(service.admin.ReloadCatalog(reload()))
+    assert reason == "CATALOG_INVALID"
+    assert [one.description for one in failure.violations] == ["not a regular file"]
+    assert (await service.admin.CreateStyle(create())).style.name == DOTS
+
+
+async def test_styles_change_while_the_folder_of_their_images_is_gone(tmp_path):
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    async with running(tmp_path, style_images=folder) as service:
+        folder.rmdir()
+        assert (await service.admin.CreateStyle(create())).style.name == DOTS
+        assert (await get(service, "styles/far-away")).name == "styles/far-away"
+        await service.admin.DeleteStyle(delete())
+        await service.admin.ReloadCatalog(reload())
+        assert DOTS not in await names(service)
+
+
 async def test_a_thousand_problems_fit_into_an_answer(service, tmp_path):
     for number in range(300):
         (tmp_path / "styles" / f"broken-{number}.yaml").write_text("image: " + "x" * 1000)

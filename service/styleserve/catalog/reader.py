@@ -20,6 +20,7 @@ from styleserve.catalog.rules import TEXTS, check_facts, check_id
 from styleserve.catalog.style import ImageReference, Style
 from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError, InvalidImageError, StyleProblem, Violation
+from styleserve.files import read_bounded
 from styleserve.presets import check
 from styleserve.recipes import RecipeChanges
 
@@ -128,13 +129,14 @@ class _StyleReader:
                 return None
 
     def _local_image(self, file_name: str) -> ImageReference | None:
+        limits = images.ImageLimits()
         try:
             path = (self.path.parent / file_name).resolve()
             if not path.is_relative_to(self.path.parent.resolve()):
                 self._complain("image", file_name, "a file in the style's own folder")
                 return None
-            data = path.read_bytes()
-            images.decode(data, images.ImageLimits(), fit_side=images.ImageLimits().min_side)
+            data = read_bounded(path, limits.max_bytes)
+            images.decode(data, limits, fit_side=limits.min_side)
         except (OSError, ValueError, RuntimeError):  # the latter two for names that no file has, and links in a circle
             self._complain("image", file_name, "a file that is there, beside this one")
             return None

@@ -206,8 +206,7 @@ class Server:
         return self._server.add_secure_port(config.listen, server_credentials(files))
 
     async def _adopt(self, catalog: Catalog) -> None:
-        """Let a new catalogue's images be found, and have its targets prepared."""
-        self._style_images.look_again()
+        """Have a new catalogue's targets prepared."""
         await self._jobs.prepare(catalog, self._style_images)
 
     def _break(self, error: ConfigurationError) -> None:
