@@ -121,7 +121,7 @@ class Server:
             StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder), self._server
         )
         style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
-            StyleAdminServicer(self._catalogs, image_store, self._jobs, limits, config.max_iterations, access),
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, decoder, config.max_iterations, access),
             self._server,
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
