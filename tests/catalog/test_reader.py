@@ -18,6 +18,8 @@ IMAGE = images.encode(images.Picture(images.noise(32, 40, seed=3)), "png").data
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "dots.png").write_bytes(IMAGE)
+    (tmp_path / "within").mkdir()
+    (tmp_path / "within" / "dots.png").write_bytes(IMAGE)
     return tmp_path
 
 
@@ -72,7 +74,8 @@ def test_the_version_changes_with_image_and_settings_only(folder):
         ("image: dots.png", "title: got none; allowed: a title"),
         ("title: Dots", "image: got None; allowed: a file's name, or a mapping of url and sha256"),
         ("title: Dots\nimage: dts.png", "image: got 'dts.png'; allowed: a file that is there"),
-        ("title: Dots\nimage: ../dots.png", "image: got '../dots.png'; allowed: a file in the style's own folder"),
+        ("title: Dots\nimage: ../dots.png", "image: got '../dots.png'; allowed: the name of a file in the style's own"),
+        ("title: Dots\nimage: within/dots.png", "image: got 'within/dots.png'; allowed: the name of a file in the"),
         ("title: Dots\nimage: dots.yaml", "image: got 'dots.yaml'; allowed: an image: the first bytes"),
         ("title: Dots\nimage: dots.png\ntgas: [a]", "unknown key 'tgas'; allowed: title, .*did you mean 'tags'"),
         ("title: Dots\nimage: dots.png\ntags: dots", "tags: got 'dots'; allowed: a list of words"),
@@ -138,6 +141,17 @@ def test_images_that_are_pipes_or_larger_than_allowed_are_problems(folder):
     for name, complaint in (("pipe.png", "allowed: a file that is there"), ("large.png", "allowed: up to 67108864")):
         (problem,) = write(folder, f"title: Dots\nimage: {name}").problems
         assert complaint in str(problem)
+
+
+def test_a_folder_may_be_links_into_one_within_as_kubernetes_mounts_it(folder):
+    (folder / "..2026").mkdir()
+    (folder / "..data").symlink_to("..2026")
+    (folder / "..2026" / "linked.png").write_bytes(IMAGE)
+    (folder / "..2026" / "linked.yaml").write_text("title: Linked\nimage: linked.png\n")
+    for name in ("linked.png", "linked.yaml"):
+        (folder / name).symlink_to(f"..data/{name}")
+    (style,) = read_folder(folder, "mine").styles
+    assert style.image.sha256 == hashlib.sha256(IMAGE).hexdigest()
 
 
 def test_a_remote_image_is_known_by_its_digest(folder):

@@ -236,8 +236,9 @@ async def test_a_style_of_the_operators_is_not_deleted(service):
 
 async def test_a_version_that_is_named_is_the_only_one_deleted(service):
     made = (await service.admin.CreateStyle(create())).style
-    _, reason, _ = await refused(service.admin.DeleteStyle(delete(f"{DOTS}@000000000000")))
-    assert reason == "STYLE_NOT_FOUND"
+    for version in ("000000000000", ""):
+        _, reason, _ = await refused(service.admin.DeleteStyle(delete(f"{DOTS}@{version}")))
+        assert reason == "STYLE_NOT_FOUND"
     await service.admin.DeleteStyle(delete(f"{DOTS}@{made.version}"))
     assert DOTS not in await names(service)
 

@@ -132,8 +132,9 @@ class _StyleReader:
         limits = images.ImageLimits()
         try:
             path = (self.path.parent / file_name).resolve()
-            if not path.is_relative_to(self.path.parent.resolve()):
-                self._complain("image", file_name, "a file in the style's own folder")
+            # Folders within are not watched; a link may lead into one, as those do that Kubernetes mounts.
+            if Path(file_name).name != file_name or not path.is_relative_to(self.path.parent.resolve()):
+                self._complain("image", file_name, "the name of a file in the style's own folder")
                 return None
             data = read_bounded(path, limits.max_bytes)
             images.decode(data, limits, fit_side=limits.min_side)
