@@ -161,4 +161,19 @@ def test_a_remote_image_is_known_by_its_digest(folder):
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path):
-    assert "no such folder" in str(read_folder(tmp_path / "none", "mine").problems[0])
+    (problem,) = read_folder(tmp_path / "none", "mine").problems
+    assert str(problem).startswith(f"{tmp_path / 'none'}: No such file or directory; allowed: a folder")
+
+
+def test_a_folder_that_may_not_be_read_is_a_problem_and_not_an_empty_one(folder):
+    write(folder, "title: Dots\nimage: dots.png\n")
+    folder.chmod(0o311)
+    user = os.geteuid()
+    try:
+        if user == 0:  # whom no mode keeps from reading
+            os.seteuid(65534)
+        reading = read_folder(folder, "mine")
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+    assert ["Permission denied; allowed: a folder" in str(problem) for problem in reading.problems] == [True]

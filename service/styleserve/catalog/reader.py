@@ -9,6 +9,7 @@ recipe:                            # what the style sets; everything is optional
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from styleserve.files import read_bounded
 from styleserve.presets import check
 from styleserve.recipes import RecipeChanges
 
+_SUFFIXES = (".yaml", ".yml")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 #: Plain http is as good as https, since the file is known by its SHA-256.
 _SCHEMES = ("https", "http")
@@ -42,11 +44,13 @@ class Reading:
 
 def read_folder(folder: Path, origin: str) -> Reading:
     """Read every `<style>.yaml` of the folder but hidden ones, which are an editor's; a folder may be a problem too."""
-    if not folder.is_dir():
-        description = "no such folder; allowed: a folder of <style>.yaml files with their images"
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        description = f"{error.strerror}; allowed: a folder of <style>.yaml files with their images"
         return Reading((), (StyleProblem(folder, origin, "", description),))
-    paths = sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml"))
-    readings = [read_style(path, origin) for path in paths if not path.name.startswith(".")]
+    paths = [folder / name for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
+    readings = [read_style(path, origin) for path in paths]
     return Reading(
         tuple(style for reading in readings for style in reading.styles),
         tuple(problem for reading in readings for problem in reading.problems),
