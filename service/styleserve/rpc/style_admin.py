@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from styleserve import images
 from styleserve.catalog.created import Draft
 from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.rules import TEXTS, check_facts, check_id
+from styleserve.decoding import Decoder
 from styleserve.errors import (
     CatalogError,
     CatalogInvalidError,
@@ -20,7 +20,6 @@ from styleserve.errors import (
     InvalidRequestError,
     Violation,
 )
-from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
@@ -39,14 +38,14 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         catalogs: CatalogKeeper,
         image_store: ImageStore,
         jobs: Jobs,
-        limits: ImageLimits,
+        decoder: Decoder,
         max_iterations: int,
         access: Access,
     ) -> None:
         self._catalogs = catalogs
         self._image_store = image_store
         self._jobs = jobs
-        self._limits = limits
+        self._decoder = decoder
         self._max_iterations = max_iterations
         self._access = access
 
@@ -54,7 +53,9 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         self, request: style_catalog_pb2.CreateStyleRequest, context: Context
     ) -> style_catalog_pb2.CreateStyleResponse:
         """Add a style from an image."""
-        shelf = self._image_store.shelf(self._access.identify(context).name)
+        caller = self._access.identify(context)
+        self._jobs.charge(caller, request.ByteSize())
+        shelf = self._image_store.shelf(caller.name)
         style = await self._catalogs.create(await asyncio.to_thread(self._read, request, shelf))
         return style_catalog_pb2.CreateStyleResponse(
             style=responses.style(style, self._jobs.has_targets(style.image.sha256))
@@ -93,7 +94,7 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         image, not_found = b"", None
         try:
             image = read_source(request.image, "image", shelf)
-            images.measure(image, self._limits)
+            self._decoder.measure(image)
         except InvalidRequestError as error:
             violations += error.violations
         except InvalidImageError as error:
