@@ -12,11 +12,18 @@ from google.protobuf import duration_pb2
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import retention
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import refused
 from support.service import png, request, running
+from support.toy import ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+
+
+def build_late(report):
+    time.sleep(1.0)
+    return ToyEngineFactory()(report)
 
 
 def get(name: str) -> style_transfer_pb2.GetJobRequest:
@@ -105,6 +112,29 @@ async def test_a_job_whose_cancelling_was_answered_is_not_taken_up_again(tmp_pat
     async with running(tmp_path, SLOWLY) as service:
         job = await service.wait_for(name, *ENDED)
     assert job.state == job_pb2.JOB_STATE_CANCELLED
+
+
+async def test_a_job_that_ran_has_done_with_its_queue_timeout_whatever_the_next_server_takes_to_warm_up(tmp_path):
+    asked = request(40, detached=True, queue_timeout=duration_pb2.Duration(nanos=300_000_000))
+    async with running(tmp_path, SLOWLY, drain_s=0.1) as service:
+        name = (await service.transfer.Stylize(asked)).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=3)
+        await service.server.drain()
+    async with running(tmp_path, worker=ThreadWorker(build_late)) as service:
+        assert (await service.wait_for(name, *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_job_that_never_ran_has_waited_since_it_was_submitted_whatever_servers_came_and_went(tmp_path):
+    asked = request(3, detached=True, queue_timeout=duration_pb2.Duration(seconds=1))
+    async with running(tmp_path, SLOWLY, drain_s=0.1, max_running=1) as service:
+        await service.transfer.Stylize(request(400, detached=True))
+        name = (await service.transfer.Stylize(asked)).job.name
+        await service.server.drain()
+    async with running(tmp_path, worker=ThreadWorker(build_late)) as service:
+        job = await service.wait_for(name, *ENDED)
+    assert "queue_timeout" in job.error.message
+    waited = job.end_time.ToMicroseconds() - job.create_time.ToMicroseconds()
+    assert waited == pytest.approx(1e6, abs=0.4e6)
 
 
 async def test_a_job_keeps_the_style_that_it_was_asked_with(tmp_path):

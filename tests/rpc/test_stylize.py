@@ -282,6 +282,16 @@ async def test_a_queue_timeout_ends_the_wait(slow_service):
     assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "QUEUE_TIMEOUT")
 
 
+@pytest.mark.parametrize("seconds", [-1, 0, 2**62])
+async def test_a_timeout_without_sense_is_refused_and_what_is_allowed_is_said(service, seconds):
+    made = request(queue_timeout=duration_pb2.Duration(seconds=seconds))
+    _, reason, (violations,) = await refused(service.transfer.Stylize(made))
+    assert reason == "INVALID_REQUEST"
+    (violation,) = violations.field_violations
+    assert violation.field == "queue_timeout"
+    assert "more than 0 s, up to 2592000 s" in violation.description
+
+
 async def test_a_cancelled_job_computes_no_more_and_its_caller_is_told(slow_service):
     waiting = asyncio.create_task(refused(slow_service.transfer.Stylize(request(iterations=5000, job_id="stop-me"))))
     await asyncio.sleep(0.3)

@@ -42,6 +42,7 @@ MAX_STYLES = 8
 MAX_WEIGHT = 1e6
 MIN_SCALE, MAX_SCALE = 0.1, 10.0
 MAX_PRIORITY = 10
+MAX_TIMEOUT_S = 30 * 86_400
 MAX_LABELS = 16
 MAX_LABEL_KEY, MAX_LABEL_VALUE = 63, 255
 DEFAULT_PREVIEW = PreviewWish()
@@ -166,8 +167,9 @@ class _Reading:
         if not self.request.HasField(name):  # type: ignore[arg-type]
             return None
         seconds = _seconds(getattr(self.request, name))
-        if seconds <= 0:
-            self._complain(name, f"got {seconds:g} s; allowed: more than 0 s", "OUT_OF_RANGE")
+        if not 0 < seconds <= MAX_TIMEOUT_S:
+            allowed = f"more than 0 s, up to {MAX_TIMEOUT_S} s"
+            self._complain(name, f"got {seconds:g} s; allowed: {allowed}", "OUT_OF_RANGE")
         return seconds
 
     def _content_and_output(self) -> tuple[str, Output]:

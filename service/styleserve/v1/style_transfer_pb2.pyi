@@ -140,11 +140,11 @@ class StylizeRequest(_message.Message):
 
     @_builtins.property
     def queue_timeout(self) -> _duration_pb2.Duration:
-        """The longest wait in the queue."""
+        """The longest wait in the queue, until an engine takes the job up for the first time; at most 30 days."""
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """The longest run. The call's own deadline, when it is nearer, counts too."""
+        """The longest run, at most 30 days. The call's own deadline, when it is nearer, counts too."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
