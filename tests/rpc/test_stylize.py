@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import hashlib
+import itertools
 import json
 import time
 import uuid
@@ -17,6 +18,7 @@ from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.requests import RequestReader
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
+from styleserve_client import flows
 from support.rich_errors import details, refused
 from support.service import GREY, png, request, running
 from support.toy import ToyEngineFactory
@@ -262,6 +264,26 @@ async def test_a_full_queue_refuses_with_the_time_to_retry(slow_service):
     assert (caught.value.code(), info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
     retry_ms = int(dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"])
     assert others[0].retry_delay.ToMilliseconds() == retry_ms >= 1000
+
+
+async def test_of_many_who_come_back_when_they_are_told_each_gets_through_before_it_would_give_up(tmp_path):
+    async with running(tmp_path, functools.partial(time.sleep, 0.01), max_queue=8, max_running=2) as service:
+
+        async def insist(number: int) -> int:
+            """How many attempts it takes."""
+            for attempt in itertools.count(1):
+                try:
+                    await service.transfer.Stylize(request(10, labels={"number": str(number)}))
+                except grpc.aio.AioRpcError as error:
+                    info, (retry,) = details(error)
+                    assert info.reason == "QUEUE_FULL"
+                    await asyncio.sleep(retry.retry_delay.ToMilliseconds() / 1000)
+                else:
+                    return attempt
+            raise AssertionError
+
+        attempts = await asyncio.gather(*(insist(number) for number in range(50)))
+    assert max(attempts) <= flows.MAX_ATTEMPTS
 
 
 async def test_the_higher_priority_goes_first(slow_service):

@@ -151,11 +151,22 @@ class Dispatcher:
 
     def seconds_until_room(self) -> float:
         """When the next job should leave the engine, so that another leaves the queue; at least 1 s."""
-        left_s = [
-            status.progress.eta_s if status.progress else timing.whole_job_s(job.submission, self.engine)
-            for job, status in ((job, job.status) for job in self._in_engine.values())
+        return max(1.0, min((left_s for _, left_s in self._spent_and_left_s()), default=1.0))
+
+    def seconds_a_place(self) -> float:
+        """How long it takes on average from one job's leaving the engine to the next one's."""
+        whole_s = [sum(seconds) for seconds in self._spent_and_left_s()]
+        return sum(whole_s) / len(whole_s) ** 2 if whole_s else 1.0
+
+    def _spent_and_left_s(self) -> list[tuple[float, float]]:
+        """Seconds that the engine has spent on each of its jobs, and those left, as far as they are known."""
+        jobs = [(job.submission, job.status.progress) for job in self._in_engine.values()]
+        return [
+            (progress.elapsed_s, progress.eta_s)
+            if progress is not None
+            else (0.0, timing.whole_job_s(submission, self.engine))
+            for submission, progress in jobs
         ]
-        return max(1.0, min(left_s, default=1.0))
 
     def _hear(self, event: JobEvent) -> None:
         job = self._in_engine.get(event.job_id)

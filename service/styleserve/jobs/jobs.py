@@ -164,16 +164,17 @@ class Jobs:
         """Take note of what a caller sends; raises QuotaExceededError while it has sent too much."""
         self._quotas.charge(caller, num_bytes)
 
-    def check_open(self, caller: str, fingerprint: str) -> None:
+    def check_open(self, caller: str, request_id: str, fingerprint: str) -> None:
         """Raise WarmingUpError, DrainingError, QuotaExceededError or QueueFullError when no job can be admitted now."""
         if self._is_draining:
             raise DrainingError(DRAINING_RETRY_S)
         if self._dispatcher.engine is None:
             raise WarmingUpError(WARMING_UP_RETRY_S)
-        self._quotas.check_waiting(caller, self._queue.num_of(caller), self._dispatcher.seconds_until_room())
-        if not self._queue.has_place(self._returners.has_waited((caller, fingerprint))):
-            retry_after_s = self._dispatcher.seconds_until_room()
-            self._returners.refuse((caller, fingerprint), retry_after_s)
+        room_s = self._dispatcher.seconds_until_room()
+        self._quotas.check_waiting(caller, self._queue.num_of(caller), room_s)
+        request = caller, request_id or fingerprint
+        if not self._queue.has_place(self._returners.has_waited(request)):
+            retry_after_s = self._returners.refuse(request, room_s, self._dispatcher.seconds_a_place())
             raise QueueFullError(retry_after_s, self._queue.max_jobs)
 
     def joined(self, caller: str, request_id: str, fingerprint: str) -> Job | None:
@@ -188,7 +189,7 @@ class Jobs:
         job = self.joined(submission.caller, submission.request_id, submission.fingerprint)
         if job is not None:
             return job
-        self.check_open(submission.caller, submission.fingerprint)
+        self.check_open(submission.caller, submission.request_id, submission.fingerprint)
         if submission.job_id and self._store.get(submission.job_id) is not None:
             raise JobIdTakenError(PREFIX + submission.job_id)
         self._require_feasible(submission)
@@ -199,7 +200,7 @@ class Jobs:
         job.note(Admitted(job.job_id))
         self._store.add(job)
         self._num_admitted += 1
-        self._returners.admit((submission.caller, submission.fingerprint))
+        self._returners.admit((submission.caller, submission.request_id or submission.fingerprint))
         logger.info("%s admitted", job.job_id, extra=job.log_fields)
         if not self._reuse(job):
             self._dispatcher.enqueue(job)

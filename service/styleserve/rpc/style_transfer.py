@@ -164,7 +164,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         job = self._jobs.joined(caller.name, request.request_id, same)
         if job is not None:
             return job
-        self._jobs.check_open(caller.name, same)
+        self._jobs.check_open(caller.name, request.request_id, same)
         submission = await asyncio.to_thread(self._reader.read, request, caller.name, same, deadline)
         return self._jobs.submit(dataclasses.replace(submission, trace=logs.call_trace.get()))
 
