@@ -168,6 +168,23 @@ async def test_a_picture_that_is_kept_is_not_made_again_and_the_provenance_says_
     assert not other.job.provenance.reused_from
 
 
+async def test_a_picture_that_is_kept_needs_no_place_in_the_queue_and_no_time(tmp_path):
+    async with running(tmp_path, SLOWLY, no_cache=False, max_queue=1, max_running=1) as service:
+        made = (await service.transfer.Stylize(request())).job
+        detached = [request(5000, detached=True, labels={"number": number}) for number in "12"]
+        for asked in detached:
+            await service.transfer.Stylize(asked)
+        assert (await refused(service.transfer.Stylize(request(4))))[1] == "QUEUE_FULL"
+        again = (await service.transfer.Stylize(request())).job
+        hurried = request(run_timeout=duration_pb2.Duration(nanos=1))
+        assert again.provenance.reused_from == made.name
+        (waiting,) = (
+            await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(states=[job_pb2.JOB_STATE_QUEUED]))
+        ).jobs
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=waiting.name))
+        assert (await service.transfer.Stylize(hurried)).job.provenance.reused_from == made.name
+
+
 async def test_a_picture_is_not_made_again_by_the_next_server_either(tmp_path):
     async with running(tmp_path, no_cache=False) as service:
         made = await service.transfer.Stylize(request())

@@ -39,6 +39,15 @@ async def slow_service(tmp_path):
         yield service
 
 
+async def admitted(service, count: int) -> list[job_pb2.Job]:
+    """All jobs, the newest first, once there are so many."""
+    while True:
+        jobs = list((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs)
+        if len(jobs) >= count:
+            return jobs
+        await asyncio.sleep(0.01)
+
+
 async def test_the_picture_comes_back_with_its_job(service):
     response = await service.transfer.Stylize(request(iterations=1, recipe=recipe_pb2.Recipe(preset="standard")))
     assert response.job.state == job_pb2.JOB_STATE_SUCCEEDED
@@ -163,6 +172,21 @@ async def test_the_same_request_id_joins_the_job_or_returns_the_ended_one(slow_s
     assert len(listed.jobs) == 1
 
 
+async def test_a_request_id_in_capital_letters_is_the_same(service):
+    request_id = str(uuid.uuid4())
+    spellings = request_id, request_id.upper()
+    names = {(await service.transfer.Stylize(request(request_id=each))).job.name for each in spellings}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("spelling", ["urn:uuid:{}", "{{{}}}", "{}\n"])
+async def test_a_request_id_in_another_form_is_refused(service, spelling):
+    made = request(request_id=spelling.format(uuid.uuid4()))
+    _, reason, (violations,) = await refused(service.transfer.Stylize(made))
+    assert reason == "INVALID_REQUEST"
+    assert [violation.field for violation in violations.field_violations] == ["request_id"]
+
+
 async def test_a_request_id_with_another_request_is_refused(service):
     request_id = str(uuid.uuid4())
     await service.transfer.Stylize(request(request_id=request_id))
@@ -185,6 +209,29 @@ async def test_losing_the_last_caller_cancels_the_job(slow_service):
     job = await slow_service.wait_for("jobs/lonely", *ENDED)
     assert job.state == job_pb2.JOB_STATE_CANCELLED
     assert job.stop_reason == job_pb2.STOP_REASON_CANCELLED
+
+
+async def test_a_request_whose_job_was_cancelled_as_nobody_waited_is_made_anew_when_it_comes_again(slow_service):
+    asked = request(iterations=20, request_id=str(uuid.uuid4()))
+    call = slow_service.transfer.Stylize(asked)
+    (job,) = await admitted(slow_service, 1)
+    call.cancel()
+    await slow_service.wait_for(job.name, job_pb2.JOB_STATE_CANCELLED)
+    again = (await slow_service.transfer.Stylize(asked)).job
+    assert again.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert again.name != job.name
+    assert (await slow_service.transfer.Stylize(asked)).job.name == again.name
+
+
+async def test_a_request_whose_job_somebody_cancelled_stays_cancelled(slow_service):
+    asked = request(iterations=5000, request_id=str(uuid.uuid4()))
+    name = (await slow_service.transfer.Stylize(request(iterations=5000, detached=True))).job.name
+    waiting = asyncio.ensure_future(refused(slow_service.transfer.Stylize(asked)))
+    job, _ = await admitted(slow_service, 2)
+    await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name))
+    assert (await waiting)[1] == "JOB_CANCELLED"
+    assert (await refused(slow_service.transfer.Stylize(asked)))[1] == "JOB_CANCELLED"
+    await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
 
 
 async def test_one_of_two_callers_leaving_cancels_nothing(slow_service):
