@@ -31,6 +31,7 @@ from styleserve.jobs.patience import Patience
 from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
+from styleserve.jobs.room import Room, foresee
 from styleserve.jobs.status import Provenance
 from styleserve.jobs.turns import Turns
 from styleserve.observing.happenings import Computed
@@ -149,24 +150,9 @@ class Dispatcher:
         wish = job.feed.previews_wanted
         self._keeper.send(Preview(job.job_id, wish.max_side if wish else 0, wish.interval_s if wish else 0.0))
 
-    def seconds_until_room(self) -> float:
-        """When the next job should leave the engine, so that another leaves the queue; at least 1 s."""
-        return max(1.0, min((left_s for _, left_s in self._spent_and_left_s()), default=1.0))
-
-    def seconds_a_place(self) -> float:
-        """How long it takes on average from one job's leaving the engine to the next one's."""
-        whole_s = [sum(seconds) for seconds in self._spent_and_left_s()]
-        return sum(whole_s) / len(whole_s) ** 2 if whole_s else 1.0
-
-    def _spent_and_left_s(self) -> list[tuple[float, float]]:
-        """Seconds that the engine has spent on each of its jobs, and those left, as far as they are known."""
-        jobs = [(job.submission, job.status.progress) for job in self._in_engine.values()]
-        return [
-            (progress.elapsed_s, progress.eta_s)
-            if progress is not None
-            else (0.0, timing.whole_job_s(submission, self.engine))
-            for submission, progress in jobs
-        ]
+    def room(self) -> Room:
+        """When a full queue will have room."""
+        return foresee(self._in_engine.values(), self.engine)
 
     def _hear(self, event: JobEvent) -> None:
         job = self._in_engine.get(event.job_id)

@@ -265,11 +265,11 @@ class Jobs:
 
     def _check_room(self, caller: str, request_id: str, fingerprint: str) -> None:
         """Whether one more job may wait; who is refused because the queue is full stands in a line."""
-        room_s = self._dispatcher.seconds_until_room()
-        self._quotas.check_waiting(caller, self._queue.num_of(caller), room_s)
+        room = self._dispatcher.room()
+        self._quotas.check_waiting(caller, self._queue.num_of(caller), room.first_s)
         request = caller, request_id or fingerprint
         if not self._queue.has_place(self._returners.has_waited(request)):
-            retry_after_s = self._returners.refuse(request, room_s, self._dispatcher.seconds_a_place())
+            retry_after_s = self._returners.refuse(request, room)
             raise QueueFullError(retry_after_s, self._queue.max_jobs)
 
     def _require_feasible(self, submission: Submission) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from styleserve.jobs.room import Room
+
 #: A request as it is known again: the caller, and the request ID or fingerprint.
 Request: TypeAlias = tuple[str, str]
 
@@ -45,16 +47,13 @@ class Returners:
         self._last_number = 0
         self._share_returning = 1.0
 
-    def refuse(self, request: Request, room_s: float, place_s: float) -> float:
-        """Seconds after which a request should come back.
-
-        There is room for one more in `room_s` seconds, and for another one every `place_s` seconds from then on.
-        """
+    def refuse(self, request: Request, room: Room) -> float:
+        """Seconds after which a request should come back, by the room there will be."""
         if self.has_waited(request):
             self._learn(1.0)
         ticket = self._ticket(request)
         num_before = self._share_returning * bisect_left(self._numbers, ticket.number)
-        retry_after_s = room_s + num_before * place_s
+        retry_after_s = room.first_s + num_before * room.next_s
         ticket.due = self._clock() + retry_after_s
         ticket.lapses = ticket.due + LATEST_S + _LATEST_SHARE * retry_after_s
         return retry_after_s
