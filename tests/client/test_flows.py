@@ -4,12 +4,11 @@ import grpc
 import pytest
 
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
-from styleserve_client import CancelledError, RetryLaterError, UnavailableError, flows, requests
+from styleserve_client import RetryLaterError, UnavailableError, flows, requests
 from styleserve_client.errors import from_call
 from styleserve_client.flows import Call, Download, Sleep, Upload
 
 CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
-CANCELLED = CancelledError("cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
 DONE = style_transfer_pb2.StylizeResponse(
     result=image_pb2.ImageResult(inline=b"picture"), job=job_pb2.Job(name="jobs/a")
 )
@@ -42,26 +41,6 @@ def test_a_lost_connection_is_tried_again_with_the_same_request(request_made):
     assert finish(flow, DONE).data == b"picture"
 
 
-def test_a_job_that_was_cancelled_because_the_connection_broke_is_made_anew(request_made):
-    request_id = request_made.request_id
-    flow = flows.stylize(request_made, None)
-    next(flow)
-    flow.throw(CUT_OFF)
-    flow.send(None)
-    again = flow.throw(CANCELLED)
-    assert isinstance(again, Call)
-    assert again.request.request_id != request_id
-    with pytest.raises(CancelledError):
-        flow.throw(CANCELLED)
-
-
-def test_a_job_that_somebody_cancelled_is_not_made_anew(request_made):
-    flow = flows.stylize(request_made, None)
-    next(flow)
-    with pytest.raises(CancelledError):
-        flow.throw(CANCELLED)
-
-
 def test_the_server_says_how_long_to_wait_and_a_long_wait_is_the_callers(request_made):
     flow = flows.stylize(request_made, None)
     next(flow)
@@ -88,51 +67,13 @@ def test_trying_again_ends_sometime(request_made):
         flow.throw(CUT_OFF)
 
 
-def test_the_last_error_is_the_callers_even_if_it_is_that_of_a_job_cut_off(request_made):
-    flow = flows.stylize(request_made, None)
-    next(flow)
-    for _ in range(flows.MAX_ATTEMPTS - 1):
-        flow.throw(CUT_OFF)
-        flow.send(None)
-    with pytest.raises(CancelledError):
-        flow.throw(CANCELLED)
-
-
-def state(sequence: int, state: job_pb2.JobState.ValueType) -> style_transfer_pb2.StreamProgressResponse:
-    return style_transfer_pb2.StreamProgressResponse(sequence=sequence, job=job_pb2.Job(name="jobs/a", state=state))
-
-
-def watch_of(made) -> flows.Watch:
-    return flows.Watch(style_transfer_pb2.StreamProgressRequest(start=made))
-
-
-def test_a_stream_whose_job_was_cancelled_because_the_connection_broke_begins_anew(request_made):
+def test_a_stream_is_opened_again_by_the_same_request_after_the_last_event(request_made):
     request_id = request_made.request_id
-    watch = watch_of(request_made)
-    watch.receive(state(4, job_pb2.JOB_STATE_RUNNING))
+    watch = flows.Watch(style_transfer_pb2.StreamProgressRequest(start=request_made))
+    watch.receive(style_transfer_pb2.StreamProgressResponse(sequence=4, job=job_pb2.Job(name="jobs/a")))
     watch.recover(CUT_OFF)
-    assert (watch.request.job, watch.request.after_sequence) == ("jobs/a", 4)
-    assert watch.receive(state(5, job_pb2.JOB_STATE_CANCELLED)) is None
-    assert not watch.is_over
-    assert watch.request.start.content == request_made.content
-    assert watch.request.start.request_id != request_id
-    assert watch.request.after_sequence == 0
-    assert watch.receive(state(1, job_pb2.JOB_STATE_CANCELLED)).job.state == job_pb2.JOB_STATE_CANCELLED
-    assert watch.is_over
-
-
-def test_a_stream_of_a_job_that_somebody_cancelled_tells_so(request_made):
-    watch = watch_of(request_made)
-    assert watch.receive(state(5, job_pb2.JOB_STATE_CANCELLED)).job.state == job_pb2.JOB_STATE_CANCELLED
-    assert watch.is_over
-
-
-def test_a_job_with_a_chosen_name_cannot_be_made_anew(request_made):
-    request_made.job_id = "mine"
-    watch = watch_of(request_made)
-    watch.recover(CUT_OFF)
-    with pytest.raises(CancelledError):
-        watch.receive(state(5, job_pb2.JOB_STATE_CANCELLED))
+    assert watch.request.start.request_id == request_id
+    assert watch.request.after_sequence == 4
 
 
 def test_a_download_goes_on_where_it_broke():

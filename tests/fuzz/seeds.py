@@ -72,7 +72,7 @@ def request_seeds(folder: Path) -> Iterator[bytes]:
         labels={"team": "mobile", "NUL\0": "\U0010ffff" * 255},
         priority=-10,
     )
-    full.queue_timeout.seconds = 315_576_000_000
+    full.queue_timeout.seconds = 86_400
     full.run_timeout.nanos = 1
     yield full.SerializeToString()
 

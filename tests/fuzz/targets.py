@@ -82,7 +82,7 @@ def request_target(folder: Path) -> Target:
             return
         plan_scales(submission.recipe, submission.output.height, submission.output.width)
         timing.run_deadline(submission)
-        timing.patience_s(submission)
+        timing.left_s(submission)
         timing.predict(submission, TOY_COSTS)
         job = Job.admit("job-1", 1, submission, retention_s=60.0)
         kept = records.read(records.write(job), 60.0)

@@ -1,11 +1,11 @@
-"""Whichever engine lives is told which styles to prepare, and none twice that is done."""
+"""Whichever engine lives is told which styles to prepare, and none twice that is done; one that hangs is replaced."""
 
 import asyncio
 
 from styleserve.engine.specification import Command, Prepare
 from styleserve.evaluation import StyleImage
-from styleserve.events import Lost, Prepared, Ready
-from styleserve.jobs import engine_keeper
+from styleserve.events import Lost, Prepared, Ready, Worked
+from styleserve.jobs import engine_keeper, watchdog
 from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.observing.observer import SILENCE
 from styleserve.workers import Listener
@@ -26,6 +26,9 @@ class ScriptedWorker:
     def send(self, command: Command) -> None:
         self.told.append(command)
 
+    def kill(self) -> None:
+        self.tell(Lost("killed"))
+
     def stop(self) -> None:
         pass
 
@@ -35,9 +38,16 @@ class ScriptedWorker:
         return keys
 
 
-def keeper_of(worker: ScriptedWorker) -> EngineKeeper:
+def keeper_of(worker: ScriptedWorker, longest_silence_s=lambda: None) -> EngineKeeper:
     return EngineKeeper(
-        worker, lambda event: None, lambda: None, lambda: None, lambda is_alive: None, lambda error: None, SILENCE
+        worker,
+        lambda event: None,
+        lambda: None,
+        lambda: None,
+        longest_silence_s,
+        lambda is_alive: None,
+        lambda error: None,
+        SILENCE,
     )
 
 
@@ -63,4 +73,24 @@ async def test_an_engine_prepares_what_it_finds_and_what_comes_later_and_its_suc
     await asyncio.sleep(0)
     assert worker.asked() == ["c"]
     assert [keeper.is_preparing(key) for key in "abc"] == [True, False, True]
+    await keeper.stop()
+
+
+async def test_an_engine_that_has_jobs_and_tells_nothing_gives_way_to_another(monkeypatch):
+    monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.01)
+    worker, longest_silence_s = ScriptedWorker(), None
+    keeper = keeper_of(worker, lambda: longest_silence_s)
+    keeper.start()
+    worker.tell(Ready(TOY_INFO))
+    worker.started.clear()
+    longest_silence_s = 0.3
+    for _ in range(50):
+        await asyncio.sleep(0.01)
+        worker.tell(Worked((), 0, None))
+    longest_silence_s = None
+    await asyncio.sleep(0.5)
+    assert not worker.started.is_set(), "it was told of work, and then had none"
+    longest_silence_s = 0.3
+    await asyncio.wait_for(worker.started.wait(), 10)
     await keeper.stop()

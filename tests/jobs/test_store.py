@@ -117,6 +117,19 @@ async def test_it_is_found_by_its_request_id_too(store, tmp_path):
     assert reopened(store, tmp_path).find_request("anonymous", "r-1").job_id == "job-1"
 
 
+async def test_of_jobs_with_one_request_id_the_newest_is_found_until_it_is_forgotten_itself(store, tmp_path):
+    given_up, anew = job(1), job(2)
+    given_up.is_orphaned = True
+    for each in (given_up, anew):
+        store.add(each)
+    store.save(given_up)
+    again = reopened(store, tmp_path)
+    assert again.find_request("anonymous", "r-1").job_id == "job-2"
+    assert [each.is_orphaned for each in again.all()] == [False, True]
+    again.remove(again.get("job-1"))
+    assert again.find_request("anonymous", "r-1").job_id == "job-2"
+
+
 async def test_a_result_survives_with_its_provenance(store, tmp_path):
     kept = job()
     store.add(kept)

@@ -215,6 +215,21 @@ async def test_a_caller_with_too_many_waiting_jobs_is_told_when_to_come_back_and
             await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name), metadata=EDITOR)
 
 
+async def test_bytes_of_a_request_that_joins_its_job_or_finds_no_place_do_not_count(tmp_path):
+    asked = request(5000, request_id="7f3ce5a4-53a9-4f0c-b6a4-d60d0a0c2c0e", detached=True)
+    other = request(5000, detached=True, labels={"other": "one"})
+    quota = f"max_bytes_per_minute: {asked.ByteSize() + other.ByteSize()}B"
+    text = FILE.replace("scopes: [stylize, read]", f"scopes: [stylize, read]\n    {quota}", 1)
+    slowly = functools.partial(time.sleep, 0.02)
+    async with guarded(tmp_path, text, before_step=slowly, max_queue=1, max_running=1) as service:
+        names = {(await service.transfer.Stylize(asked, metadata=EDITOR)).job.name for _ in range(5)}
+        assert len(names) == 1
+        await service.transfer.Stylize(other, metadata=EDITOR)
+        full = grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"
+        for _ in range(3):
+            assert await refused(service.transfer.Stylize(request(3), metadata=EDITOR)) == full
+
+
 async def test_bytes_are_counted_whichever_way_they_come(tmp_path):
     text = FILE.replace("scopes: [stylize, read]", "scopes: [stylize, read]\n    max_bytes_per_minute: 1000B", 1)
     async with guarded(tmp_path, text) as service:

@@ -12,11 +12,18 @@ from google.protobuf import duration_pb2
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import retention
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import refused
 from support.service import png, request, running
+from support.toy import ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+
+
+def build_late(report):
+    time.sleep(1.0)
+    return ToyEngineFactory()(report)
 
 
 def get(name: str) -> style_transfer_pb2.GetJobRequest:
@@ -107,6 +114,29 @@ async def test_a_job_whose_cancelling_was_answered_is_not_taken_up_again(tmp_pat
     assert job.state == job_pb2.JOB_STATE_CANCELLED
 
 
+async def test_a_job_that_ran_has_done_with_its_queue_timeout_whatever_the_next_server_takes_to_warm_up(tmp_path):
+    asked = request(40, detached=True, queue_timeout=duration_pb2.Duration(nanos=300_000_000))
+    async with running(tmp_path, SLOWLY, drain_s=0.1) as service:
+        name = (await service.transfer.Stylize(asked)).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=3)
+        await service.server.drain()
+    async with running(tmp_path, worker=ThreadWorker(build_late)) as service:
+        assert (await service.wait_for(name, *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_job_that_never_ran_has_waited_since_it_was_submitted_whatever_servers_came_and_went(tmp_path):
+    asked = request(3, detached=True, queue_timeout=duration_pb2.Duration(seconds=1))
+    async with running(tmp_path, SLOWLY, drain_s=0.1, max_running=1) as service:
+        await service.transfer.Stylize(request(400, detached=True))
+        name = (await service.transfer.Stylize(asked)).job.name
+        await service.server.drain()
+    async with running(tmp_path, worker=ThreadWorker(build_late)) as service:
+        job = await service.wait_for(name, *ENDED)
+    assert "queue_timeout" in job.error.message
+    waited = job.end_time.ToMicroseconds() - job.create_time.ToMicroseconds()
+    assert waited == pytest.approx(1e6, abs=0.4e6)
+
+
 async def test_a_job_keeps_the_style_that_it_was_asked_with(tmp_path):
     async with running(tmp_path, SLOWLY, drain_s=0.1, max_running=1) as service:
         before = (await service.transfer.Stylize(request(10))).job
@@ -136,6 +166,23 @@ async def test_a_picture_that_is_kept_is_not_made_again_and_the_provenance_says_
     assert again.job.provenance.reused_from == made.job.name
     assert again.job.provenance.network_passes == 0
     assert not other.job.provenance.reused_from
+
+
+async def test_a_picture_that_is_kept_needs_no_place_in_the_queue_and_no_time(tmp_path):
+    async with running(tmp_path, SLOWLY, no_cache=False, max_queue=1, max_running=1) as service:
+        made = (await service.transfer.Stylize(request())).job
+        detached = [request(5000, detached=True, labels={"number": number}) for number in "12"]
+        for asked in detached:
+            await service.transfer.Stylize(asked)
+        assert (await refused(service.transfer.Stylize(request(4))))[1] == "QUEUE_FULL"
+        again = (await service.transfer.Stylize(request())).job
+        hurried = request(run_timeout=duration_pb2.Duration(nanos=1))
+        assert again.provenance.reused_from == made.name
+        (waiting,) = (
+            await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(states=[job_pb2.JOB_STATE_QUEUED]))
+        ).jobs
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=waiting.name))
+        assert (await service.transfer.Stylize(hurried)).job.provenance.reused_from == made.name
 
 
 async def test_a_picture_is_not_made_again_by_the_next_server_either(tmp_path):

@@ -8,13 +8,14 @@ import time
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve import logs
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError, WeightsError
-from styleserve.jobs import dispatcher, engine_keeper
+from styleserve.jobs import dispatcher, engine_keeper, timing, watchdog
 from styleserve.jobs.image_store import ImageStore
 from styleserve.rpc.server import Server
 from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
@@ -109,6 +110,28 @@ async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
             ended = await service.wait_for(name, *ENDED)
             assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
             assert ended.progress.iteration == 30
+
+
+async def test_a_job_that_lost_its_engine_waits_for_the_next_however_short_its_queue_timeout_is(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        asked = request(iterations=30, detached=True, queue_timeout=duration_pb2.Duration(nanos=500_000_000))
+        name = (await service.transfer.Stylize(asked)).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert (await service.wait_for(name, *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_an_engine_that_hangs_is_replaced_and_its_job_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.2)
+    monkeypatch.setattr(timing, "_LEAST_SILENCE_S", 5.0)
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        name = (await service.transfer.Stylize(request(iterations=30, detached=True))).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING)
+        os.kill(worker.pid, signal.SIGSTOP)
+        await service.wait_for(name, job_pb2.JOB_STATE_QUEUED)
+        assert (await service.wait_for(name, *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
 
 
 async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):

@@ -111,6 +111,13 @@ async def test_who_saw_the_last_event_is_told_nothing_more(service):
     assert await read(service.transfer.StreamProgress(again)) == []
 
 
+@pytest.mark.parametrize("after_sequence", [-5, 10**9, 2**62])
+async def test_who_claims_to_have_seen_what_never_was_is_told_all_that_was(service, after_sequence):
+    response = await service.transfer.Stylize(request(iterations=1))
+    messages = await read(service.transfer.StreamProgress(watch(response.job.name, after_sequence=after_sequence)))
+    assert kinds(messages) == ["job", "result", "job"]
+
+
 async def test_a_failed_job_is_data_and_the_stream_ends_well(service):
     made = start(
         iterations=5000,

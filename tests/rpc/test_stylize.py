@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import hashlib
+import itertools
 import json
 import time
 import uuid
@@ -17,6 +18,7 @@ from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.requests import RequestReader
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
+from styleserve_client import flows
 from support.rich_errors import details, refused
 from support.service import GREY, png, request, running
 from support.toy import ToyEngineFactory
@@ -35,6 +37,15 @@ async def service(tmp_path):
 async def slow_service(tmp_path):
     async with running(tmp_path, SLOWLY, max_running=1, max_queue=2) as service:
         yield service
+
+
+async def admitted(service, count: int) -> list[job_pb2.Job]:
+    """All jobs, the newest first, once there are so many."""
+    while True:
+        jobs = list((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs)
+        if len(jobs) >= count:
+            return jobs
+        await asyncio.sleep(0.01)
 
 
 async def test_the_picture_comes_back_with_its_job(service):
@@ -161,6 +172,21 @@ async def test_the_same_request_id_joins_the_job_or_returns_the_ended_one(slow_s
     assert len(listed.jobs) == 1
 
 
+async def test_a_request_id_in_capital_letters_is_the_same(service):
+    request_id = str(uuid.uuid4())
+    spellings = request_id, request_id.upper()
+    names = {(await service.transfer.Stylize(request(request_id=each))).job.name for each in spellings}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("spelling", ["urn:uuid:{}", "{{{}}}", "{}\n"])
+async def test_a_request_id_in_another_form_is_refused(service, spelling):
+    made = request(request_id=spelling.format(uuid.uuid4()))
+    _, reason, (violations,) = await refused(service.transfer.Stylize(made))
+    assert reason == "INVALID_REQUEST"
+    assert [violation.field for violation in violations.field_violations] == ["request_id"]
+
+
 async def test_a_request_id_with_another_request_is_refused(service):
     request_id = str(uuid.uuid4())
     await service.transfer.Stylize(request(request_id=request_id))
@@ -183,6 +209,29 @@ async def test_losing_the_last_caller_cancels_the_job(slow_service):
     job = await slow_service.wait_for("jobs/lonely", *ENDED)
     assert job.state == job_pb2.JOB_STATE_CANCELLED
     assert job.stop_reason == job_pb2.STOP_REASON_CANCELLED
+
+
+async def test_a_request_whose_job_was_cancelled_as_nobody_waited_is_made_anew_when_it_comes_again(slow_service):
+    asked = request(iterations=20, request_id=str(uuid.uuid4()))
+    call = slow_service.transfer.Stylize(asked)
+    (job,) = await admitted(slow_service, 1)
+    call.cancel()
+    await slow_service.wait_for(job.name, job_pb2.JOB_STATE_CANCELLED)
+    again = (await slow_service.transfer.Stylize(asked)).job
+    assert again.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert again.name != job.name
+    assert (await slow_service.transfer.Stylize(asked)).job.name == again.name
+
+
+async def test_a_request_whose_job_somebody_cancelled_stays_cancelled(slow_service):
+    asked = request(iterations=5000, request_id=str(uuid.uuid4()))
+    name = (await slow_service.transfer.Stylize(request(iterations=5000, detached=True))).job.name
+    waiting = asyncio.ensure_future(refused(slow_service.transfer.Stylize(asked)))
+    job, _ = await admitted(slow_service, 2)
+    await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name))
+    assert (await waiting)[1] == "JOB_CANCELLED"
+    assert (await refused(slow_service.transfer.Stylize(asked)))[1] == "JOB_CANCELLED"
+    await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
 
 
 async def test_one_of_two_callers_leaving_cancels_nothing(slow_service):
@@ -264,6 +313,26 @@ async def test_a_full_queue_refuses_with_the_time_to_retry(slow_service):
     assert others[0].retry_delay.ToMilliseconds() == retry_ms >= 1000
 
 
+async def test_of_many_who_come_back_when_they_are_told_each_gets_through_before_it_would_give_up(tmp_path):
+    async with running(tmp_path, functools.partial(time.sleep, 0.01), max_queue=8, max_running=2) as service:
+
+        async def insist(number: int) -> int:
+            """How many attempts it takes."""
+            for attempt in itertools.count(1):
+                try:
+                    await service.transfer.Stylize(request(10, labels={"number": str(number)}))
+                except grpc.aio.AioRpcError as error:
+                    info, (retry,) = details(error)
+                    assert info.reason == "QUEUE_FULL"
+                    await asyncio.sleep(retry.retry_delay.ToMilliseconds() / 1000)
+                else:
+                    return attempt
+            raise AssertionError
+
+        attempts = await asyncio.gather(*(insist(number) for number in range(50)))
+    assert max(attempts) <= flows.MAX_ATTEMPTS
+
+
 async def test_the_higher_priority_goes_first(slow_service):
     await slow_service.transfer.Stylize(request(iterations=20, detached=True))
     low = await slow_service.transfer.Stylize(request(detached=True, priority=-1))
@@ -280,6 +349,16 @@ async def test_a_queue_timeout_ends_the_wait(slow_service):
     made = request(queue_timeout=duration_pb2.Duration(nanos=200_000_000))
     code, reason, _ = await refused(slow_service.transfer.Stylize(made))
     assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "QUEUE_TIMEOUT")
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 2**62])
+async def test_a_timeout_without_sense_is_refused_and_what_is_allowed_is_said(service, seconds):
+    made = request(queue_timeout=duration_pb2.Duration(seconds=seconds))
+    _, reason, (violations,) = await refused(service.transfer.Stylize(made))
+    assert reason == "INVALID_REQUEST"
+    (violation,) = violations.field_violations
+    assert violation.field == "queue_timeout"
+    assert "more than 0 s, up to 2592000 s" in violation.description
 
 
 async def test_a_cancelled_job_computes_no_more_and_its_caller_is_told(slow_service):

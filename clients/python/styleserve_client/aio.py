@@ -231,16 +231,13 @@ class AsyncClient:
             try:
                 async for message in call:
                     event = watch.receive(message)
-                    if event is None:
-                        break
                     if isinstance(event, image_pb2.ImageResult):
                         event = ResultReady(message.sequence, await self._run(flows.finish(event, watch.job)))
                     yield event
             except grpc.RpcError as error:
                 await asyncio.sleep(watch.recover(from_call(error)))
             else:
-                if watch.is_over:
-                    return
+                return
             finally:
                 call.cancel()
 

@@ -227,16 +227,13 @@ class Client:
             try:
                 for message in call:
                     event = watch.receive(message)
-                    if event is None:
-                        break
                     if isinstance(event, image_pb2.ImageResult):
                         event = ResultReady(message.sequence, self._run(flows.finish(event, watch.job)))
                     yield event
             except grpc.RpcError as error:
                 time.sleep(watch.recover(from_call(error)))
             else:
-                if watch.is_over:
-                    return
+                return
             finally:
                 call.cancel()
 

@@ -7,7 +7,6 @@ by waiting, `AsyncClient` by awaiting; everything else about them is here, once.
 import hashlib
 import random
 import time
-import uuid
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -120,27 +119,21 @@ def send_large_images(request: style_transfer_pb2.StylizeRequest | style_catalog
 
 
 def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None) -> Flow:
-    """Make a picture; returns it. The request ID makes it safe to ask again.
+    """Make a picture; returns it.
 
-    A connection that breaks may have cancelled the job, since nobody waited for it any more: it is then made anew,
-    unless its name was chosen, which a second job cannot have.
+    The request ID makes it safe to ask again: it finds the job, or has it made anew when it was cancelled because the
+    connection broke and nobody waited for it any more.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     yield from send_large_images(request)
-    was_cut_off = False
     for attempt in range(MAX_ATTEMPTS):
         remaining_s = None if deadline is None else max(0.001, deadline - time.monotonic())
         try:
             response = yield Call("transfer", "Stylize", request, remaining_s)
-        except CancelledError:
-            if not was_cut_off or request.job_id or attempt + 1 >= MAX_ATTEMPTS:
-                raise
-            request.request_id, was_cut_off = str(uuid.uuid4()), False
         except RetryLaterError as error:
             delay_s = _delay(error, attempt)
             if delay_s is None or (deadline is not None and time.monotonic() + delay_s > deadline):
                 raise
-            was_cut_off = was_cut_off or not error.reason
             yield Sleep(delay_s)
         else:
             return (yield from finish(response.result, response.job))
@@ -154,37 +147,25 @@ def finish(result: image_pb2.ImageResult, job: job_pb2.Job) -> Flow:
 
 
 class Watch:
-    """One job being watched, across lost connections; it knows where to go on and when it is over.
+    """One job being watched, across lost connections; it knows where to go on.
 
-    A connection that breaks may have cancelled the job that the stream started, as of `stylize`: it is then made anew.
+    A stream that starts a job is opened again by the same request, as of `stylize`.
     """
 
     def __init__(self, request: style_transfer_pb2.StreamProgressRequest) -> None:
         self._request = request
         self._request.include_result = True
-        self._start = style_transfer_pb2.StylizeRequest() if request.HasField("start") else None
-        if self._start is not None:
-            self._start.CopyFrom(request.start)
         self._num_failures = 0
         self._job = job_pb2.Job()
-        self._was_cut_off = False
-        self.is_over = True
 
     @property
     def request(self) -> style_transfer_pb2.StreamProgressRequest:
-        """What to ask for next: the job by its name, once it is known, and what came after the last event."""
+        """What to ask for next: what came after the last event."""
         return self._request
 
-    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Event | image_pb2.ImageResult | None:
-        """The event of a message; a result is returned as it is, since it may have to be downloaded yet.
-
-        None when the job is to be made anew: the stream that ends then is not the last, and `is_over` is False. Raises
-        CancelledError when it was cancelled because the connection broke and cannot be made anew.
-        """
-        if self._is_victim(message):
-            self._begin_anew(message.job)
-            return None
-        self._num_failures, self.is_over = 0, True
+    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Event | image_pb2.ImageResult:
+        """The event of a message; a result is returned as it is, since it may have to be downloaded yet."""
+        self._num_failures = 0
         self._request.after_sequence = message.sequence
         match message.WhichOneof("event"):
             case "progress":
@@ -196,7 +177,6 @@ class Watch:
                 return message.result
             case _:
                 self._job = message.job
-                self._request.job = message.job.name
                 return JobChanged(message.sequence, message.job)
 
     @property
@@ -210,21 +190,7 @@ class Watch:
         self._num_failures += 1
         if delay_s is None:
             raise error
-        self._was_cut_off = self._was_cut_off or not error.reason
         return delay_s
-
-    def _is_victim(self, message: style_transfer_pb2.StreamProgressResponse) -> bool:
-        """Whether the message says that the job was cancelled, while nobody could watch what it had started."""
-        return self._start is not None and self._was_cut_off and message.job.state == job_pb2.JOB_STATE_CANCELLED
-
-    def _begin_anew(self, cancelled: job_pb2.Job) -> None:
-        assert self._start is not None
-        if self._start.job_id:
-            raise_for(cancelled)
-        self._start.request_id = str(uuid.uuid4())
-        self._request.start.CopyFrom(self._start)
-        self._request.after_sequence = 0
-        self._was_cut_off, self.is_over = False, False
 
 
 def raise_for(job: job_pb2.Job) -> None:

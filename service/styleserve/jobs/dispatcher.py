@@ -7,11 +7,10 @@ it and it never came further than before.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 
 from styleserve.engine.specification import Cancel, Preview
-from styleserve.errors import ConfigurationError, EngineError, QueueTimeoutError, RequestError, RunTimeoutError
+from styleserve.errors import ConfigurationError, EngineError, RequestError
 from styleserve.evaluation import StyleImage
 from styleserve.events import (
     Cancelled,
@@ -28,9 +27,11 @@ from styleserve.events import (
 from styleserve.jobs import timing
 from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.jobs.job import Job
+from styleserve.jobs.patience import Patience
 from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
+from styleserve.jobs.room import Room, foresee
 from styleserve.jobs.status import Provenance
 from styleserve.jobs.turns import Turns
 from styleserve.observing.happenings import Computed
@@ -62,10 +63,18 @@ class Dispatcher:
         observer: Observer,
     ) -> None:
         self._keeper = EngineKeeper(
-            worker, self._hear, self._fill, self._take_all_back, tell_alive, tell_broken, observer
+            worker,
+            self._hear,
+            self._fill,
+            self._take_all_back,
+            self._longest_silence_s,
+            tell_alive,
+            tell_broken,
+            observer,
         )
         self._pictures = pictures
         self.queue = JobQueue(max_queue, self._predict_s)
+        self._patience = Patience(self._give_up)
         self._turns = Turns(self.queue, quotas, max_running)
         self._save = save
         self._in_engine: dict[str, Job] = {}
@@ -116,10 +125,7 @@ class Dispatcher:
     def enqueue(self, job: Job) -> None:
         """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
         self.queue.push(job)
-        self._note_waiting(job)
-        patience_s = timing.patience_s(job.submission)
-        if patience_s is not None:
-            asyncio.get_running_loop().call_later(patience_s, self._give_up, job)
+        self._begin_waiting(job)
         if job.is_cancel_wanted:
             self.cancel(job)
         self._fill()
@@ -128,7 +134,7 @@ class Dispatcher:
         """Stop a job, wherever it is; one whose picture is made already is delivered."""
         job.is_cancel_wanted = True
         if job in self.queue:
-            self.queue.remove(job)
+            self._leave_queue(job)
             self._end(job, job.cancel)
         elif job.job_id in self._handed_over:
             self._save(job)
@@ -144,13 +150,9 @@ class Dispatcher:
         wish = job.feed.previews_wanted
         self._keeper.send(Preview(job.job_id, wish.max_side if wish else 0, wish.interval_s if wish else 0.0))
 
-    def seconds_until_room(self) -> float:
-        """When the next job should leave the engine, so that another leaves the queue; at least 1 s."""
-        left_s = [
-            status.progress.eta_s if status.progress else timing.whole_job_s(job.submission, self.engine)
-            for job, status in ((job, job.status) for job in self._in_engine.values())
-        ]
-        return max(1.0, min(left_s, default=1.0))
+    def room(self) -> Room:
+        """When a full queue will have room."""
+        return foresee(self._in_engine.values(), self.engine)
 
     def _hear(self, event: JobEvent) -> None:
         job = self._in_engine.get(event.job_id)
@@ -199,16 +201,18 @@ class Dispatcher:
             self._end(job, lambda: job.fail(EngineError()))
         else:
             self.queue.put_back(job)
-            self._note_waiting(job)
+            self._begin_waiting(job)
 
-    def _note_waiting(self, job: Job) -> None:
+    def _begin_waiting(self, job: Job) -> None:
         job.begin_waiting()
+        self._patience.begin(job)
         self._save(job)
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room."""
         while (job := self._next()) is not None:
             self.queue.take(job)
+            self._patience.end(job)
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
 
@@ -252,15 +256,15 @@ class Dispatcher:
         finally:
             self._delivering.discard(job)
 
-    def _give_up(self, job: Job) -> None:
-        """A job's patience is at its end; one that left the queue in time is the engine's."""
-        if job not in self.queue:
-            return
+    def _give_up(self, job: Job, error: RequestError) -> None:
+        """A job's patience is at its end."""
+        self._leave_queue(job)
+        self._end(job, lambda: job.fail(error))
+
+    def _leave_queue(self, job: Job) -> None:
+        """A job waits no more, and gets no engine."""
         self.queue.remove(job)
-        timeout_s = job.submission.queue_timeout_s
-        waited_s = time.time() - job.status.create_time
-        is_queue_timeout = timeout_s is not None and waited_s >= timeout_s
-        self._end(job, lambda: job.fail(QueueTimeoutError() if is_queue_timeout else RunTimeoutError()))
+        self._patience.end(job)
 
     def _fail(self, job: Job, error: Exception) -> None:
         if not isinstance(error, RequestError):
@@ -279,6 +283,11 @@ class Dispatcher:
         del self._in_engine[job.job_id]
         self._handed_over.discard(job.job_id)
         self._fill()
+
+    def _longest_silence_s(self) -> float | None:
+        """How long the engine may tell nothing of the jobs that it was given; None while it has none."""
+        jobs = [self._in_engine[job_id].submission for job_id in self._handed_over]
+        return timing.longest_silence_s(jobs, self.engine.costs) if jobs and self.engine is not None else None
 
     def _predict_s(self, job: Job) -> float:
         """Seconds of the engine that the job will take; none of those that its deadline cuts off."""

@@ -11,6 +11,7 @@ from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import ConfigurationError
 from styleserve.evaluation import StyleImage
 from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Worked
+from styleserve.jobs.watchdog import Watchdog
 from styleserve.observing.observer import Observer
 from styleserve.workers import Worker
 
@@ -27,8 +28,9 @@ class EngineKeeper:
 
     `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. `hear` gets
     what the engine tells of jobs, `welcome` is called when one is ready, and `take_back` when one is lost with the jobs
-    that it had. `observer` is told of the engine itself. `generation` changes with every engine; `engine` is what the
-    last one that was ready runs on.
+    that it had. An engine that tells nothing for longer than `longest_silence_s` is killed, and so is lost; None there
+    while it has no job. `observer` is told of the engine itself. `generation` changes with every engine; `engine` is
+    what the last one that was ready runs on.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class EngineKeeper:
         hear: Callable[[JobEvent], None],
         welcome: Callable[[], None],
         take_back: Callable[[], None],
+        longest_silence_s: Callable[[], float | None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
         observer: Observer,
@@ -51,6 +54,8 @@ class EngineKeeper:
         self._unprepared: dict[str, StyleImage] = {}
         self._num_stillbirths = 0
         self._restart_s = _FIRST_RESTART_S
+        self._watchdog = Watchdog(longest_silence_s, self._kill)
+        self._watching: asyncio.Task[None] | None = None
         self._restart: asyncio.TimerHandle | None = None
         self.generation = 0
         self.is_alive = False
@@ -60,6 +65,7 @@ class EngineKeeper:
     def start(self) -> None:
         """Start the worker."""
         self._start_worker()
+        self._watching = asyncio.get_running_loop().create_task(self._watchdog.watch())
 
     def is_preparing(self, key: str) -> bool:
         """Whether the style image with this key is prepared or waits for it."""
@@ -80,8 +86,9 @@ class EngineKeeper:
     async def stop(self) -> None:
         """End the worker, with whatever it still does; nothing more is heard of it."""
         self.generation += 1
-        if self._restart is not None:
-            self._restart.cancel()
+        for pending in (self._restart, self._watching):
+            if pending is not None:
+                pending.cancel()
         await asyncio.to_thread(self._worker.stop)
 
     def send(self, command: Command) -> None:
@@ -101,6 +108,7 @@ class EngineKeeper:
         """Take an event of the engine's; those of one that was given up for lost come too late."""
         if generation != self.generation:
             return
+        self._watchdog.hear()
         if isinstance(event, Ready | Lost | Worked):
             self._observer.hear(event)
         match event:
@@ -115,6 +123,10 @@ class EngineKeeper:
                 pass
             case _:
                 self._hear_of_job(event)
+
+    def _kill(self, silence_s: float) -> None:
+        logger.error("the engine has jobs and told nothing for %.0f s: it is killed", silence_s)
+        self._worker.kill()
 
     def _welcome(self, info: EngineInfo) -> None:
         logger.info("an engine is ready: %s", info)

@@ -139,6 +139,7 @@ class Feed:
     ) -> AsyncGenerator[Update]:
         """Everything after `after_sequence`: first the whole job, last the whole job, in between what is newest.
 
+        A number that no event has yet is another job's, so that all of this one is told.
         After `idle_s` of silence the last progress comes again, or the whole job while nothing else came. `observer` is
         told of previews that are sent and of those that give way to newer ones.
         """
@@ -152,7 +153,7 @@ class Feed:
             self._frames.remove(frames)
 
     async def _follow(self, after_sequence: int, frames: Frames, idle_s: float) -> AsyncGenerator[Update]:
-        cursor = min(after_sequence, self._sequence)
+        cursor = after_sequence if after_sequence <= self._sequence else 0
         is_first = True
         with self._crowd.joined() as watcher:
             while True:

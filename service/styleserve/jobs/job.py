@@ -33,9 +33,9 @@ class Job:
 
     `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
     lost under it since it last came further, `lost_at` is the iteration that it had reached then. `is_cancel_wanted`
-    once somebody asked for it. `content` is the content at the size of the result, while an engine works on it.
-    `journal` says in words what happened to it, and `observer` is told of it. `engine_s` are seconds that the engine
-    worked for it, known once it is done.
+    once it is to be cancelled; `is_orphaned` if that is only because its last caller left. `content` is the content at
+    the size of the result, while an engine works on it. `journal` says in words what happened to it, and `observer` is
+    told of it. `engine_s` are seconds that the engine worked for it, known once it is done.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Job:
         self.num_losses = 0
         self.lost_at = -1
         self.is_cancel_wanted = False
+        self.is_orphaned = False
         self.content: Picture | None = None
         self.journal = Journal()
         self.observer: Observer = SILENCE

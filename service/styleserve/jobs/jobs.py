@@ -164,23 +164,26 @@ class Jobs:
         """Take note of what a caller sends; raises QuotaExceededError while it has sent too much."""
         self._quotas.charge(caller, num_bytes)
 
-    def check_open(self, caller: str, fingerprint: str) -> None:
-        """Raise WarmingUpError, DrainingError, QuotaExceededError or QueueFullError when no job can be admitted now."""
-        if self._is_draining:
-            raise DrainingError(DRAINING_RETRY_S)
-        if self._dispatcher.engine is None:
-            raise WarmingUpError(WARMING_UP_RETRY_S)
-        self._quotas.check_waiting(caller, self._queue.num_of(caller), self._dispatcher.seconds_until_room())
-        if not self._queue.has_place(self._returners.has_waited((caller, fingerprint))):
-            retry_after_s = self._dispatcher.seconds_until_room()
-            self._returners.refuse((caller, fingerprint), retry_after_s)
-            raise QueueFullError(retry_after_s, self._queue.max_jobs)
+    def check_open(self, caller: str, request_id: str, fingerprint: str) -> None:
+        """Raise WarmingUpError, DrainingError, QuotaExceededError or QueueFullError when no job can be admitted now.
+
+        A request whose picture seems to be kept needs no place in the queue; `submit` finds out.
+        """
+        self._check_serving()
+        if not (self._reuses_pictures and self._index.knows(caller, fingerprint)):
+            self._check_room(caller, request_id, fingerprint)
 
     def joined(self, caller: str, request_id: str, fingerprint: str) -> Job | None:
-        """The job that the same request made before; raises RequestIdReusedError when it was another request."""
+        """The job that the same request made before; raises RequestIdReusedError when it was another request.
+
+        One that was cancelled only because nobody waited for it any more is none to join; but its name, where it was
+        chosen, no second job can have.
+        """
         job = self._store.find_request(caller, request_id) if request_id else None
         if job is not None and job.submission.fingerprint != fingerprint:
             raise RequestIdReusedError(request_id)
+        if job is not None and job.is_orphaned and job.status.state != "succeeded" and not job.submission.job_id:
+            return None
         return job
 
     def submit(self, submission: Submission) -> Job:
@@ -188,21 +191,26 @@ class Jobs:
         job = self.joined(submission.caller, submission.request_id, submission.fingerprint)
         if job is not None:
             return job
-        self.check_open(submission.caller, submission.fingerprint)
+        self._check_serving()
         if submission.job_id and self._store.get(submission.job_id) is not None:
             raise JobIdTakenError(PREFIX + submission.job_id)
-        self._require_feasible(submission)
-        self._require_attainable(submission)
+        maker = self._maker(submission)
+        if maker is None:
+            self._check_room(submission.caller, submission.request_id, submission.fingerprint)
+            self._require_feasible(submission)
+            self._require_attainable(submission)
         job_id = submission.job_id or secrets.token_hex(16)
         job = Job.admit(job_id, self._num_admitted + 1, submission, self._retention_s)
         job.observer = self._observer
         job.note(Admitted(job.job_id))
         self._store.add(job)
         self._num_admitted += 1
-        self._returners.admit((submission.caller, submission.fingerprint))
+        self._returners.admit((submission.caller, submission.request_id or submission.fingerprint))
         logger.info("%s admitted", job.job_id, extra=job.log_fields)
-        if not self._reuse(job):
+        if maker is None:
             self._dispatcher.enqueue(job)
+        else:
+            self._reuse(job, maker)
         return job
 
     def find(self, name: str, caller: str) -> Job:
@@ -246,7 +254,23 @@ class Jobs:
                 job.feed.withdraw(wish)
                 self._dispatcher.order_previews(job)
             if job.num_waiting == 0 and job.submission.is_cancelled_when_orphaned and not self._is_draining:
+                job.is_orphaned = job.is_orphaned or not job.is_cancel_wanted
                 self.cancel(job)
+
+    def _check_serving(self) -> None:
+        if self._is_draining:
+            raise DrainingError(DRAINING_RETRY_S)
+        if self._dispatcher.engine is None:
+            raise WarmingUpError(WARMING_UP_RETRY_S)
+
+    def _check_room(self, caller: str, request_id: str, fingerprint: str) -> None:
+        """Whether one more job may wait; who is refused because the queue is full stands in a line."""
+        room = self._dispatcher.room()
+        self._quotas.check_waiting(caller, self._queue.num_of(caller), room.first_s)
+        request = caller, request_id or fingerprint
+        if not self._queue.has_place(self._returners.has_waited(request)):
+            retry_after_s = self._returners.refuse(request, room)
+            raise QueueFullError(retry_after_s, self._queue.max_jobs)
 
     def _require_feasible(self, submission: Submission) -> None:
         assert self.engine is not None
@@ -261,24 +285,25 @@ class Jobs:
         if available_s is not None and available_s < needed_s:
             raise DeadlineUnattainableError(max(0.0, available_s), needed_s)
 
-    def _reuse(self, job: Job) -> bool:
-        """Let a new job end with a picture that is kept, if there is one like it."""
+    def _maker(self, submission: Submission) -> Job | None:
+        """A job that made this picture, which is kept; None when there is none."""
         assert self.engine is not None
-        maker = self._index.find(job.submission, self.engine) if self._reuses_pictures else None
-        if maker is None:
-            return False
+        maker = self._index.find(submission, self.engine) if self._reuses_pictures else None
+        if maker is None or maker.status.result is None:
+            return None
+        return maker if self._image_store.shelf(submission.caller).has(maker.status.result.digest) else None
+
+    def _reuse(self, job: Job, maker: Job) -> None:
+        """Let a new job end with the picture that another made."""
         known = maker.status
         assert known.result is not None
         assert known.progress is not None
         assert known.provenance is not None
         assert known.stop_reason is not None
-        if not self._image_store.shelf(job.submission.caller).has(known.result.digest):
-            return False
         provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
         job.note(Reused(job.job_id))
         job.succeed(known.result, known.progress, known.stop_reason, provenance)
         self._save(job)
-        return True
 
     def _save(self, job: Job) -> None:
         self._store.save(job)

@@ -18,6 +18,7 @@ class PictureIndex:
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs: dict[str, Job] = {}
+        self._by_request: dict[tuple[str, str], Job] = {}
         for job in jobs:
             self.note(job)
 
@@ -26,16 +27,26 @@ class PictureIndex:
         precision = engine.precision_for(submission.recipe)
         return self._jobs.get(_key(submission, _version(), engine.weights, precision, engine.device))
 
+    def knows(self, caller: str, fingerprint: str) -> bool:
+        """Whether the same request of a caller made a picture before, most likely the one that it would make now."""
+        return (caller, fingerprint) in self._by_request
+
     def note(self, job: Job) -> None:
         """Take note of a job that has ended, if it ran its whole recipe itself."""
         if (key := _key_of(job)) is not None:
-            self._jobs[key] = job
+            self._jobs[key] = self._by_request[_request(job)] = job
 
     def forget(self, job: Job) -> None:
         """The job or its picture is there no more."""
         key = _key_of(job)
         if key is not None and self._jobs.get(key) is job:
             del self._jobs[key]
+        if self._by_request.get(_request(job)) is job:
+            del self._by_request[_request(job)]
+
+
+def _request(job: Job) -> tuple[str, str]:
+    return job.submission.caller, job.submission.fingerprint
 
 
 def _key_of(job: Job) -> str | None:

@@ -7,6 +7,7 @@ Within a lane the highest priority goes first, and waiting counts as priority: w
 step higher, so nobody waits for ever.
 """
 
+import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -59,17 +60,12 @@ class JobQueue:
 
     def push(self, job: Job) -> None:
         """Let a job wait."""
-        lane = self._lanes.setdefault(job.submission.caller, _Lane())
-        if not lane.jobs:
-            lane.had = max(lane.had, self._now)
-        lane.jobs.append(job)
-        lane.jobs.sort(key=_rank)
+        self._enter(job)
         self._tell_positions()
 
     def put_back(self, job: Job) -> None:
         """Let a job wait again that was taken out and had nothing of it."""
-        self.push(job)
-        self._lane(job).had -= self._cost_s(job)
+        self._enter(job).had -= self._cost_s(job)
         self._tell_positions()
 
     def take(self, job: Job) -> None:
@@ -77,16 +73,22 @@ class JobQueue:
         lane = self._lane(job)
         self._now = max(self._now, lane.had)
         lane.had = self._now + self._cost_s(job)
-        lane.jobs.remove(job)
         job.leave_queue()
-        self._tidy()
-        self._tell_positions()
+        self.remove(job)
 
     def remove(self, job: Job) -> None:
-        """Take out a job that waits no more."""
+        """Take out a job that waits no more, and forget callers who wait for nothing and are level with others."""
         self._lane(job).jobs.remove(job)
-        self._tidy()
+        self._costs_s.pop(job.number, None)
+        self._lanes = {name: lane for name, lane in self._lanes.items() if lane.jobs or lane.had > self._now}
         self._tell_positions()
+
+    def _enter(self, job: Job) -> _Lane:
+        lane = self._lanes.setdefault(job.submission.caller, _Lane())
+        if not lane.jobs:
+            lane.had = max(lane.had, self._now)
+        bisect.insort(lane.jobs, job, key=_rank)
+        return lane
 
     def _lane(self, job: Job) -> _Lane:
         return self._lanes.get(job.submission.caller, _Lane())
@@ -103,12 +105,6 @@ class JobQueue:
         cost_s = self._costs_s.get(job.number) or self._predict_s(job)
         self._costs_s[job.number] = cost_s
         return cost_s
-
-    def _tidy(self) -> None:
-        """Forget the predictions of jobs that are gone, and callers who wait for nothing and are level with others."""
-        waiting = {job.number for lane in self._lanes.values() for job in lane.jobs}
-        self._costs_s = {number: cost_s for number, cost_s in self._costs_s.items() if number in waiting}
-        self._lanes = {name: lane for name, lane in self._lanes.items() if lane.jobs or lane.had > self._now}
 
     def _tell_positions(self) -> None:
         for position, job in enumerate(self.in_order(), start=1):

@@ -34,6 +34,7 @@ class _Record:
     lost_at: int
     is_cancel_wanted: bool
     journal: tuple[LogLine, ...] = ()
+    is_orphaned: bool = False
 
 
 class Records:
@@ -60,6 +61,7 @@ class Records:
                 lost_at=job.lost_at,
                 is_cancel_wanted=job.is_cancel_wanted,
                 journal=job.journal.lines,
+                is_orphaned=job.is_orphaned,
             )
         )
 
@@ -73,6 +75,7 @@ class Records:
         job.num_losses = record.num_losses
         job.lost_at = record.lost_at
         job.is_cancel_wanted = record.is_cancel_wanted
+        job.is_orphaned = record.is_orphaned
         job.journal = Journal(record.journal)
         return job
 

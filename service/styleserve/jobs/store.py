@@ -70,7 +70,7 @@ class JobStore:
         return self._by_id.get(job_id)
 
     def find_request(self, caller: str, request_id: str) -> Job | None:
-        """The job that this request ID of the caller's made, or None."""
+        """The newest job that this request ID of the caller's made, or None."""
         return self._by_request.get((caller, request_id))
 
     def all(self) -> Sequence[Job]:
@@ -81,7 +81,9 @@ class JobStore:
         """Forget the job."""
         self._database.execute("DELETE FROM jobs WHERE job_id = ?", (job.job_id,))
         del self._by_id[job.job_id]
-        self._by_request.pop((job.submission.caller, job.submission.request_id), None)
+        request = job.submission.caller, job.submission.request_id
+        if self._by_request.get(request) is job:
+            del self._by_request[request]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -89,8 +91,9 @@ class JobStore:
 
     def _index(self, job: Job) -> None:
         self._by_id[job.job_id] = job
-        if job.submission.request_id:
-            self._by_request[job.submission.caller, job.submission.request_id] = job
+        request = job.submission.caller, job.submission.request_id
+        if job.submission.request_id and self._by_request.get(request, job).number <= job.number:
+            self._by_request[request] = job
 
     def _write(self, job: Job) -> None:
         record = self._records.write(job)

@@ -1,15 +1,21 @@
 """Timing: how long a job will take, and by when it has to be where; and how much memory it takes meanwhile."""
 
 import time
+from collections.abc import Sequence
 
 from styleserve.costs import CostModel, Estimate, Footprint
 from styleserve.events import EngineInfo
 from styleserve.jobs.submission import Submission
-from styleserve.recipes import plan_scales
+from styleserve.recipes import Scale, plan_scales
 
 #: From the engine to the caller, in seconds: for a small picture, and more for each megapixel, which a PNG takes.
 _FINISHING_S = 0.2
 _FINISHING_S_PER_MEGAPIXEL = 0.3
+
+#: How long an engine may at least tell nothing, in seconds, and how much longer than predicted what it does may take:
+#: a machine may be shared, and a kill that was none the less wrong costs more than one that comes late.
+_LEAST_SILENCE_S = 120.0
+_SILENCE_MARGIN = 10.0
 
 
 def whole_job_s(submission: Submission, engine: EngineInfo | None) -> float:
@@ -34,6 +40,25 @@ def predict(submission: Submission, costs: CostModel) -> Estimate:
     return costs.estimate(recipe, scales, output.height, output.width)
 
 
+def longest_silence_s(submissions: Sequence[Submission], costs: CostModel) -> float:
+    """Seconds for which an engine that has these jobs may tell nothing.
+
+    Between two things that it tells it does no more than begin with each, at its largest canvas: look at the content,
+    compute the targets, and judge the canvas for the first time.
+    """
+    return max(_LEAST_SILENCE_S, _SILENCE_MARGIN * sum(_beginning_s(each, costs) for each in submissions))
+
+
+def _beginning_s(submission: Submission, costs: CostModel) -> float:
+    recipe, output = submission.recipe, submission.output
+    largest = plan_scales(recipe, output.height, output.width)[-1]
+    tile_side = costs.tile_side(recipe, largest, output.height * output.width)
+    style_sides = [round(chosen.scale * max(output.height, output.width)) for chosen in submission.styles]
+    seen = [largest, largest, *(Scale(side, side, 0) for side in style_sides)]
+    first_s = costs.first_s(recipe, largest, tile_side) + costs.evaluation_s(recipe, largest, tile_side)
+    return first_s + sum(costs.targets_s(recipe, scale, tile_side) for scale in seen)
+
+
 def footprint(submission: Submission, costs: CostModel) -> Footprint:
     """The memory that the job takes."""
     return costs.job_footprint(submission.recipe, submission.output.height, submission.output.width)
@@ -47,22 +72,14 @@ def available_s(submission: Submission) -> float | None:
 
 def run_deadline(submission: Submission) -> float | None:
     """When an engine has to be done with a job that it takes up now: by its run timeout, and in time to be sent."""
-    limits = []
-    if submission.run_timeout_s is not None:
-        limits.append(time.monotonic() + submission.run_timeout_s)
-    if submission.deadline is not None:
-        limits.append(submission.deadline - _finishing_s(submission))
+    now, left = time.monotonic(), left_s(submission)
+    limits = [now + limit for limit in (submission.run_timeout_s, left) if limit is not None]
     return min(limits, default=None)
 
 
-def patience_s(submission: Submission) -> float | None:
-    """How long a job may wait in the queue, in seconds; None when nothing limits it."""
-    limits = []
-    if submission.queue_timeout_s is not None:
-        limits.append(submission.queue_timeout_s)
-    if submission.deadline is not None:
-        limits.append(max(0.0, submission.deadline - _finishing_s(submission) - time.monotonic()))
-    return min(limits, default=None)
+def left_s(submission: Submission) -> float | None:
+    """Seconds until the job has to be made, in time to be sent, wherever it is; None when no deadline says so."""
+    return None if submission.deadline is None else submission.deadline - _finishing_s(submission) - time.monotonic()
 
 
 def _finishing_s(submission: Submission) -> float:

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import math
 import re
-import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -42,10 +41,12 @@ MAX_STYLES = 8
 MAX_WEIGHT = 1e6
 MIN_SCALE, MAX_SCALE = 0.1, 10.0
 MAX_PRIORITY = 10
+MAX_TIMEOUT_S = 30 * 86_400
 MAX_LABELS = 16
 MAX_LABEL_KEY, MAX_LABEL_VALUE = 63, 255
 DEFAULT_PREVIEW = PreviewWish()
 
+_UUID4_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _JOB_ID_PATTERN = re.compile(r"[a-z0-9-]{4,63}")
 
 
@@ -55,6 +56,11 @@ def fingerprint(request: style_transfer_pb2.StylizeRequest) -> str:
     same.CopyFrom(request)
     same.request_id = ""
     return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
+
+
+def canonical_request_id(request: style_transfer_pb2.StylizeRequest) -> str:
+    """The request ID as it is compared: UUIDs are the same in capital and small letters."""
+    return request.request_id.lower()
 
 
 def read_preview(options: style_transfer_pb2.PreviewOptions) -> PreviewWish:
@@ -126,7 +132,7 @@ class _Reading:
             recipe=resolve(self._settings(styles[0]), changes),
             output=output,
             fingerprint=request_fingerprint,
-            request_id=request.request_id,
+            request_id=canonical_request_id(request),
             job_id=request.job_id,
             is_cancelled_when_orphaned=is_cancelled_when_orphaned,
             queue_timeout_s=queue_timeout_s,
@@ -146,8 +152,9 @@ class _Reading:
 
     def _check_scalars(self) -> None:
         request = self.request
-        if request.request_id and not _is_uuid4(request.request_id):
-            self._complain("request_id", f"got {request.request_id!r}; allowed: a UUID of version 4", "BAD_FORMAT")
+        if request.request_id and not _UUID4_PATTERN.fullmatch(canonical_request_id(request)):
+            allowed = "a UUID of version 4, as 8-4-4-4-12 hexadecimal digits"
+            self._complain("request_id", f"got {request.request_id!r}; allowed: {allowed}", "BAD_FORMAT")
         if request.job_id and not _JOB_ID_PATTERN.fullmatch(request.job_id):
             self._complain("job_id", f"got {request.job_id!r}; allowed: 4 to 63 of a-z, 0-9 and '-'", "BAD_FORMAT")
         self._check_range("priority", request.priority, -MAX_PRIORITY, MAX_PRIORITY)
@@ -166,8 +173,9 @@ class _Reading:
         if not self.request.HasField(name):  # type: ignore[arg-type]
             return None
         seconds = _seconds(getattr(self.request, name))
-        if seconds <= 0:
-            self._complain(name, f"got {seconds:g} s; allowed: more than 0 s", "OUT_OF_RANGE")
+        if not 0 < seconds <= MAX_TIMEOUT_S:
+            allowed = f"more than 0 s, up to {MAX_TIMEOUT_S} s"
+            self._complain(name, f"got {seconds:g} s; allowed: {allowed}", "OUT_OF_RANGE")
         return seconds
 
     def _content_and_output(self) -> tuple[str, Output]:
@@ -280,10 +288,3 @@ def _with_shares(styles: list[ChosenStyle]) -> tuple[ChosenStyle, ...]:
 
 def _seconds(duration: duration_pb2.Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
-
-
-def _is_uuid4(text: str) -> bool:
-    try:
-        return uuid.UUID(text).version == 4
-    except ValueError:
-        return False

@@ -21,7 +21,7 @@ from styleserve.rpc import responses, uploads
 from styleserve.rpc.access import Access, require
 from styleserve.rpc.enums import STATES
 from styleserve.rpc.paging import decode_token, encode_token, page_size
-from styleserve.rpc.requests import RequestReader, fingerprint, read_preview
+from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -159,12 +159,13 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         deadline = _deadline(context)
         caller = self._access.identify(context)
         require(caller, "stylize")
-        self._jobs.charge(caller, request.ByteSize())
+        request_id = canonical_request_id(request)
         same = await asyncio.to_thread(fingerprint, request)
-        job = self._jobs.joined(caller.name, request.request_id, same)
+        job = self._jobs.joined(caller.name, request_id, same)
         if job is not None:
             return job
-        self._jobs.check_open(caller.name, same)
+        self._jobs.check_open(caller.name, request_id, same)
+        self._jobs.charge(caller, request.ByteSize())
         submission = await asyncio.to_thread(self._reader.read, request, caller.name, same, deadline)
         return self._jobs.submit(dataclasses.replace(submission, trace=logs.call_trace.get()))
 

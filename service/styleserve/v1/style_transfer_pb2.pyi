@@ -111,7 +111,10 @@ class StylizeRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call idempotent for 24 hours per caller: the same ID with the same request joins the same job."""
+    """Makes the call idempotent per caller for as long as its job is kept: the same ID with the same request joins the same
+    job, or returns the ended one. A job that was cancelled only because nobody waited for it is made anew, unless its
+    `job_id` was chosen.
+    """
     job_id: _builtins.str
     """The job's ID, when the caller wants to choose it: 4 to 63 of a-z, 0-9 and '-'."""
     detached: _builtins.bool
@@ -140,11 +143,13 @@ class StylizeRequest(_message.Message):
 
     @_builtins.property
     def queue_timeout(self) -> _duration_pb2.Duration:
-        """The longest wait in the queue."""
+        """The longest wait in the queue, until an engine takes the job up for the first time; at most 30 days."""
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """The longest run. The call's own deadline, when it is nearer, counts too."""
+        """The longest run, at most 30 days. The call's own deadline, when it is nearer, counts too. Both are those of the call
+        that began the job: who joins it by `request_id` has it as it is then.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -251,7 +256,9 @@ class StreamProgressRequest(_message.Message):
     job: _builtins.str
     """A job: `jobs/{job}`."""
     after_sequence: _builtins.int
-    """Send nothing at or below this sequence: a watcher that comes back goes on where it was."""
+    """Send nothing at or below this sequence: a watcher that comes back goes on where it was. One that the job has not come
+    to counts as 0.
+    """
     include_result: _builtins.bool
     """Send the picture inline in the last event, within the request's inline limit."""
     @_builtins.property

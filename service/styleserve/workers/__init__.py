@@ -25,6 +25,10 @@ class Worker(Protocol):
         """Hand the engine a command; never blocks."""
         ...
 
+    def kill(self) -> None:
+        """End an engine that does not do so by itself; the listener hears `Lost` once it is gone."""
+        ...
+
     def stop(self) -> None:
         """End the engine and whatever it runs, and wait for that; the listener hears nothing more."""
         ...

@@ -74,6 +74,11 @@ class ProcessWorker:
         """Hand the engine a command."""
         self._outbox.put(command)
 
+    def kill(self) -> None:
+        """Kill the process; `Lost` follows when its end of the pipe closes."""
+        if self._process is not None:
+            self._process.kill()
+
     def stop(self) -> None:
         """Ask the engine to end after its current evaluation; kill it when that takes too long, or when it has none."""
         self._is_stopping = True

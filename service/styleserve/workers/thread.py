@@ -33,6 +33,9 @@ class ThreadWorker:
         """Hand the engine a command."""
         self._inbox.put(command)
 
+    def kill(self) -> None:
+        """Nothing: a thread cannot be killed."""
+
     def stop(self) -> None:
         """Drop the engine's jobs and wait for the thread."""
         self._is_stopping = True

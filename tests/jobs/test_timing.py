@@ -1,0 +1,33 @@
+"""Timing: what is known of a job's seconds before it has begun."""
+
+import dataclasses
+
+from styleserve.jobs import timing
+from styleserve.jobs.submission import ChosenStyle, Output, Submission
+from styleserve.presets import PRESETS
+from styleserve.recipes import Scale
+from support.toy import TOY_COSTS
+
+SUBMISSION = Submission(
+    content_digest="c",
+    styles=(ChosenStyle("s", "styles/a@1", True, 1.0, 1.0),),
+    recipe=PRESETS["classic"],
+    output=Output(64, 64),
+    fingerprint="f",
+    labels={},
+)
+
+
+def test_an_engine_may_be_silent_for_some_minutes_and_for_many_times_what_its_largest_canvas_takes():
+    recipe = PRESETS["classic"]
+    cost = TOY_COSTS.costs[0][1]
+    slow = dataclasses.replace(cost, tile_seconds=dataclasses.replace(cost.seconds, per_pixel=1e-5))
+    costs = dataclasses.replace(TOY_COSTS, costs=((recipe, slow),), budget_bytes=4 * 10**9)
+    large = dataclasses.replace(SUBMISSION, output=Output(4096, 4096))
+    tile_side = costs.tile_side(recipe, Scale(4096, 4096, 1), 4096**2)
+    evaluation_s = costs.evaluation_s(recipe, Scale(4096, 4096, 1), tile_side)
+    assert tile_side is not None
+    assert evaluation_s > 120
+    assert timing.longest_silence_s([SUBMISSION], costs) == 120
+    assert timing.longest_silence_s([large], costs) >= 10 * evaluation_s
+    assert timing.longest_silence_s([large, large], costs) >= 20 * evaluation_s
