@@ -65,11 +65,18 @@ class Caller:
 
 #: Everybody, where nobody is told apart.
 ANONYMOUS = Caller("anonymous", frozenset(SCOPES))
+#: What somebody who is told apart can be called, in words.
+NAMES_ALLOWED = f"1 to 63 letters, digits, '.', '_' and '-', the first no sign, and not {ANONYMOUS.name}"
 
 
 def is_name(name: str) -> bool:
     """Whether a caller can be called so: a file name in every file system."""
     return _NAME_PATTERN.fullmatch(name) is not None
+
+
+def is_callers_name(name: str) -> bool:
+    """Whether somebody who is told apart can be called so; what belongs to everybody is nobody's afterwards."""
+    return is_name(name) and name != ANONYMOUS.name
 
 
 def new_token() -> str:
@@ -196,9 +203,8 @@ class _Reading:
 
     def entry(self, name: str) -> _Entry:
         """The caller, as far as its settings can be read."""
-        if not is_name(name) or name == ANONYMOUS.name:
-            allowed = f"1 to 63 letters, digits, '.', '_' and '-', the first no sign, and not {ANONYMOUS.name}"
-            self._complain(f"got the name {name!r}; allowed: {allowed}")
+        if not is_callers_name(name):
+            self._complain(f"got the name {name!r}; allowed: {NAMES_ALLOWED}")
         tokens = self._texts("token_sha256", _is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
         certificates = self._texts("certificates", is_name, "common names of certificates")
         if not tokens and not certificates:

@@ -91,20 +91,46 @@ def test_every_method_of_the_contract_has_its_line():
     assert all(NEEDED[name] is not None for name in methods)
 
 
-async def test_without_a_token_or_with_a_wrong_one_nothing_is_answered_but_health(tmp_path):
+async def test_without_a_token_or_with_a_wrong_one_no_method_answers_and_none_of_the_request_is_received(tmp_path):
     async with guarded(tmp_path) as service:  # health was asked for without a token already
         for metadata in ((), shown("nobody's"), shown(""), (("authorization", "Basic editor's"),)):
-            for call in (
-                service.transfer.Stylize(request(), metadata=metadata),
-                service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name="jobs/x"), metadata=metadata),
-                service.transfer.StreamProgress(
-                    style_transfer_pb2.StreamProgressRequest(start=request()), metadata=metadata
-                ),
-                service.transfer.UploadImage(upload(png(0.2)), metadata=metadata),
-                service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest(), metadata=metadata),
-                service.info.GetServerInfo(server_info_pb2.GetServerInfoRequest(), metadata=metadata),
-            ):
-                assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+            for method in (name for name, scope in NEEDED.items() if scope is not None):
+                call = service.channel.stream_stream(method)(metadata=metadata, timeout=10)  # nothing is ever sent
+                assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"), method
+
+
+async def test_what_is_no_message_or_none_at_all_is_the_callers_fault(tmp_path, caplog):
+    wrong = grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"
+    async with guarded(tmp_path) as service:
+        for method in NEEDED:
+            metadata = CURATOR if "Admin" in method else EDITOR
+            garbage = service.channel.stream_stream(method)(iter([b"\xff\xff"]), metadata=metadata, timeout=10)
+            assert await refused(garbage) == wrong, method
+            if "Reflection" not in method:  # whose callers may ask nothing
+                silence = service.channel.stream_stream(method)(iter([]), metadata=metadata, timeout=10)
+                assert await refused(silence) == wrong, method
+    assert "incident" not in caplog.text
+
+
+async def test_the_scheme_of_a_token_is_read_in_any_case(tmp_path):
+    async with guarded(tmp_path) as service:
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            metadata = (("authorization", f"{scheme} reader's"),)
+            await service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest(), metadata=metadata)
+
+
+async def test_who_is_known_no_more_watches_no_more_and_its_job_ends_as_if_it_had_left(tmp_path):
+    async with guarded(tmp_path, before_step=functools.partial(time.sleep, 0.01)) as service:
+        start = style_transfer_pb2.StreamProgressRequest(start=request(10_000))
+        watch = service.transfer.StreamProgress(start, metadata=EDITOR, timeout=20)
+        job = (await anext(aiter(watch))).job
+        (tmp_path / "callers.yaml").write_text(FILE.replace(token_sha256("editor's"), token_sha256("new")))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            [event async for event in watch]
+        assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        read = style_transfer_pb2.StreamProgressRequest(job=job.name)
+        events = [event async for event in service.transfer.StreamProgress(read, metadata=shown("new"), timeout=20)]
+        assert events[-1].job.state == job_pb2.JOB_STATE_CANCELLED
 
 
 async def test_a_caller_may_do_what_its_scopes_say(tmp_path):
@@ -227,6 +253,21 @@ async def test_bytes_are_counted_whichever_way_they_come(tmp_path):
         await service.transfer.Stylize(request(), metadata=RIVAL)
 
 
+async def test_the_images_of_new_styles_are_counted_too(tmp_path):
+    text = FILE.replace("scopes: [admin]", "scopes: [admin]\n    max_bytes_per_minute: 100B")
+    async with guarded(tmp_path, text) as service:
+        image = image_pb2.ImageSource(inline=png(0.3))
+        for number, outcome in enumerate((None, "QUOTA_EXCEEDED")):
+            style = style_catalog_pb2.CreateStyleRequest(
+                style_id=f"new-{number}", style=style_catalog_pb2.Style(title="New"), image=image
+            )
+            call = service.admin.CreateStyle(style, metadata=CURATOR)
+            if outcome is None:
+                await call
+            else:
+                assert (await refused(call))[1] == outcome
+
+
 async def test_an_upload_that_pauses_too_long_is_given_up():
     async def stalled():
         yield style_transfer_pb2.UploadImageRequest(header=style_transfer_pb2.UploadHeader(size_bytes=9))
@@ -321,3 +362,13 @@ async def test_a_certificate_is_a_caller_of_the_file_when_there_is_one(tmp_path,
     async with guarded(tmp_path, text, credentials=credentials(authority, client), **settings) as service:
         await service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest())
         assert (await refused(service.transfer.Stylize(request())))[1] == "PERMISSION_DENIED"
+
+
+async def test_no_certificate_inherits_what_was_everybodys(tmp_path, authority):
+    async with running(tmp_path) as service:
+        job = (await service.transfer.Stylize(request())).job
+    client = authority.issue_cert("anonymous", common_name="anonymous")
+    settings = files(authority, tmp_path)
+    async with running(tmp_path, credentials=credentials(authority, client), **settings) as service:
+        read = style_transfer_pb2.GetJobRequest(name=job.name)
+        assert (await refused(service.transfer.GetJob(read)))[1] == "UNAUTHENTICATED"

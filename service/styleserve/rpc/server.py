@@ -115,14 +115,13 @@ class Server:
             options=OPTIONS,
         )
         style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
-            StyleTransferServicer(self._jobs, image_store, reader, limits, access), self._server
+            StyleTransferServicer(self._jobs, image_store, reader, limits), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
             StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder), self._server
         )
         style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
-            StyleAdminServicer(self._catalogs, image_store, self._jobs, limits, config.max_iterations, access),
-            self._server,
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, limits, config.max_iterations), self._server
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server
