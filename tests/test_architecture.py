@@ -27,7 +27,7 @@ ROWS = (
     ("presets", "costs"),
     ("recipes",),
     ("images", "download", "memory"),
-    ("image_parts",),
+    ("image_parts", "followed"),
     ("errors", "logs", "files"),
     ("v1",),
 )

@@ -79,6 +79,14 @@ async def refused(call):
     return raised.value.code(), details(raised.value)[0].reason
 
 
+async def eventually(ask, answer):
+    """Ask until the answer comes."""
+    deadline = time.monotonic() + 20
+    while (found := await ask()) != answer:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+
+
 def test_every_method_of_the_contract_has_its_line():
     contract = descriptor_pool.Default()
     methods = {
@@ -88,13 +96,13 @@ def test_every_method_of_the_contract_has_its_line():
         for method in service.methods
     }
     assert methods == {name for name in NEEDED if "styleserve" in name}
-    assert all(NEEDED[name] is not None for name in methods)
+    assert all(NEEDED[name] for name in methods)
 
 
 async def test_without_a_token_or_with_a_wrong_one_no_method_answers_and_none_of_the_request_is_received(tmp_path):
     async with guarded(tmp_path) as service:  # health was asked for without a token already
         for metadata in ((), shown("nobody's"), shown(""), (("authorization", "Basic editor's"),)):
-            for method in (name for name, scope in NEEDED.items() if scope is not None):
+            for method in (name for name, scopes in NEEDED.items() if scopes):
                 call = service.channel.stream_stream(method)(metadata=metadata, timeout=10)  # nothing is ever sent
                 assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"), method
 
@@ -241,6 +249,40 @@ async def test_a_caller_with_too_many_waiting_jobs_is_told_when_to_come_back_and
             await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name), metadata=EDITOR)
 
 
+async def test_jobs_of_who_is_taken_out_of_the_file_keep_to_its_bounds_and_who_may_do_as_much_cancels_them(tmp_path):
+    bounded = FILE.replace("scopes: [stylize, read]", "scopes: [stylize, read]\n    max_running: 1", 1)
+    gone = bounded.replace("editor:", "another:").replace(token_sha256("editor's"), token_sha256("another's"))
+    narrower = bounded.replace("max_running: 1", "max_running: 1\n    max_waiting: 1")
+
+    async with guarded(tmp_path, bounded, before_step=functools.partial(time.sleep, 0.01)) as service:
+
+        async def states():
+            listed = await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(), metadata=EDITOR)
+            return [job.state for job in listed.jobs]
+
+        async def is_known():
+            try:
+                return bool(await states())
+            except grpc.aio.AioRpcError:
+                return False
+
+        long = request(10_000, detached=True)
+        jobs = [(await service.transfer.Stylize(long, metadata=EDITOR)).job.name for _ in range(3)]
+        path = tmp_path / "callers.yaml"
+        path.write_text(gone)
+        await eventually(is_known, False)
+        await service.transfer.Stylize(request(), metadata=RIVAL)  # the engine chooses what runs, before and after it
+        path.write_text(narrower)
+        await eventually(is_known, True)
+        assert sorted(await states()) == [job_pb2.JOB_STATE_QUEUED] * 2 + [job_pb2.JOB_STATE_RUNNING]
+        assert (await refused(service.transfer.Stylize(long, metadata=EDITOR)))[1] == "QUOTA_EXCEEDED"
+        for name in jobs:
+            cancel = style_transfer_pb2.CancelJobRequest(name=name)
+            assert (await refused(service.transfer.CancelJob(cancel, metadata=RIVAL)))[1] == "JOB_NOT_FOUND"
+            await service.transfer.CancelJob(cancel, metadata=CURATOR)
+        await eventually(states, [job_pb2.JOB_STATE_CANCELLED] * 3)
+
+
 async def test_bytes_are_counted_whichever_way_they_come(tmp_path):
     text = FILE.replace("scopes: [stylize, read]", "scopes: [stylize, read]\n    max_bytes_per_minute: 1000B", 1)
     async with guarded(tmp_path, text) as service:
@@ -313,25 +355,54 @@ async def test_calls_go_by_tls(tmp_path, authority):
             assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_certificate_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_path, authority):
+async def is_trusted(service, by):
+    """Whether a new connection comes about; `by` are the credentials that it is made with."""
+    async with grpc.aio.secure_channel(service.address, by) as channel:
+        try:
+            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+
+async def test_a_certificate_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_path, authority, caplog):
     settings = files(authority, tmp_path)
     del settings["tls_client_ca"]
     other = trustme.CA()
     async with guarded(tmp_path, credentials=credentials(authority), **settings) as service:
 
-        async def is_trusted(by):
-            async with grpc.aio.secure_channel(service.address, credentials(by)) as channel:
-                try:
-                    await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
-                except grpc.aio.AioRpcError:
-                    return False
-                return True
+        async def trusted():
+            return [await is_trusted(service, credentials(by)) for by in (authority, other)]
 
-        assert (await is_trusted(authority), await is_trusted(other)) == (True, False)
-        files(other, tmp_path)
-        assert (await is_trusted(authority), await is_trusted(other)) == (False, True)
-        settings["tls_key"].write_text("no key")
-        assert await is_trusted(other)
+        assert await trusted() == [True, False]
+        for broken in ("no key", "", None):
+            files(other, tmp_path)
+            assert await trusted() == [False, True]
+            if broken is None:
+                settings["tls_key"].unlink()
+            else:
+                settings["tls_key"].write_text(broken)
+            caplog.clear()
+            assert await trusted() == [False, True]
+            complaints = [record for record in caplog.records if "stay as they were" in record.getMessage()]
+            assert len(complaints) == 1, "however many connections come"
+            files(authority, tmp_path)
+            assert await trusted() == [True, False]
+
+
+async def test_an_authority_of_callers_that_changes_is_read_again(tmp_path, authority):
+    settings = files(authority, tmp_path)
+    other = trustme.CA()
+    old, new = (
+        credentials(authority, by.issue_cert("pages.internal", common_name="pages.internal"))
+        for by in (authority, other)
+    )
+    async with running(tmp_path, credentials=old, **settings) as service:
+        assert [await is_trusted(service, by) for by in (old, new)] == [True, False]
+        other.cert_pem.write_to_path(settings["tls_client_ca"])
+        assert [await is_trusted(service, by) for by in (old, new)] == [False, True]
+        settings["tls_client_ca"].write_bytes(b"")
+        assert [await is_trusted(service, by) for by in (old, new)] == [False, True]
 
 
 async def test_who_shows_no_certificate_is_not_let_in_where_one_is_asked_for(tmp_path, authority):

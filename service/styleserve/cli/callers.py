@@ -6,6 +6,7 @@ import click
 
 from styleserve.callers import NAMES_ALLOWED, SCOPES, Callers, is_callers_name, new_token, token_sha256
 from styleserve.cli.errors import explained
+from styleserve.documents import write_mapping
 
 
 @click.group()
@@ -27,7 +28,8 @@ def new_caller(name: str, scopes: tuple[str, ...]) -> None:
         raise click.UsageError(f"NAME: got {name!r}; allowed: {NAMES_ALLOWED}")
     token = new_token()
     click.echo(f"token: {token}", err=True)
-    click.echo(f"callers:\n  {name}:\n    token_sha256: [{token_sha256(token)}]\n    scopes: [{', '.join(scopes)}]")
+    entry = {"token_sha256": [token_sha256(token)], "scopes": list(scopes)}
+    click.echo(write_mapping({"callers": {name: entry}}), nl=False)
 
 
 @callers.command("check")

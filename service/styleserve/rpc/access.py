@@ -23,28 +23,28 @@ _SCHEME = "Bearer"
 #: Who makes the call that the present task answers; a variable of the task, not of the process.
 _calling: ContextVar[Caller] = ContextVar("calling")
 
-#: What a call needs, by the name of its method; None: nothing, so that whoever watches the server's health can.
-NEEDED: Mapping[str, Scope | None] = MappingProxyType(
+#: What a call needs, by the name of its method: one of these scopes; none, so that whoever watches its health can.
+NEEDED: Mapping[str, tuple[Scope, ...]] = MappingProxyType(
     {
-        "/styleserve.v1.StyleTransferService/Stylize": "stylize",
-        "/styleserve.v1.StyleTransferService/UploadImage": "stylize",
-        "/styleserve.v1.StyleTransferService/CancelJob": "stylize",
-        "/styleserve.v1.StyleTransferService/StreamProgress": "read",  # and `stylize` where it starts a job
-        "/styleserve.v1.StyleTransferService/GetJob": "read",
-        "/styleserve.v1.StyleTransferService/GetJobLog": "read",
-        "/styleserve.v1.StyleTransferService/ListJobs": "read",
-        "/styleserve.v1.StyleTransferService/DownloadImage": "read",
-        "/styleserve.v1.StyleCatalogService/ListStyles": "read",
-        "/styleserve.v1.StyleCatalogService/GetStyle": "read",
-        "/styleserve.v1.StyleAdminService/CreateStyle": "admin",
-        "/styleserve.v1.StyleAdminService/DeleteStyle": "admin",
-        "/styleserve.v1.StyleAdminService/ReloadCatalog": "admin",
-        "/styleserve.v1.ServerInfoService/GetServerInfo": "read",
-        "/grpc.health.v1.Health/Check": None,
-        "/grpc.health.v1.Health/List": None,
-        "/grpc.health.v1.Health/Watch": None,
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": None,
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": None,
+        "/styleserve.v1.StyleTransferService/Stylize": ("stylize",),
+        "/styleserve.v1.StyleTransferService/UploadImage": ("stylize",),
+        "/styleserve.v1.StyleTransferService/CancelJob": ("stylize", "admin"),  # its own, and with `admin` anybody's
+        "/styleserve.v1.StyleTransferService/StreamProgress": ("read",),  # and `stylize` where it starts a job
+        "/styleserve.v1.StyleTransferService/GetJob": ("read",),
+        "/styleserve.v1.StyleTransferService/GetJobLog": ("read",),
+        "/styleserve.v1.StyleTransferService/ListJobs": ("read",),
+        "/styleserve.v1.StyleTransferService/DownloadImage": ("read",),
+        "/styleserve.v1.StyleCatalogService/ListStyles": ("read",),
+        "/styleserve.v1.StyleCatalogService/GetStyle": ("read",),
+        "/styleserve.v1.StyleAdminService/CreateStyle": ("admin",),
+        "/styleserve.v1.StyleAdminService/DeleteStyle": ("admin",),
+        "/styleserve.v1.StyleAdminService/ReloadCatalog": ("admin",),
+        "/styleserve.v1.ServerInfoService/GetServerInfo": ("read",),
+        "/grpc.health.v1.Health/Check": (),
+        "/grpc.health.v1.Health/List": (),
+        "/grpc.health.v1.Health/Watch": (),
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": (),
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": (),
     }
 )
 
@@ -61,10 +61,10 @@ class Access:
 
         A method that has no line needs every right: forgetting it here must not open it.
         """
-        scope = NEEDED.get(method, "admin")
-        if scope is not None:
+        scopes = NEEDED.get(method, ("admin",))
+        if scopes:
             caller = self._identify(context)
-            require(caller, scope)
+            require(caller, *scopes)
             _calling.set(caller)
 
     def _identify(self, context: Context) -> Caller:
@@ -130,10 +130,10 @@ def calling() -> Caller:
     return _calling.get()
 
 
-def require(caller: Caller, scope: Scope) -> None:
-    """Raise PermissionDeniedError unless the caller has the scope."""
-    if scope not in caller.scopes:
-        raise PermissionDeniedError(caller.name, scope)
+def require(caller: Caller, *scopes: Scope) -> None:
+    """Raise PermissionDeniedError unless the caller has one of the scopes."""
+    if caller.scopes.isdisjoint(scopes):
+        raise PermissionDeniedError(caller.name, " or ".join(scopes))
 
 
 def _known(caller: Caller | None, complaint: str) -> Caller:
