@@ -27,6 +27,8 @@ FORGOTTEN = Path(":memory:")
 _ADDRESS = r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):([0-9]{1,5})"
 _ADDRESS_PATTERN = re.compile(_ADDRESS)
 _ENDPOINT_PATTERN = re.compile(rf"https?://{_ADDRESS}/?")
+#: What grpc takes for a way of naming rather than for a host, in whatever case.
+_SCHEMES = ("dns", "google-c2p", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 _LARGEST_SIDE = 4096
 
 
@@ -147,6 +149,14 @@ class Config:
         tells_callers_apart = self.callers is not None or self.tls_client_ca is not None
         return not _is_loopback(self.listen) and not (is_encrypted and tells_callers_apart)
 
+    @property
+    def has_exposed_metrics(self) -> bool:
+        """Whether anybody beyond this machine may read the metrics.
+
+        It takes no `insecure`, which would open `listen` as well: Prometheus reads from other machines as a rule.
+        """
+        return self.metrics is not None and not _is_loopback(self.metrics)
+
     def _exposure_problems(self) -> Iterator[str]:
         for name in ("tls_cert", "tls_key", "tls_client_ca", "callers"):
             path = getattr(self, name)
@@ -164,9 +174,9 @@ class Config:
             )
 
 
-def _is_loopback(listen: str) -> bool:
+def _is_loopback(address: str) -> bool:
     """Whether nobody beyond this machine reaches the address."""
-    host = listen.rpartition(":")[0].strip("[]")
+    host = address.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -252,6 +262,8 @@ def _no_address(name: str, value: str) -> Iterator[str]:
     match = _ADDRESS_PATTERN.fullmatch(value)
     if match is None or int(match[2]) > 65535:
         yield f"{name}: got {value!r}; allowed: HOST:PORT with a port of 0 to 65535"
+    elif match[1].lower() in _SCHEMES:
+        yield f"{name}: got {value!r}; allowed: HOST:PORT with a host other than {', '.join(_SCHEMES)}"
 
 
 def _outside(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

@@ -343,6 +343,22 @@ def credentials(authority, client=None):
     return grpc.ssl_channel_credentials(authority.cert_pem.bytes(), client.private_key_pem.bytes(), chain)
 
 
+async def test_the_log_warns_of_addresses_that_are_open_beyond_this_machine(tmp_path, caplog):
+    def warnings():
+        found = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        caplog.clear()
+        return found
+
+    (tmp_path / "closed").mkdir()
+    async with guarded(tmp_path / "closed", metrics="127.0.0.1:0"):
+        assert not warnings()
+    (tmp_path / "open").mkdir()
+    async with guarded(tmp_path / "open", listen="0.0.0.0:0", insecure=True, metrics="[::]:0"):
+        insecure, metrics = warnings()
+    assert "0.0.0.0:0, in the clear" in insecure
+    assert metrics == "not only this machine's programs may read the metrics at [::]:0"
+
+
 async def test_calls_go_by_tls(tmp_path, authority):
     settings = files(authority, tmp_path)
     del settings["tls_client_ca"]

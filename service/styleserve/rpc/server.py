@@ -146,6 +146,8 @@ class Server:
                 "insecure: not only this machine's programs may call %s, in the clear or without showing who they are",
                 self._config.listen,
             )
+        if self._config.has_exposed_metrics:
+            logger.warning("not only this machine's programs may read the metrics at %s", self._config.metrics)
         await self._server.start()
         self._jobs.start()
         await self._jobs.prepare(self._catalogs.catalog, self._style_images)
