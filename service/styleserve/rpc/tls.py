@@ -30,7 +30,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     followed = FollowedFiles(files.paths, lambda contents: _configuration(files, contents), "the certificates")
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        """What to use from now on, None for what is used; grpc asks before each handshake, on threads of its own."""
+        """What to use from now on, None for what is used; grpc asks before each handshake, one at a time."""
         return followed.value if followed.look() else None
 
     return grpc.dynamic_ssl_server_credentials(
