@@ -5,7 +5,8 @@
 Jobs with the loss of `standard` and Adam, at one scale, each with a content of its own. Each repeat runs half of
 them one after another, then all at once, then the other half, so that a machine that changes its pace slows both. The
 engine learns which batches pay in a first round, which does not count. `--evaluations` are those of a job at 128
-pixels; other sizes get as many as cost the same. The pictures of both ways are compared as well.
+pixels; other sizes get as many as cost the same. The pictures of both ways are compared as well. Seconds a megapixel
+tell how far batching can go: at the largest size a lone canvas fills the machine already.
 """
 
 import argparse
@@ -47,8 +48,9 @@ class CountingAdam(Adam):
 
 @dataclasses.dataclass
 class Result:
-    """Seconds of each repeat, sizes of batches, and the largest mean difference of a picture in 1/255."""
+    """Megapixels judged in a repeat, seconds of each, sizes of batches, largest mean difference of pictures, 1/255."""
 
+    megapixels: float
     apart_s: list[float]
     at_once_s: list[float]
     sizes: dict[str, int]
@@ -56,7 +58,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """The median over the repeats."""
+        """At once over one after another, the median over the repeats."""
         return statistics.median(together / apart for together, apart in zip(self.at_once_s, self.apart_s, strict=True))
 
 
@@ -93,7 +95,7 @@ def compare(bench: Bench, side: int, number: int, evaluations: int, repeats: int
     bench.run(bench.jobs(side, number, evaluations))
     bench.run(bench.jobs(side, 1, 2))
     jobs = bench.jobs(side, number, evaluations)
-    result = Result([], [], {}, 0.0)
+    result = Result(number * evaluations * side**2 / 1e6, [], [], {}, 0.0)
     for _ in range(repeats):
         apart = [bench.run([job]) for job in jobs[: number // 2]]
         bench.adam.sizes.clear()
@@ -151,12 +153,22 @@ def main() -> None:
             statistics.median(result.at_once_s),
             result.ratio,
             TARGETS.get(side, "--"),
+            statistics.median(result.at_once_s) / result.megapixels,
             ", ".join(f"{count} of {size}" for size, count in result.sizes.items()),
             result.difference,
         ]
         for side, result in results.items()
     ]
-    header = ["side", "one after another, s", "at once, s", "ratio", "target", "steps", "difference, 1/255"]
+    header = [
+        "side",
+        "one after another, s",
+        "at once, s",
+        "ratio",
+        "target",
+        "at once, s / MP",
+        "steps",
+        "difference, 1/255",
+    ]
     print(report.table(header, rows))
     path = report.write(
         "batching",

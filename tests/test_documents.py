@@ -1,5 +1,7 @@
 """Documents: a few lines of YAML cannot stand for more than they are, and whatever is wrong is told in a sentence."""
 
+import os
+
 import pytest
 
 from styleserve.documents import MAX_BYTES, read_mapping, unknown_keys
@@ -48,6 +50,12 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
     path.write_bytes(b"a: \xff")
     with pytest.raises(ConfigurationError, match="not UTF-8"):
         read_mapping(path)
+
+
+def test_what_would_keep_its_reader_waiting_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        read_mapping(tmp_path / "pipe.yaml")
 
 
 def test_thousands_of_unknown_keys_are_counted_and_not_all_told():

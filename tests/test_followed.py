@@ -1,5 +1,7 @@
 """FollowedFiles: what changes is seen, what cannot be read is read later, and each fault is told once."""
 
+import os
+
 import pytest
 
 from styleserve.errors import ConfigurationError
@@ -36,17 +38,21 @@ def test_a_change_is_seen_even_in_the_same_moment_and_of_the_same_length(path):
     assert not followed.look()
 
 
-@pytest.mark.parametrize("kind", ["gone", "a folder"])
+@pytest.mark.parametrize("kind", ["gone", "a folder", "a pipe"])
 def test_what_could_not_be_read_is_read_once_it_can_be_and_told_once(path, caplog, kind):
     followed = FollowedFiles([path], number, "the numbers")
     path.unlink()
     if kind == "a folder":
         path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
     assert [followed.look() for _ in range(3)] == [False] * 3
     assert (followed.value, len(faults(caplog))) == (1, 1)
     assert str(path) in faults(caplog)[0]
     if kind == "a folder":
         path.rmdir()
+    elif kind == "a pipe":
+        path.unlink()
     path.write_text("2")
     assert followed.look()
     assert followed.value == 2

@@ -1,7 +1,8 @@
 """Documents: YAML files read as mappings, strictly; the style catalogue and the configuration share it.
 
 A file may come from anywhere, so what YAML allows beyond plain settings is refused: aliases, which let a few lines
-stand for gigabytes, deep nesting, numbers without end.
+stand for gigabytes, deep nesting, numbers without end. So is whatever is no regular file, since a pipe can keep its
+reader, and a stop that waits for it, for ever.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from styleserve.errors import ConfigurationError, nearest
+from styleserve.files import read_bounded
 
 #: Of a file, in bytes; reading YAML takes about a second for each 100 kB.
 MAX_BYTES = 64 * 1024
@@ -23,8 +25,7 @@ _MAX_UNKNOWN_KEYS = 8
 def read_mapping(path: Path) -> dict[str, object]:
     """The mapping that the file holds; raises ConfigurationError that names the file."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or 'cannot be read'}") from None
     return decode_mapping(data, str(path))

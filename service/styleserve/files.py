@@ -1,10 +1,28 @@
-"""Files: written beside their place and moved there, whole and synchronised before they have their name."""
+"""Files: opened without waiting; written beside their place and moved there, whole and synchronised before."""
 
+import errno
 import os
+import stat
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to be read; raises OSError, also when it is something that may keep its reader waiting, as a pipe."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """All of a regular file, or of a larger one the first `max_bytes` and one more; raises OSError."""
+    with open_regular(path) as file:
+        return file.read(max_bytes + 1)
 
 
 def write_durably(place: Path, data: bytes) -> None:

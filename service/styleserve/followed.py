@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from styleserve.errors import ConfigurationError
+from styleserve.files import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +56,17 @@ class FollowedFiles(Generic[T]):
         return True
 
     def _contents(self) -> list[bytes]:
-        return [path.read_bytes() for path in self._paths]
+        return [_read(path) for path in self._paths]
 
     def _complain(self, fault: str) -> None:
         if fault != self._fault:
             logger.error("%s stay as they were, since what was read cannot be used: %s", self._what, fault)
         self._fault = fault
+
+
+def _read(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def _told(error: OSError) -> str:

@@ -55,7 +55,12 @@ def test_styles_are_sorted_by_name(folder):
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("styles/my-dot", "styles/my-dots"), ("my-dots", "styles/my-dots"), ("styles/my-dots@0123456789ab", "my-dots@")],
+    [
+        ("styles/my-dot", "styles/my-dots"),
+        ("my-dots", "styles/my-dots"),
+        ("styles/my-dots@0123456789ab", "'styles/my-dots@0123456789ab'; the nearest: styles/my-dots@"),
+        ("styles/my-dots@", "'styles/my-dots@'; the nearest: styles/my-dots@"),
+    ],
 )
 def test_a_wrong_name_gets_the_nearest(folder, name, nearest):
     with pytest.raises(StyleNotFoundError) as caught:

@@ -1,6 +1,7 @@
 """Styles are read from YAML, and an author learns all that is wrong at once: file, key, what is allowed."""
 
 import hashlib
+import os
 import re
 
 import pytest
@@ -17,6 +18,8 @@ IMAGE = images.encode(images.Picture(images.noise(32, 40, seed=3)), "png").data
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "dots.png").write_bytes(IMAGE)
+    (tmp_path / "within").mkdir()
+    (tmp_path / "within" / "dots.png").write_bytes(IMAGE)
     return tmp_path
 
 
@@ -71,7 +74,8 @@ def test_the_version_changes_with_image_and_settings_only(folder):
         ("image: dots.png", "title: got none; allowed: a title"),
         ("title: Dots", "image: got None; allowed: a file's name, or a mapping of url and sha256"),
         ("title: Dots\nimage: dts.png", "image: got 'dts.png'; allowed: a file that is there"),
-        ("title: Dots\nimage: ../dots.png", "image: got '../dots.png'; allowed: a file in the style's own folder"),
+        ("title: Dots\nimage: ../dots.png", "image: got '../dots.png'; allowed: the name of a file in the style's own"),
+        ("title: Dots\nimage: within/dots.png", "image: got 'within/dots.png'; allowed: the name of a file in the"),
         ("title: Dots\nimage: dots.yaml", "image: got 'dots.yaml'; allowed: an image: the first bytes"),
         ("title: Dots\nimage: dots.png\ntgas: [a]", "unknown key 'tgas'; allowed: title, .*did you mean 'tags'"),
         ("title: Dots\nimage: dots.png\ntags: dots", "tags: got 'dots'; allowed: a list of words"),
@@ -129,6 +133,27 @@ def test_a_sound_file_is_read_beside_a_broken_one(folder):
     assert len(reading.problems) == 1
 
 
+def test_images_that_are_pipes_or_larger_than_allowed_are_problems(folder):
+    os.mkfifo(folder / "pipe.png")
+    with (folder / "large.png").open("wb") as file:
+        file.write(IMAGE)
+        file.truncate(10**12)
+    for name, complaint in (("pipe.png", "allowed: a file that is there"), ("large.png", "allowed: up to 67108864")):
+        (problem,) = write(folder, f"title: Dots\nimage: {name}").problems
+        assert complaint in str(problem)
+
+
+def test_a_folder_may_be_links_into_one_within_as_kubernetes_mounts_it(folder):
+    (folder / "..2026").mkdir()
+    (folder / "..data").symlink_to("..2026")
+    (folder / "..2026" / "linked.png").write_bytes(IMAGE)
+    (folder / "..2026" / "linked.yaml").write_text("title: Linked\nimage: linked.png\n")
+    for name in ("linked.png", "linked.yaml"):
+        (folder / name).symlink_to(f"..data/{name}")
+    (style,) = read_folder(folder, "mine").styles
+    assert style.image.sha256 == hashlib.sha256(IMAGE).hexdigest()
+
+
 def test_a_remote_image_is_known_by_its_digest(folder):
     entry = {"title": "Far", "image": {"url": "https://example.org/far.jpg", "sha256": "a" * 64}}
     (style,) = write(folder, yaml.safe_dump(entry)).styles
@@ -136,4 +161,19 @@ def test_a_remote_image_is_known_by_its_digest(folder):
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path):
-    assert "no such folder" in str(read_folder(tmp_path / "none", "mine").problems[0])
+    (problem,) = read_folder(tmp_path / "none", "mine").problems
+    assert str(problem).startswith(f"{tmp_path / 'none'}: No such file or directory; allowed: a folder")
+
+
+def test_a_folder_that_may_not_be_read_is_a_problem_and_not_an_empty_one(folder):
+    write(folder, "title: Dots\nimage: dots.png\n")
+    folder.chmod(0o311)
+    user = os.geteuid()
+    try:
+        if user == 0:  # whom no mode keeps from reading
+            os.seteuid(65534)
+        reading = read_folder(folder, "mine")
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+    assert ["Permission denied; allowed: a folder" in str(problem) for problem in reading.problems] == [True]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import os
+import shutil
 
 import pytest
 
@@ -62,6 +64,56 @@ def test_the_operators_folder_is_searched_by_content_before_the_web(local_style,
     style = remote(local_style, f"{site.address}/dots.png")
     assert StyleImages(tmp_path / "cache", folder).load(style) == IMAGE
     assert site.asked == []
+
+
+def test_files_that_come_change_and_go_in_the_operators_folder_count_at_once(local_style, site, tmp_path):
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    style_images = StyleImages(tmp_path / "cache", folder)
+    style = remote(local_style, f"{site.address}/dots.png")
+    assert not style_images.is_at_hand(style)
+    (folder / "one").write_bytes(IMAGE)
+    assert style_images.is_at_hand(style)
+    (folder / "one").write_bytes(IMAGE[::-1])
+    assert not style_images.is_at_hand(style)
+    (folder / "two").write_bytes(IMAGE)
+    assert style_images.is_at_hand(style)
+    (folder / "two").unlink()
+    assert not style_images.is_at_hand(style)
+
+
+def test_what_cannot_be_read_or_waits_for_a_writer_is_passed_over_and_told_once(local_style, site, tmp_path, caplog):
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    (folder / "broken").symlink_to("/proc/self/mem")  # not even root reads its beginning
+    os.mkfifo(folder / "pipe")
+    with (folder / "backup.tar").open("w+b") as file:
+        file.truncate(images.ImageLimits().max_bytes + 1)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    (folder / "dots").write_bytes(IMAGE)
+    style_images = StyleImages(tmp_path / "cache", folder)
+    far = remote(local_style, f"{site.address}/dots.png")
+    large = dataclasses.replace(far, image=dataclasses.replace(far.image, sha256=digest))
+    for _ in range(2):
+        assert not style_images.is_at_hand(large)
+        assert style_images.load(far) == IMAGE
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    for part in (f"{folder}/broken is passed over: ", f"{folder}/backup.tar is passed over: more than 67108864 bytes"):
+        assert any(line.startswith(part) for line in told), told
+
+
+def test_a_folder_that_is_gone_is_told_once_and_the_web_is_asked(local_style, site, tmp_path, caplog):
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    style_images = StyleImages(tmp_path / "cache", folder)
+    style = remote(local_style, f"{site.address}/dots.png")
+    shutil.rmtree(folder)
+    for _ in range(2):
+        assert style_images.load(style) == IMAGE
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{folder} is passed over: No such file or directory"
+    ]
 
 
 def test_an_image_that_cannot_be_fetched_is_told_with_what_to_do(local_style, site, tmp_path):

@@ -1,9 +1,11 @@
 """A watcher has the catalogue reloaded once when something has changed and is quiet again, whatever becomes of that."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from styleserve.catalog import watcher
 from styleserve.catalog.watcher import FolderWatcher
@@ -62,6 +64,48 @@ async def test_what_goes_wrong_is_logged_and_the_watching_goes_on(reloads, tmp_p
         (tmp_path / f"{number}.yaml").write_text("title: [\n")
         assert await reloads.done.get() == number
     assert said in caplog.text
+
+
+async def test_watching_that_fails_is_tried_again_and_goes_on(tmp_path, monkeypatch, caplog):
+    failures = [WatchfilesRustInternalError("Too many open files"), PermissionError("not today")]
+
+    def fail_at_first(*arguments):
+        if failures:
+            raise failures.pop()
+        return RustNotify(*arguments)
+
+    monkeypatch.setattr(watcher, "RustNotify", fail_at_first)
+    monkeypatch.setattr(watcher, "_FIRST_PAUSE_S", 0.01)
+    reloads = Reloads()
+    watching = FolderWatcher([tmp_path], reloads)
+    watching.start()
+    assert await reloads.done.get() == 1
+    assert "not today" in caplog.text
+    assert "Too many open files" in caplog.text
+    (tmp_path / "later.yaml").write_text("title: Later\n")
+    assert await reloads.done.get() == 2
+    await watching.stop()
+
+
+async def test_a_folder_that_goes_and_comes_back_is_noticed_and_others_are_watched_meanwhile(tmp_path, caplog):
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    kept.mkdir()
+    reloads = Reloads()
+    watching = FolderWatcher([kept, gone], reloads)
+    watching.start()
+    assert await reloads.done.get() == 1
+    (kept / "dots.yaml").write_text("title: Dots\n")
+    assert await reloads.done.get() == 2
+    gone.mkdir()
+    assert await reloads.done.get() == 3
+    (gone / "lines.yaml").write_text("title: Lines\n")
+    assert await reloads.done.get() == 4
+    shutil.rmtree(gone)
+    assert await reloads.done.get() == 5
+    (kept / "dots.yaml").write_text("title: More dots\n")
+    assert await reloads.done.get() == 6
+    await watching.stop()
+    assert caplog.text == ""
 
 
 async def test_a_server_without_folders_says_that_there_is_nothing_to_watch(caplog):

@@ -15,6 +15,7 @@ FEATURES = RANDOM.permutation(2 * 5 * 7 * 6).reshape(2, 5, 7, 6) / 100
 TARGET_FEATURES = RANDOM.random((2, 5, 7, 6))
 TARGET_GRAMS = np.array([(f @ f.T) / 35 for f in RANDOM.random((2, 6, 35))])
 CANVASES = RANDOM.random((2, 5, 7, 3))
+DISTANCES = ("sum_square", "mean_square", "normalized", "relative")
 
 
 def numpy_gram(features: np.ndarray) -> np.ndarray:
@@ -25,7 +26,7 @@ def numpy_gram(features: np.ndarray) -> np.ndarray:
 
 def content_loss(features: tf.Tensor, distance: str) -> tf.Tensor:
     target = tf.constant(TARGET_FEATURES, tf.float32)
-    return losses.content(losses.difference_sums(features, target), tf.size(features[0]), distance)
+    return losses.content(losses.difference_sums(features, target, distance), tf.size(features[0]), distance)
 
 
 def style_loss(features: tf.Tensor, distance: str) -> tf.Tensor:
@@ -46,19 +47,31 @@ def test_sums_of_parts_add_up_to_those_of_the_whole():
     whole, left, right = (tf.constant(part, tf.float32) for part in (FEATURES, FEATURES[:, :, :3], FEATURES[:, :, 3:]))
     target = tf.constant(TARGET_FEATURES, tf.float32)
     np.testing.assert_allclose(losses.gram_sum(left) + losses.gram_sum(right), losses.gram_sum(whole), rtol=1e-5)
-    np.testing.assert_allclose(
-        losses.difference_sums(left, target[:, :, :3]) + losses.difference_sums(right, target[:, :, 3:]),
-        losses.difference_sums(whole, target),
-        rtol=1e-6,
-    )
+    for distance in DISTANCES:
+        parts = (
+            losses.difference_sums(left, target[:, :, :3], distance),
+            losses.difference_sums(right, target[:, :, 3:], distance),
+        )
+        expected = losses.difference_sums(whole, target, distance)
+        np.testing.assert_allclose(parts[0] + parts[1], expected, rtol=1e-6, err_msg=distance)
 
 
 def test_sums_over_large_maps_are_as_good_as_in_float64():
     values, target = RANDOM.random((2, 1, 300, 300, 64)).astype(np.float32)
     canvas = RANDOM.random((1, 64, 4096, 3)).astype(np.float32)
     difference = values - target
-    expected = [np.sum(part, dtype=np.float64) for part in (difference**2, np.abs(difference), target**2)]
-    np.testing.assert_allclose(losses.difference_sums(tf.constant(values), tf.constant(target))[0], expected, rtol=1e-9)
+    squares, absolutes, target_squares = (
+        np.sum(part, dtype=np.float64) for part in (difference**2, np.abs(difference), target**2)
+    )
+    expected_sums = {
+        "sum_square": [squares, 0, 0],
+        "mean_square": [squares, 0, 0],
+        "normalized": [squares, absolutes, 0],
+        "relative": [squares, 0, target_squares],
+    }
+    for distance, expected in expected_sums.items():
+        sums = losses.difference_sums(tf.constant(values), tf.constant(target), distance)
+        np.testing.assert_allclose(sums[0], expected, rtol=1e-9, err_msg=distance)
     for is_squared, measure in ((True, np.square), (False, np.abs)):
         expected = [np.sum(measure(np.diff(canvas, axis=axis)), dtype=np.float64) for axis in (1, 2)]
         np.testing.assert_allclose(
@@ -121,7 +134,6 @@ def test_the_total_variations_are_their_equations():
     np.testing.assert_allclose(variation_loss(canvases, is_mean=True), expected_mean, rtol=1e-5)
 
 
-DISTANCES = ("sum_square", "mean_square", "normalized", "relative")
 LOSSES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     **{f"content {distance}": partial(content_loss, distance=distance) for distance in DISTANCES},
     **{f"style {distance}": partial(style_loss, distance=distance) for distance in DISTANCES},

@@ -3,12 +3,17 @@
 import asyncio
 import errno
 import functools
+import io
 import os
+import threading
 import time
 
 import grpc
 import pytest
+from PIL import Image
 
+from styleserve import images
+from styleserve.callers import token_sha256
 from styleserve.catalog import created
 from styleserve.errors import CatalogError
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
@@ -160,6 +165,37 @@ async def test_a_style_asks_for_no_more_iterations_than_the_server_allows(tmp_pa
     assert [one.field for one in bad.field_violations] == ["style.recipe.iterations"]
 
 
+async def test_the_largest_images_that_come_together_are_decoded_two_at_a_time(service, monkeypatch):
+    drawn = io.BytesIO()
+    Image.new("L", (6300, 6300)).save(drawn, "PNG")
+    largest = image_pb2.ImageSource(inline=drawn.getvalue())
+    three_at_once, measure = threading.Barrier(3), images.measure
+
+    def meet(*arguments):
+        three_at_once.wait(timeout=1)
+        return measure(*arguments)
+
+    monkeypatch.setattr(images, "measure", meet)
+    calls = [service.admin.CreateStyle(create(f"large-{number}", largest)) for number in range(3)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert three_at_once.broken
+
+
+async def test_the_bytes_of_a_new_style_count_as_its_callers(tmp_path):
+    callers = tmp_path / "callers.yaml"
+    digest = token_sha256("curator's")
+    callers.write_text(
+        f"callers: {{curator: {{token_sha256: [{digest}], scopes: [admin], max_bytes_per_minute: 1000B}}}}"
+    )
+    curator = (("authorization", "Bearer curator's"),)
+    large = image_pb2.ImageSource(inline=png(1.0) + b"\0" * 1500)
+    async with running(tmp_path, callers=callers) as service:
+        await service.admin.CreateStyle(create("one", large), metadata=curator)
+        code, reason, _ = await refused(service.admin.CreateStyle(create("two"), metadata=curator))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+        await service.admin.DeleteStyle(delete("styles/one"), metadata=curator)
+
+
 async def test_a_name_that_is_taken_is_refused(service):
     await service.admin.CreateStyle(create())
     for style_id in ("dots", "mosaic"):
@@ -200,8 +236,9 @@ async def test_a_style_of_the_operators_is_not_deleted(service):
 
 async def test_a_version_that_is_named_is_the_only_one_deleted(service):
     made = (await service.admin.CreateStyle(create())).style
-    _, reason, _ = await refused(service.admin.DeleteStyle(delete(f"{DOTS}@000000000000")))
-    assert reason == "STYLE_NOT_FOUND"
+    for version in ("000000000000", ""):
+        _, reason, _ = await refused(service.admin.DeleteStyle(delete(f"{DOTS}@{version}")))
+        assert reason == "STYLE_NOT_FOUND"
     await service.admin.DeleteStyle(delete(f"{DOTS}@{made.version}"))
     assert DOTS not in await names(service)
 
@@ -319,6 +356,26 @@ async def test_a_broken_file_keeps_the_whole_catalogue_and_every_problem_is_told
         assert any(line.startswith(part) for line in told), (part, told)
     assert str(tmp_path) not in str(failure)
     assert await names(service) == before
+
+
+async def test_a_file_that_would_keep_its_reader_waiting_is_a_problem_like_another(service, tmp_path):
+    os.mkfifo(tmp_path / "styles" / "pipe.yaml")
+    _, reason, (failure,) = await refused(service.admin.ReloadCatalog(reload()))
+    assert reason == "CATALOG_INVALID"
+    assert [one.description for one in failure.violations] == ["not a regular file"]
+    assert (await service.admin.CreateStyle(create())).style.name == DOTS
+
+
+async def test_styles_change_while_the_folder_of_their_images_is_gone(tmp_path):
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    async with running(tmp_path, style_images=folder) as service:
+        folder.rmdir()
+        assert (await service.admin.CreateStyle(create())).style.name == DOTS
+        assert (await get(service, "styles/far-away")).name == "styles/far-away"
+        await service.admin.DeleteStyle(delete())
+        await service.admin.ReloadCatalog(reload())
+        assert DOTS not in await names(service)
 
 
 async def test_a_thousand_problems_fit_into_an_answer(service, tmp_path):

@@ -1,12 +1,13 @@
 """CreatedStyles: the styles that callers add at run time, as files like anybody's in a folder of the server's data.
 
-A style's image is on the disk before its YAML, which makes it one, and goes after it: whatever ends the server, all of
-a style is there or nothing that is read.
+A style's YAML, which makes it one, is on the disk under a hidden name before its image comes and until it has gone:
+whatever ends the server, all of a style is there, or the next server knows by the hidden file what is to be removed.
 """
 
 import contextlib
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 #: The folder in the server's folder of data, and the origin of its styles.
 FOLDER = "styles"
 ORIGIN = "runtime"
+#: How the names of files end that are not whole yet, or not any more.
+_PARTIAL = ".partial"
 _WEIGHTS = {"content": "content_weight", "style": "style_weight", "total_variation": "total_variation_weight"}
 
 
@@ -44,8 +47,7 @@ class CreatedStyles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for partial in folder.glob(".*.partial"):
-            partial.unlink()
+        self._remove_halves()
 
     def read(self) -> Reading:
         """All of them, or what is wrong with their files."""
@@ -58,17 +60,19 @@ class CreatedStyles:
             raise StyleExistsError(PREFIX + draft.style_id)
         image_format = images.sniff(draft.image)
         assert image_format is not None
-        image_place = place.with_suffix(f".{image_format}")
+        image_place, half = place.with_suffix(f".{image_format}"), _half(place)
         try:
             with _storing():
+                write_durably(half, write_mapping(_entries(draft, image_place.name)).encode())
                 write_durably(image_place, draft.image)
-                write_durably(place, write_mapping(_entries(draft, image_place.name)).encode())
+                os.replace(half, place)
+                synchronise(self._folder)
             reading = read_style(place, ORIGIN)
             assert reading.styles, reading.problems
         except BaseException:
             with contextlib.suppress(OSError):
-                place.unlink(missing_ok=True)
-                image_place.unlink(missing_ok=True)
+                for path in (place, image_place, half):
+                    path.unlink(missing_ok=True)
             raise
         return reading.styles[0]
 
@@ -76,11 +80,29 @@ class CreatedStyles:
         """Forget a style and its image; raises StyleReadOnlyError when it is none of these, or StorageError."""
         if style.file.parent != self._folder:
             raise StyleReadOnlyError(style.name, style.origin)
+        half = _half(style.file)
         with _storing():
-            style.file.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
+                os.replace(style.file, half)
             synchronise(self._folder)
             if style.image.path is not None and style.image.path.stem == style.style_id:
                 style.image.path.unlink(missing_ok=True)
+            half.unlink(missing_ok=True)
+
+    def _remove_halves(self) -> None:
+        """Remove what is there of styles that a server was adding or removing when it was killed."""
+        for half in self._folder.glob(_half(Path("*.yaml")).name):
+            place = half.with_name(half.name.removeprefix(".").removesuffix(_PARTIAL))
+            if not place.exists():
+                for image_format in images.FORMATS:
+                    place.with_suffix(f".{image_format}").unlink(missing_ok=True)
+        for partial in self._folder.glob(f".*{_PARTIAL}"):
+            partial.unlink()
+
+
+def _half(place: Path) -> Path:
+    """Where a style's YAML is while its image comes or goes."""
+    return place.with_name(f".{place.name}{_PARTIAL}")
 
 
 def _entries(draft: Draft, image: str) -> dict[str, object]:

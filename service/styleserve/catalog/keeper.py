@@ -18,6 +18,9 @@ from styleserve.errors import StyleExistsError
 
 logger = logging.getLogger(__name__)
 
+#: How long a stop waits for changes that are under way.
+_PATIENCE_S = 5.0
+
 ResultT = TypeVar("ResultT")
 
 
@@ -36,7 +39,8 @@ _NOTHING = CatalogChanges((), (), ())
 class CatalogKeeper:
     """Styles from the installed packs, from `folders` and from `created`; raises CatalogError with every problem.
 
-    `tell` is awaited with every new catalogue, before the change is answered.
+    `tell` is awaited with every new catalogue, before the change is answered; what it raises is logged, since the
+    change is made by then.
     """
 
     def __init__(
@@ -70,8 +74,13 @@ class CatalogKeeper:
         return await self._to_the_end(self._reload(validate_only))
 
     async def stop(self) -> None:
-        """Wait until no change is under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait until no change is under way; one that does not end, as on a disk that does not answer, is given up."""
+        if not self._tasks:
+            return
+        _, unfinished = await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
+        for task in unfinished:
+            logger.error("a change of the catalogue does not end and is given up")
+            task.cancel()
 
     async def _create(self, draft: Draft) -> Style:
         async with self._turn:
@@ -102,7 +111,10 @@ class CatalogKeeper:
 
     async def _adopt(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        await self._tell(catalog)
+        try:
+            await self._tell(catalog)
+        except Exception:
+            logger.exception("the catalogue has changed, but not all is prepared for it")
 
     async def _to_the_end(self, change: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Make a change, also when its caller leaves: what is on the disk is in the catalogue."""

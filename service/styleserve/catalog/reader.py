@@ -9,6 +9,7 @@ recipe:                            # what the style sets; everything is optional
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from styleserve.catalog.rules import TEXTS, check_facts, check_id
 from styleserve.catalog.style import ImageReference, Style
 from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError, InvalidImageError, StyleProblem, Violation
+from styleserve.files import read_bounded
 from styleserve.presets import check
 from styleserve.recipes import RecipeChanges
 
+_SUFFIXES = (".yaml", ".yml")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 #: Plain http is as good as https, since the file is known by its SHA-256.
 _SCHEMES = ("https", "http")
@@ -41,11 +44,13 @@ class Reading:
 
 def read_folder(folder: Path, origin: str) -> Reading:
     """Read every `<style>.yaml` of the folder but hidden ones, which are an editor's; a folder may be a problem too."""
-    if not folder.is_dir():
-        description = "no such folder; allowed: a folder of <style>.yaml files with their images"
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        description = f"{error.strerror}; allowed: a folder of <style>.yaml files with their images"
         return Reading((), (StyleProblem(folder, origin, "", description),))
-    paths = sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml"))
-    readings = [read_style(path, origin) for path in paths if not path.name.startswith(".")]
+    paths = [folder / name for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
+    readings = [read_style(path, origin) for path in paths]
     return Reading(
         tuple(style for reading in readings for style in reading.styles),
         tuple(problem for reading in readings for problem in reading.problems),
@@ -128,13 +133,15 @@ class _StyleReader:
                 return None
 
     def _local_image(self, file_name: str) -> ImageReference | None:
+        limits = images.ImageLimits()
         try:
             path = (self.path.parent / file_name).resolve()
-            if not path.is_relative_to(self.path.parent.resolve()):
-                self._complain("image", file_name, "a file in the style's own folder")
+            # Folders within are not watched; a link may lead into one, as those do that Kubernetes mounts.
+            if Path(file_name).name != file_name or not path.is_relative_to(self.path.parent.resolve()):
+                self._complain("image", file_name, "the name of a file in the style's own folder")
                 return None
-            data = path.read_bytes()
-            images.decode(data, images.ImageLimits(), fit_side=images.ImageLimits().min_side)
+            data = read_bounded(path, limits.max_bytes)
+            images.decode(data, limits, fit_side=limits.min_side)
         except (OSError, ValueError, RuntimeError):  # the latter two for names that no file has, and links in a circle
             self._complain("image", file_name, "a file that is there, beside this one")
             return None

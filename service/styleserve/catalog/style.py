@@ -73,11 +73,11 @@ class Catalog:
 
     def find(self, name: str) -> Style:
         """The style called `styles/{style}` or `styles/{style}@{version}`; raises StyleNotFoundError."""
-        plain, _, version = name.partition("@")
+        plain, at, version = name.partition("@")
         style = self._by_id.get(plain.removeprefix(PREFIX)) if plain.startswith(PREFIX) else None
         if style is None:
             known = [candidate.name for candidate in self.styles]
             raise StyleNotFoundError(name, nearest(PREFIX + plain.removeprefix(PREFIX), known))
-        if version not in ("", style.version):
+        if at and version != style.version:
             raise StyleNotFoundError(name, [style.versioned_name])
         return style

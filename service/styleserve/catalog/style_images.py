@@ -1,44 +1,50 @@
 """StyleImages: the bytes of a style's image: from beside its YAML, from a folder of the operator's, or fetched once."""
 
 import contextlib
+import errno
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from styleserve.catalog.style import Style
 from styleserve.download import Source, fetch
 from styleserve.errors import DownloadError, StyleImageUnavailableError
+from styleserve.files import open_regular, read_bounded
+from styleserve.images import ImageLimits
 
 logger = logging.getLogger(__name__)
 
 #: When to try again an image that could not be fetched.
 RETRY_AFTER_S = 60.0
+_MAX_BYTES = ImageLimits().max_bytes
+
+_Stamp: TypeAlias = tuple[int, int, int, int]
 
 
 class StyleImages:
     """Finds images by their SHA-256; `folder` is searched before anything is fetched into `cache_dir`.
 
-    Safe to be used from several threads.
+    Files come, change and go there while the server runs; one that cannot be read, or is larger than an image may be,
+    is told in the log and passed over. Safe to be used from several threads.
     """
 
     def __init__(self, cache_dir: Path, folder: Path | None = None) -> None:
         self._cache_dir = cache_dir / "style-images"
         self._folder = folder
-        self._paths_by_digest: dict[str, Path] | None = None
-        self._lock = threading.Lock()
+        self._digests: dict[Path, tuple[_Stamp, str]] = {}
+        self._hashing = threading.Lock()
+        self._passed_over: set[Path] = set()
 
     def load(self, style: Style) -> bytes:
         """The encoded image, which may take a download; raises StyleImageUnavailableError."""
         path = self._find(style)
         if path is None:
             path = self._fetch(style)
-        data = _read(path)
-        if hashlib.sha256(data).hexdigest() != style.image.sha256:
-            logger.error("%s is not the image that %s was loaded with; reload the catalogue", path, style.name)
-            raise StyleImageUnavailableError(RETRY_AFTER_S, style.name)
-        return data
+        return _read(style, path)
 
     def is_at_hand(self, style: Style) -> bool:
         """Whether `load` needs no download."""
@@ -48,24 +54,17 @@ class StyleImages:
         """By their digests, the images of these styles that need no download; a file that has changed is left out."""
         found = {}
         for style in styles:
-            with contextlib.suppress(StyleImageUnavailableError):
-                if self.is_at_hand(style):
-                    found[style.image.sha256] = self.load(style)
+            path = self._find(style)
+            if path is not None:
+                with contextlib.suppress(StyleImageUnavailableError):
+                    found[style.image.sha256] = _read(style, path)
         return found
-
-    def look_again(self) -> None:
-        """Find also what came into the operator's folder since it was read."""
-        with self._lock:
-            self._paths_by_digest = None
 
     def _find(self, style: Style) -> Path | None:
         if style.image.path is not None:
             return style.image.path
-        in_folder = self._search().get(style.image.sha256)
-        if in_folder is not None:
-            return in_folder
-        cached = self._cache_dir / style.image.sha256
-        return cached if cached.exists() and _digest(cached) == style.image.sha256 else None
+        places = [*self._files(), self._cache_dir / style.image.sha256]
+        return next((path for path in places if self._digest(path) == style.image.sha256), None)
 
     def _fetch(self, style: Style) -> Path:
         assert style.image.url is not None
@@ -76,21 +75,60 @@ class StyleImages:
             logger.warning("the image of %s: %s; it may be put at %s", style.name, error, error.place)
             raise StyleImageUnavailableError(RETRY_AFTER_S, style.name) from None
 
-    def _search(self) -> dict[str, Path]:
-        """The files of the operator's folder by digest, read once until somebody has it read again."""
-        with self._lock:
-            if self._paths_by_digest is None:
-                files = [path for path in self._folder.iterdir() if path.is_file()] if self._folder else []
-                self._paths_by_digest = {_digest(path): path for path in files}
-            return self._paths_by_digest
+    def _files(self) -> list[Path]:
+        """The files of the operator's folder as it is now."""
+        if self._folder is None:
+            return []
+        try:
+            files = [path for path in self._folder.iterdir() if os.path.isfile(path)]
+        except OSError as error:
+            self._pass_over(self._folder, error)
+            return []
+        self._passed_over.discard(self._folder)
+        return files
+
+    def _digest(self, path: Path) -> str | None:
+        """A file's digest; it is read once until it changes, and None when it cannot be."""
+        try:
+            with self._hashing:
+                stamp = _stamp(path)
+                known = self._digests.get(path)
+                if known is None or known[0] != stamp:
+                    known = self._digests[path] = stamp, _hash(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._pass_over(path, error)
+            return None
+        self._passed_over.discard(path)
+        return known[1]
+
+    def _pass_over(self, path: Path, error: OSError) -> None:
+        """Say so, once until it can be read."""
+        if path not in self._passed_over:
+            logger.warning("%s is passed over: %s", path, error.strerror)
+        self._passed_over.add(path)
 
 
-def _read(path: Path) -> bytes:
+def _stamp(path: Path) -> _Stamp:
+    """What of a file changes with its content."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _hash(path: Path) -> str:
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+            raise OSError(errno.EFBIG, f"more than {_MAX_BYTES} bytes, which no image may have")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(style: Style, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        data = read_bounded(path, _MAX_BYTES)
     except OSError:
-        return b""
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        data = b""
+    if hashlib.sha256(data).hexdigest() != style.image.sha256:
+        logger.error("%s is not the image that %s was loaded with; reload the catalogue", path, style.name)
+        raise StyleImageUnavailableError(RETRY_AFTER_S, style.name)
+    return data

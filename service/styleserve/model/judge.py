@@ -83,7 +83,9 @@ class Judge:
         replicates = self.form.design.replicate_edges
         features = _within(self._network.features(canvases, [tap.name for tap in taps], replicates), core)
         differences = [
-            losses.difference_sums(self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target))
+            losses.difference_sums(
+                self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target), self.form.design.distance
+            )
             for tap, target in zip(self.form.content_taps, contents, strict=True)
         ]
         grams = self._gram_sums(features)
@@ -94,7 +96,7 @@ class Judge:
         return *differences, *grams, self._variation(canvases, core)
 
     def _gram_sums(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        return [losses.gram_sum(features[tap.name]) * self.gram_gain(tap.name) for tap in self.form.style_taps]
+        return [losses.gram_sum(features[tap.name]) for tap in self.form.style_taps]
 
     def losses(self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor) -> Tensor:
         """The weighted losses [B, 4] of canvases of `size`, (height, width), of their sums."""
@@ -105,7 +107,7 @@ class Judge:
             for (_, share), tap, differences in zip(design.content_layers, self.form.content_taps, sums, strict=False)
         ]
         style = [
-            share * losses.style(gram / _num_values(size, shrink * tap.stride, 1), target, design.distance)
+            share * losses.style(gram * self._gram_factor(tap, shrink, size), target, design.distance)
             for (tap, shrink, share), gram, target in zip(
                 self.form.style_comparisons, sums[num_contents:-1], grams, strict=True
             )
@@ -155,6 +157,10 @@ class Judge:
     def gram_gain(self, name: str) -> float:
         """What a Gram matrix of a layer is multiplied by as a target of this form."""
         return self._gain(name) ** 2
+
+    def _gram_factor(self, tap: Tap, shrink: int, size: Tensor) -> Tensor:
+        """What makes a Gram sum comparable with a target: the gain, over the number of positions."""
+        return self.gram_gain(tap.name) / _num_values(size, shrink * tap.stride, 1)
 
     def _rescale(self, name: str, features: Tensor) -> Tensor:
         return tf.cast(features, tf.float32) * self._gain(name)

@@ -4,9 +4,11 @@ F_l is the feature map of layer l, [B, H_l, W_l, C_l]; P_l that of the content. 
 positions. Eq. numbers are those of Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural
 Networks", CVPR 2016. Every loss is a function of sums over positions, and sums over the parts of an image add up to
 those of the whole: by that a canvas that is too large for the memory is judged in tiles, without approximation.
-Elements are float32 and their sums float64, since a sum in float32 misleads a line search; every loss is [B] float64.
+Elements are float32 and their sums float64 (those of differences after each line of channels), since a sum in float32
+misleads a line search; every loss is [B] float64.
 
-Two gradients are written out, where TensorFlow's own take longer: those of the Gram matrix and of the variation.
+Three gradients are written out, where TensorFlow's own take longer: those of the Gram matrix, of differences and of the
+variation.
 """
 
 from collections.abc import Callable
@@ -26,9 +28,10 @@ EPSILON = 1e-8
 def gram_sum(features: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """The Gram matrix, eq. 3: G_ij = sum_k F_ik F_jk over the positions k, [B, C, C] float32.
 
-    With the slope S in G its gradient is F (S + S^T): one product, in the arithmetic of the features. Both products are
-    of the positions in two halves, so that they are of several matrices also for a single canvas, which would otherwise
-    get another kernel, other rounding, and so a picture that depends on whether others were beside it.
+    With the slope S in G its gradient is F (S + S^T), of which S is symmetric in every loss that compares two Gram
+    matrices, so 2 F S: one product, in the arithmetic of the features. Both products are of the positions in two
+    halves, so that they are of several matrices also for a single canvas, which would otherwise get another kernel,
+    other rounding, and so a picture that depends on whether others were beside it.
     """
     shape = tf.shape(features)
     positions, channels = shape[1] * shape[2], features.shape[-1]
@@ -38,18 +41,37 @@ def gram_sum(features: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     wide = tf.cast(halves, tf.float32)
 
     def gradient(slope: Tensor) -> Tensor:
-        both = tf.cast(slope + tf.linalg.matrix_transpose(slope), features.dtype)
-        pulled = tf.matmul(halves, tf.repeat(both, 2, axis=0))
+        pairs = tf.reshape(halves, [shape[0], 2, (positions + 1) // 2, channels])
+        pulled = tf.matmul(pairs, tf.cast(2 * slope, features.dtype)[:, tf.newaxis])
         return tf.reshape(tf.reshape(pulled, tf.shape(even))[:, :positions], shape)
 
     grams = tf.matmul(wide, wide, transpose_a=True)
     return tf.reduce_sum(tf.reshape(grams, [shape[0], 2, channels, channels]), axis=1), gradient
 
 
-def difference_sums(values: Tensor, target: Tensor) -> Tensor:
-    """With d = values - target over all axes but the first: sum d^2, sum |d| and sum target^2, [B, 3] float64."""
-    difference = values - target
-    return tf.stack([_sum(tf.square(difference)), _sum(tf.abs(difference)), _sum(tf.square(target))], axis=1)
+def difference_sums(values: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
+    """What a distance needs of d = values - target over all axes but the first, [B, 3] float64.
+
+    The sums of d^2, |d| and target^2; 0 in the place of those that the distance has no use for.
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def sums(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        difference = values - target
+        squares = _sum_lines(tf.square(difference))
+        absolutes = _sum_lines(tf.abs(difference)) if distance == "normalized" else tf.zeros_like(squares)
+        target_squares = _sum_lines(tf.square(target)) if distance == "relative" else tf.zeros_like(squares)
+
+        def gradient(slopes: Tensor) -> Tensor:
+            of_square, of_absolute, _ = tf.unstack(tf.cast(slopes, tf.float32), axis=1)
+            pulled = _beside(2 * of_square, difference) * difference
+            if distance == "normalized":
+                pulled += _beside(of_absolute, difference) * tf.sign(difference)
+            return pulled
+
+        return tf.stack([squares, absolutes, target_squares], axis=1), gradient
+
+    return sums(values)
 
 
 def content(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Tensor:
@@ -77,7 +99,7 @@ def style(gram: Tensor, target: Tensor, distance: FeatureDistance) -> Tensor:
     - `relative`: sqrt((sum d^2 + 1e-8) / (sum (A/M)^2 + 1e-8))
     """
     num_values = tf.shape(gram)[1] * tf.shape(gram)[2]
-    loss = _distance(difference_sums(gram, target), num_values, distance)
+    loss = _distance(difference_sums(gram, target, distance), num_values, distance)
     return loss / 4 if distance == "sum_square" else loss
 
 
@@ -140,4 +162,15 @@ def _distance(sums: Tensor, num_values: Tensor, distance: FeatureDistance) -> Te
 
 
 def _sum(values: Tensor) -> Tensor:
+    """Over all axes but the first, in float64."""
     return tf.reduce_sum(tf.cast(values, tf.float64), axis=list(range(1, values.shape.rank)))
+
+
+def _sum_lines(values: Tensor) -> Tensor:
+    """The same, each line of the last axis in float32: a float64 of every element would take longer than the loss."""
+    return _sum(tf.reduce_sum(values, axis=-1))
+
+
+def _beside(factors: Tensor, values: Tensor) -> Tensor:
+    """Factors [B] in a shape that multiplies values [B, ...]."""
+    return tf.reshape(factors, [-1, *[1] * (values.shape.rank - 1)])

@@ -121,7 +121,7 @@ class Server:
             StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder), self._server
         )
         style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
-            StyleAdminServicer(self._catalogs, image_store, self._jobs, limits, config.max_iterations), self._server
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, decoder, config.max_iterations), self._server
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server
@@ -207,8 +207,7 @@ class Server:
         return self._server.add_secure_port(config.listen, server_credentials(files))
 
     async def _adopt(self, catalog: Catalog) -> None:
-        """Let a new catalogue's images be found, and have its targets prepared."""
-        self._style_images.look_again()
+        """Have a new catalogue's targets prepared."""
         await self._jobs.prepare(catalog, self._style_images)
 
     def _break(self, error: ConfigurationError) -> None:

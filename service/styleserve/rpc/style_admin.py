@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from styleserve import images
 from styleserve.catalog.created import Draft
 from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.rules import TEXTS, check_facts, check_id
+from styleserve.decoding import Decoder
 from styleserve.errors import (
     CatalogError,
     CatalogInvalidError,
@@ -20,7 +20,6 @@ from styleserve.errors import (
     InvalidRequestError,
     Violation,
 )
-from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
@@ -39,13 +38,13 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         catalogs: CatalogKeeper,
         image_store: ImageStore,
         jobs: Jobs,
-        limits: ImageLimits,
+        decoder: Decoder,
         max_iterations: int,
     ) -> None:
         self._catalogs = catalogs
         self._image_store = image_store
         self._jobs = jobs
-        self._limits = limits
+        self._decoder = decoder
         self._max_iterations = max_iterations
 
     async def CreateStyle(
@@ -93,7 +92,7 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         image, not_found = b"", None
         try:
             image = read_source(request.image, "image", shelf)
-            images.measure(image, self._limits)
+            self._decoder.measure(image)
         except InvalidRequestError as error:
             violations += error.violations
         except InvalidImageError as error:

@@ -1,0 +1,50 @@
+"""A keeper's change is made once it is on the disk, whoever is told of it, and a stop does not wait for ever."""
+
+import asyncio
+import threading
+
+import pytest
+
+from styleserve.catalog import keeper
+from styleserve.catalog.created import CreatedStyles, Draft
+from styleserve.catalog.keeper import CatalogKeeper
+from styleserve.catalog.style import Catalog
+from styleserve.recipes import RecipeChanges
+from support.service import png
+
+DRAFT = Draft("dots", {"title": "Dots"}, (), RecipeChanges(), png(0.5))
+
+
+async def test_a_change_is_answered_although_what_hears_of_it_fails(tmp_path, caplog):
+    async def fail(_: Catalog) -> None:
+        raise OSError("nobody listens")
+
+    catalogs = CatalogKeeper([], CreatedStyles(tmp_path), fail)
+    made = await catalogs.create(DRAFT)
+    assert catalogs.catalog.find("styles/dots") == made
+    await catalogs.delete("styles/dots")
+    assert made not in catalogs.catalog.styles
+    assert caplog.text.count("OSError: nobody listens") == 2
+
+
+async def test_a_stop_gives_up_a_change_that_does_not_end(tmp_path, monkeypatch, caplog):
+    async def hear(_: Catalog) -> None:
+        pass
+
+    answered, reading = threading.Event(), threading.Event()
+
+    def read_for_ever(*_: object) -> Catalog:
+        reading.set()
+        answered.wait()
+        return Catalog([])
+
+    catalogs = CatalogKeeper([], CreatedStyles(tmp_path), hear)
+    monkeypatch.setattr(keeper, "load_catalog", read_for_ever)
+    monkeypatch.setattr(keeper, "_PATIENCE_S", 0.01)
+    change = asyncio.create_task(catalogs.reload())
+    await asyncio.to_thread(reading.wait)
+    await catalogs.stop()
+    answered.set()
+    with pytest.raises(asyncio.CancelledError):
+        await change
+    assert "is given up" in caplog.text
