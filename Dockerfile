@@ -29,7 +29,8 @@ ENV PATH=/opt/styleserve/bin:$PATH \
     STYLESERVE_DATA_DIR=/data \
     STYLESERVE_STYLES=/styles \
     STYLESERVE_LOG_FORMAT=json
-# The container's own network is where it listens; what of it is published, and how, is said when it is run.
+# The container's own network is where it listens; what of it is published, and how, is said when it is run. Who mounts a
+# certificate sets STYLESERVE_INSECURE=false, so that the server insists on callers too.
 USER styleserve
 VOLUME ["/data", "/weights"]
 EXPOSE 50051
@@ -37,7 +38,8 @@ STOPSIGNAL SIGTERM
 # Exec form: the server is process 1 and hears SIGTERM, on which it drains.
 ENTRYPOINT ["styleserve"]
 CMD ["serve"]
-HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["styleserve", "info", "--server", "127.0.0.1:50051", "--health"]
+# It calls 127.0.0.1:50051 in the clear; STYLESERVE_SERVER and STYLESERVE_CALL_TLS_CA say otherwise.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["styleserve", "info", "--health"]
 
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/styleserve /opt/styleserve

@@ -79,13 +79,28 @@ def test_a_file_that_is_broken_later_changes_nothing(tmp_path, text, caplog):
     assert "stay as they were" in caplog.text
 
 
-def test_a_file_that_is_gone_later_changes_nothing(tmp_path):
+def test_a_file_that_is_gone_later_changes_nothing_until_there_is_another(tmp_path):
     clock = Clock()
     path = written(tmp_path)
     callers = Callers(path, clock)
     path.unlink()
     clock.now = 2.0
     assert callers.with_token(TOKEN).name == "editor"
+    written(tmp_path, FILE.replace(token_sha256(TOKEN), token_sha256("another")))
+    clock.now = 4.0
+    assert callers.with_token(TOKEN) is None
+
+
+def test_who_is_taken_out_of_the_file_keeps_its_bounds_and_a_stranger_runs_one_job_at_a_time(tmp_path):
+    clock = Clock()
+    path = written(tmp_path)
+    callers = Callers(path, clock)
+    path.write_text("callers: {pages: {certificates: [pages.internal], scopes: [read]}}")
+    clock.now = 2.0
+    assert callers.quota("editor") == Quota(16, 2, 100_000_000)
+    assert callers.with_token(TOKEN) is None
+    assert callers.quota("pages") == Quota()
+    assert Callers(path).quota("editor").max_running == 1
 
 
 @pytest.mark.parametrize(
@@ -93,6 +108,11 @@ def test_a_file_that_is_gone_later_changes_nothing(tmp_path):
     [
         (("editor:", "'..':"), "got the name '..'"),
         (("editor:", "anonymous:"), "not anonymous"),
+        (("editor:", "1:"), "got the name 1, which is no text; quote it"),
+        (
+            ("pages:", "Editor:"),
+            "callers.Editor: got a name like 'editor'; allowed: names that differ in more than case",
+        ),
         ((token_sha256(TOKEN), "abc"), "token_sha256: got 'abc'"),
         ((f"[{token_sha256(TOKEN)}]", "abc"), "token_sha256: got 'abc'; allowed: a list"),
         (("[stylize, read]", "[everything]"), "allowed: a list of stylize, read, admin"),

@@ -49,6 +49,15 @@ def test_halves_of_tls_are_refused(tmp_path):
             Config(**half)
 
 
+@pytest.mark.parametrize("host", ["unix", "dns", "ipv4", "IPv6", "vsock", "unix-abstract"])
+def test_what_grpc_would_not_take_for_a_host_is_refused(host):
+    for name in ("listen", "metrics"):
+        with pytest.raises(
+            ConfigurationError, match=f"{name}: got '{host}:50051'; allowed: HOST:PORT with a host other"
+        ):
+            Config(**{name: f"{host}:50051", "insecure": True})
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1", ":50051", "a:b", "localhost:65536", "http://localhost:1"])
 def test_other_addresses_are_refused(listen):
     with pytest.raises(ConfigurationError, match="listen"):

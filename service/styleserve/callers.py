@@ -17,22 +17,21 @@ A token is 256 random bits, so that its hash needs no salt and no slowness; two 
 other.
 """
 
+import functools
 import hashlib
 import hmac
-import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from styleserve.documents import read_mapping, unknown_keys
+from styleserve.documents import decode_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
+from styleserve.followed import FollowedFiles
 from styleserve.memory import parse_size
-
-logger = logging.getLogger(__name__)
 
 Scope: TypeAlias = Literal["stylize", "read", "admin"]
 #: What there is to be allowed: to have pictures made, to read, to change the style catalogue.
@@ -65,11 +64,18 @@ class Caller:
 
 #: Everybody, where nobody is told apart.
 ANONYMOUS = Caller("anonymous", frozenset(SCOPES))
+#: What somebody who is told apart can be called, in words.
+NAMES_ALLOWED = f"1 to 63 letters, digits, '.', '_' and '-', the first no sign, and not {ANONYMOUS.name}"
 
 
 def is_name(name: str) -> bool:
     """Whether a caller can be called so: a file name in every file system."""
     return _NAME_PATTERN.fullmatch(name) is not None
+
+
+def is_callers_name(name: str) -> bool:
+    """Whether somebody who is told apart can be called so; what belongs to everybody is nobody's afterwards."""
+    return is_name(name) and name != ANONYMOUS.name
 
 
 def new_token() -> str:
@@ -82,16 +88,20 @@ def token_sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+#: Of a caller who was taken out of the file before the server started, for the jobs that it left.
+_STRANGERS = Quota(max_running=1)
+
+
 class Callers:
     """The callers of a file, read again when it changes; a file that is broken then is logged, and nothing changes."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the file; raises ConfigurationError with all that is wrong."""
-        self._path = path
+        self._file = FollowedFiles((path,), functools.partial(_read, path), "the callers")
         self._clock = clock
-        self._seen = _signature(path)
-        self._entries = _read(path)
         self._looked = clock()
+        self._quotas: dict[str, Quota] = {}
+        self._note_quotas()
 
     def __len__(self) -> int:
         return len(self._current())
@@ -111,28 +121,20 @@ class Callers:
         return next(found, None)
 
     def quota(self, name: str) -> Quota:
-        """What the caller of this name may have; one who is not known any more has no bounds left to obey."""
-        found = (entry.caller.quota for entry in self._current() if entry.caller.name == name)
-        return next(found, Quota())
+        """What the caller of this name may have; who was taken out of the file keeps what it had for what it left."""
+        self._current()
+        return self._quotas.get(name, _STRANGERS)
 
     def _current(self) -> tuple["_Entry", ...]:
         now = self._clock()
         if now - self._looked >= _REREAD_S:
             self._looked = now
-            self._reread()
-        return self._entries
+            if self._file.look():
+                self._note_quotas()
+        return self._file.value
 
-    def _reread(self) -> None:
-        signature = _signature(self._path)
-        if signature == self._seen:
-            return
-        self._seen = signature
-        try:
-            self._entries = _read(self._path)
-        except ConfigurationError as error:
-            logger.error("the callers stay as they were, since the file cannot be used: %s", error)
-        else:
-            logger.info("%d callers are known now", len(self._entries))
+    def _note_quotas(self) -> None:
+        self._quotas |= {entry.caller.name: entry.caller.quota for entry in self._file.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +151,10 @@ def _is_sha256(text: str) -> bool:
 _KEYS = ("token_sha256", "certificates", "scopes", "max_waiting", "max_running", "max_bytes_per_minute")
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does; None while there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _read(path: Path) -> tuple[_Entry, ...]:
+def _read(path: Path, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
     """The callers; raises ConfigurationError with all that is wrong."""
-    document = read_mapping(path)
+    (data,) = contents
+    document = decode_mapping(data, str(path))
     problems = [f"{path}: {complaint}" for complaint in unknown_keys(document, ["callers"])]
     callers = document.get("callers")
     if not isinstance(callers, dict) or not callers:
@@ -168,7 +162,7 @@ def _read(path: Path) -> tuple[_Entry, ...]:
     entries = []
     for name, settings in callers.items():
         reading = _Reading(f"{path}: callers.{name}", settings if isinstance(settings, dict) else {})
-        entries.append(reading.entry(str(name)))
+        entries.append(reading.entry(name))
         problems += reading.problems
     problems += _shared(path, entries)
     if problems:
@@ -177,9 +171,14 @@ def _read(path: Path) -> tuple[_Entry, ...]:
 
 
 def _shared(path: Path, entries: list[_Entry]) -> Iterator[str]:
-    """A complaint for each token and certificate that two callers have."""
+    """A complaint for each token and certificate that two callers have, and for names that are one to some disks."""
     owners: dict[str, str] = {}
+    names: dict[str, str] = {}
     for entry in entries:
+        name = entry.caller.name
+        alike = names.setdefault(name.casefold(), name)
+        if alike != name:
+            yield f"{path}: callers.{name}: got a name like {alike!r}; allowed: names that differ in more than case"
         for key in (*entry.tokens, *entry.certificates):
             if key in owners:
                 yield f"{path}: callers.{entry.caller.name}: {key!r} stands at {owners[key]!r} too; allowed: one caller"
@@ -194,17 +193,18 @@ class _Reading:
         self._settings = settings
         self.problems = [f"{where}: {complaint}" for complaint in unknown_keys(settings, _KEYS)]
 
-    def entry(self, name: str) -> _Entry:
+    def entry(self, name: object) -> _Entry:
         """The caller, as far as its settings can be read."""
-        if not is_name(name) or name == ANONYMOUS.name:
-            allowed = f"1 to 63 letters, digits, '.', '_' and '-', the first no sign, and not {ANONYMOUS.name}"
-            self._complain(f"got the name {name!r}; allowed: {allowed}")
+        if not isinstance(name, str):
+            self._complain(f"got the name {shown(name)}, which is no text; quote it")
+        elif not is_callers_name(name):
+            self._complain(f"got the name {name!r}; allowed: {NAMES_ALLOWED}")
         tokens = self._texts("token_sha256", _is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
         certificates = self._texts("certificates", is_name, "common names of certificates")
         if not tokens and not certificates:
             self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
         quota = Quota(self._count("max_waiting"), self._count("max_running"), self._bytes())
-        return _Entry(Caller(name, frozenset(self._scopes()), quota), tokens, certificates)
+        return _Entry(Caller(str(name), frozenset(self._scopes()), quota), tokens, certificates)
 
     def _complain(self, complaint: str) -> None:
         self.problems.append(f"{self._where}: {complaint}")

@@ -4,9 +4,7 @@ A value comes from the command line, else from `STYLESERVE_<NAME>` in the enviro
 `--config`, else from the default below. The command line's reader looks all of them up by this table.
 """
 
-import ipaddress
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from platformdirs import user_cache_path, user_data_path
 
+from styleserve.addresses import address_problems, endpoint_problems, is_loopback
 from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
 from styleserve.memory import parse_limit, parse_size
@@ -24,9 +23,6 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
 #: In the place of the data folder: what the server is told is forgotten when it ends.
 FORGOTTEN = Path(":memory:")
-_ADDRESS = r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):([0-9]{1,5})"
-_ADDRESS_PATTERN = re.compile(_ADDRESS)
-_ENDPOINT_PATTERN = re.compile(rf"https?://{_ADDRESS}/?")
 _LARGEST_SIDE = 4096
 
 
@@ -111,11 +107,11 @@ class Config:
             raise ConfigurationError("\n".join(problems))
 
     def _problems(self) -> Iterator[str]:
-        yield from _no_address("listen", self.listen)
+        yield from address_problems("listen", self.listen)
         if self.metrics is not None:
-            yield from _no_address("metrics", self.metrics)
-        if self.traces is not None and not _ENDPOINT_PATTERN.fullmatch(self.traces):
-            yield f"traces: got {self.traces!r}; allowed: http://HOST:PORT, or https://HOST:PORT"
+            yield from address_problems("metrics", self.metrics)
+        if self.traces is not None:
+            yield from endpoint_problems("traces", self.traces)
         for name in ("styles", "style_images"):
             value = getattr(self, name)
             for folder in value if isinstance(value, tuple) else (value,):
@@ -145,7 +141,15 @@ class Config:
         """Whether anybody beyond this machine may call in the clear, or without showing who calls."""
         is_encrypted = self.tls_cert is not None
         tells_callers_apart = self.callers is not None or self.tls_client_ca is not None
-        return not _is_loopback(self.listen) and not (is_encrypted and tells_callers_apart)
+        return not is_loopback(self.listen) and not (is_encrypted and tells_callers_apart)
+
+    @property
+    def has_exposed_metrics(self) -> bool:
+        """Whether anybody beyond this machine may read the metrics.
+
+        It takes no `insecure`, which would open `listen` as well: Prometheus reads from other machines as a rule.
+        """
+        return self.metrics is not None and not is_loopback(self.metrics)
 
     def _exposure_problems(self) -> Iterator[str]:
         for name in ("tls_cert", "tls_key", "tls_client_ca", "callers"):
@@ -162,15 +166,6 @@ class Config:
                 "loopback such as 127.0.0.1:50051; any address with tls_cert, tls_key, and callers or tls_client_ca; "
                 "or any with insecure"
             )
-
-
-def _is_loopback(listen: str) -> bool:
-    """Whether nobody beyond this machine reaches the address."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def environment_name(name: str) -> str:
@@ -246,12 +241,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name too long, or a folder that may not be looked into
         return False
-
-
-def _no_address(name: str, value: str) -> Iterator[str]:
-    match = _ADDRESS_PATTERN.fullmatch(value)
-    if match is None or int(match[2]) > 65535:
-        yield f"{name}: got {value!r}; allowed: HOST:PORT with a port of 0 to 65535"
 
 
 def _outside(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

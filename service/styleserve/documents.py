@@ -26,14 +26,20 @@ def read_mapping(path: Path) -> dict[str, object]:
     """The mapping that the file holds; raises ConfigurationError that names the file."""
     try:
         data = read_bounded(path, MAX_BYTES)
-        if len(data) > MAX_BYTES:
-            raise ConfigurationError(f"{path}: got more than {MAX_BYTES} bytes; allowed: up to {MAX_BYTES}")
-        text = data.decode("utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or 'cannot be read'}") from None
+    return decode_mapping(data, str(path))
+
+
+def decode_mapping(data: bytes, where: str) -> dict[str, object]:
+    """The mapping that the bytes of a file are; raises ConfigurationError that says `where`."""
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"{where}: got more than {MAX_BYTES} bytes; allowed: up to {MAX_BYTES}")
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: not UTF-8; save the file as UTF-8 text") from None
-    return parse_mapping(text, str(path))
+        raise ConfigurationError(f"{where}: not UTF-8; save the file as UTF-8 text") from None
+    return parse_mapping(text, where)
 
 
 def parse_mapping(text: str, where: str) -> dict[str, object]:

@@ -152,7 +152,7 @@ class JobIdTakenError(AlreadyExistsError):
     reason = "JOB_ID_TAKEN"
 
     def __str__(self) -> str:
-        return f"{self.name!r} exists already; choose another job_id or leave it empty"
+        return f"{self.name!r} is not free; choose another job_id or leave it empty"
 
 
 class StyleExistsError(AlreadyExistsError):

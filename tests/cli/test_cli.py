@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
@@ -242,6 +244,34 @@ def test_bad_settings_are_refused_before_anything_starts(tmp_path):
         result = CliRunner().invoke(cli, ["serve", *arguments])
         assert result.exit_code != 0
         assert message in result.output
+
+
+async def test_the_images_health_check_calls_as_the_environment_says(tmp_path, monkeypatch):
+    authority = trustme.CA()
+    mine, servers = authority.issue_cert("health", common_name="health"), authority.issue_cert("127.0.0.1")
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key", "servers_cert", "servers_key")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    for certificate, prefix in ((mine, ""), (servers, "servers_")):
+        certificate.cert_chain_pems[0].write_to_path(paths[f"{prefix}cert"])
+        certificate.private_key_pem.write_to_path(paths[f"{prefix}key"])
+    settings = {"tls_cert": paths["servers_cert"], "tls_key": paths["servers_key"], "tls_client_ca": paths["ca"]}
+    pem = {name: path.read_bytes() for name, path in paths.items()}
+    credentials = grpc.ssl_channel_credentials(pem["ca"], pem["key"], pem["cert"])
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    program, *arguments = json.loads(re.search(r"^HEALTHCHECK .* CMD (.*)$", dockerfile, re.MULTILINE)[1])
+    assert program == "styleserve"
+    async with running(tmp_path, credentials=credentials, **settings) as service:
+
+        async def check():
+            return (await asyncio.to_thread(CliRunner().invoke, cli, arguments)).exit_code
+
+        monkeypatch.setenv("STYLESERVE_SERVER", service.address)
+        for name, path in settings.items():
+            monkeypatch.setenv(f"STYLESERVE_{name.upper()}", str(path))  # the server's own, which say nothing to it
+        assert await check() == 1
+        for name in ("ca", "cert", "key"):
+            monkeypatch.setenv(f"STYLESERVE_CALL_TLS_{name.upper()}", str(paths[name]))
+        assert await check() == 0
 
 
 def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_path):

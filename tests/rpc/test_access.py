@@ -79,6 +79,14 @@ async def refused(call):
     return raised.value.code(), details(raised.value)[0].reason
 
 
+async def eventually(ask, answer):
+    """Ask until the answer comes."""
+    deadline = time.monotonic() + 20
+    while (found := await ask()) != answer:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+
+
 def test_every_method_of_the_contract_has_its_line():
     contract = descriptor_pool.Default()
     methods = {
@@ -88,23 +96,49 @@ def test_every_method_of_the_contract_has_its_line():
         for method in service.methods
     }
     assert methods == {name for name in NEEDED if "styleserve" in name}
-    assert all(NEEDED[name] is not None for name in methods)
+    assert all(NEEDED[name] for name in methods)
 
 
-async def test_without_a_token_or_with_a_wrong_one_nothing_is_answered_but_health(tmp_path):
+async def test_without_a_token_or_with_a_wrong_one_no_method_answers_and_none_of_the_request_is_received(tmp_path):
     async with guarded(tmp_path) as service:  # health was asked for without a token already
         for metadata in ((), shown("nobody's"), shown(""), (("authorization", "Basic editor's"),)):
-            for call in (
-                service.transfer.Stylize(request(), metadata=metadata),
-                service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name="jobs/x"), metadata=metadata),
-                service.transfer.StreamProgress(
-                    style_transfer_pb2.StreamProgressRequest(start=request()), metadata=metadata
-                ),
-                service.transfer.UploadImage(upload(png(0.2)), metadata=metadata),
-                service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest(), metadata=metadata),
-                service.info.GetServerInfo(server_info_pb2.GetServerInfoRequest(), metadata=metadata),
-            ):
-                assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+            for method in (name for name, scopes in NEEDED.items() if scopes):
+                call = service.channel.stream_stream(method)(metadata=metadata, timeout=10)  # nothing is ever sent
+                assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"), method
+
+
+async def test_what_is_no_message_or_none_at_all_is_the_callers_fault(tmp_path, caplog):
+    wrong = grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"
+    async with guarded(tmp_path) as service:
+        for method in NEEDED:
+            metadata = CURATOR if "Admin" in method else EDITOR
+            garbage = service.channel.stream_stream(method)(iter([b"\xff\xff"]), metadata=metadata, timeout=10)
+            assert await refused(garbage) == wrong, method
+            if "Reflection" not in method:  # whose callers may ask nothing
+                silence = service.channel.stream_stream(method)(iter([]), metadata=metadata, timeout=10)
+                assert await refused(silence) == wrong, method
+    assert "incident" not in caplog.text
+
+
+async def test_the_scheme_of_a_token_is_read_in_any_case(tmp_path):
+    async with guarded(tmp_path) as service:
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            metadata = (("authorization", f"{scheme} reader's"),)
+            await service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest(), metadata=metadata)
+
+
+async def test_who_is_known_no_more_watches_no_more_and_its_job_ends_as_if_it_had_left(tmp_path):
+    async with guarded(tmp_path, before_step=functools.partial(time.sleep, 0.01)) as service:
+        start = style_transfer_pb2.StreamProgressRequest(start=request(10_000))
+        watch = service.transfer.StreamProgress(start, metadata=EDITOR, timeout=20)
+        job = (await anext(aiter(watch))).job
+        (tmp_path / "callers.yaml").write_text(FILE.replace(token_sha256("editor's"), token_sha256("new")))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            [event async for event in watch]
+        assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        read = style_transfer_pb2.StreamProgressRequest(job=job.name)
+        events = [event async for event in service.transfer.StreamProgress(read, metadata=shown("new"), timeout=20)]
+        assert events[-1].job.state == job_pb2.JOB_STATE_CANCELLED
 
 
 async def test_a_caller_may_do_what_its_scopes_say(tmp_path):
@@ -230,6 +264,40 @@ async def test_bytes_of_a_request_that_joins_its_job_or_finds_no_place_do_not_co
             assert await refused(service.transfer.Stylize(request(3), metadata=EDITOR)) == full
 
 
+async def test_jobs_of_who_is_taken_out_of_the_file_keep_to_its_bounds_and_who_may_do_as_much_cancels_them(tmp_path):
+    bounded = FILE.replace("scopes: [stylize, read]", "scopes: [stylize, read]\n    max_running: 1", 1)
+    gone = bounded.replace("editor:", "another:").replace(token_sha256("editor's"), token_sha256("another's"))
+    narrower = bounded.replace("max_running: 1", "max_running: 1\n    max_waiting: 1")
+
+    async with guarded(tmp_path, bounded, before_step=functools.partial(time.sleep, 0.01)) as service:
+
+        async def states():
+            listed = await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(), metadata=EDITOR)
+            return [job.state for job in listed.jobs]
+
+        async def is_known():
+            try:
+                return bool(await states())
+            except grpc.aio.AioRpcError:
+                return False
+
+        long = request(10_000, detached=True)
+        jobs = [(await service.transfer.Stylize(long, metadata=EDITOR)).job.name for _ in range(3)]
+        path = tmp_path / "callers.yaml"
+        path.write_text(gone)
+        await eventually(is_known, False)
+        await service.transfer.Stylize(request(), metadata=RIVAL)  # the engine chooses what runs, before and after it
+        path.write_text(narrower)
+        await eventually(is_known, True)
+        assert sorted(await states()) == [job_pb2.JOB_STATE_QUEUED] * 2 + [job_pb2.JOB_STATE_RUNNING]
+        assert (await refused(service.transfer.Stylize(long, metadata=EDITOR)))[1] == "QUOTA_EXCEEDED"
+        for name in jobs:
+            cancel = style_transfer_pb2.CancelJobRequest(name=name)
+            assert (await refused(service.transfer.CancelJob(cancel, metadata=RIVAL)))[1] == "JOB_NOT_FOUND"
+            await service.transfer.CancelJob(cancel, metadata=CURATOR)
+        await eventually(states, [job_pb2.JOB_STATE_CANCELLED] * 3)
+
+
 async def test_bytes_are_counted_whichever_way_they_come(tmp_path):
     text = FILE.replace("scopes: [stylize, read]", "scopes: [stylize, read]\n    max_bytes_per_minute: 1000B", 1)
     async with guarded(tmp_path, text) as service:
@@ -240,6 +308,21 @@ async def test_bytes_are_counted_whichever_way_they_come(tmp_path):
         assert await refused(service.transfer.UploadImage(upload(padded), metadata=EDITOR)) == over
         assert await refused(service.transfer.Stylize(request(), metadata=EDITOR)) == over
         await service.transfer.Stylize(request(), metadata=RIVAL)
+
+
+async def test_the_images_of_new_styles_are_counted_too(tmp_path):
+    text = FILE.replace("scopes: [admin]", "scopes: [admin]\n    max_bytes_per_minute: 100B")
+    async with guarded(tmp_path, text) as service:
+        image = image_pb2.ImageSource(inline=png(0.3))
+        for number, outcome in enumerate((None, "QUOTA_EXCEEDED")):
+            style = style_catalog_pb2.CreateStyleRequest(
+                style_id=f"new-{number}", style=style_catalog_pb2.Style(title="New"), image=image
+            )
+            call = service.admin.CreateStyle(style, metadata=CURATOR)
+            if outcome is None:
+                await call
+            else:
+                assert (await refused(call))[1] == outcome
 
 
 async def test_an_upload_that_pauses_too_long_is_given_up():
@@ -275,6 +358,22 @@ def credentials(authority, client=None):
     return grpc.ssl_channel_credentials(authority.cert_pem.bytes(), client.private_key_pem.bytes(), chain)
 
 
+async def test_the_log_warns_of_addresses_that_are_open_beyond_this_machine(tmp_path, caplog):
+    def warnings():
+        found = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        caplog.clear()
+        return found
+
+    (tmp_path / "closed").mkdir()
+    async with guarded(tmp_path / "closed", metrics="127.0.0.1:0"):
+        assert not warnings()
+    (tmp_path / "open").mkdir()
+    async with guarded(tmp_path / "open", listen="0.0.0.0:0", insecure=True, metrics="[::]:0"):
+        insecure, metrics = warnings()
+    assert "0.0.0.0:0, in the clear" in insecure
+    assert metrics == "not only this machine's programs may read the metrics at [::]:0"
+
+
 async def test_calls_go_by_tls(tmp_path, authority):
     settings = files(authority, tmp_path)
     del settings["tls_client_ca"]
@@ -287,25 +386,54 @@ async def test_calls_go_by_tls(tmp_path, authority):
             assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_certificate_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_path, authority):
+async def is_trusted(service, by):
+    """Whether a new connection comes about; `by` are the credentials that it is made with."""
+    async with grpc.aio.secure_channel(service.address, by) as channel:
+        try:
+            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+
+async def test_a_certificate_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_path, authority, caplog):
     settings = files(authority, tmp_path)
     del settings["tls_client_ca"]
     other = trustme.CA()
     async with guarded(tmp_path, credentials=credentials(authority), **settings) as service:
 
-        async def is_trusted(by):
-            async with grpc.aio.secure_channel(service.address, credentials(by)) as channel:
-                try:
-                    await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
-                except grpc.aio.AioRpcError:
-                    return False
-                return True
+        async def trusted():
+            return [await is_trusted(service, credentials(by)) for by in (authority, other)]
 
-        assert (await is_trusted(authority), await is_trusted(other)) == (True, False)
-        files(other, tmp_path)
-        assert (await is_trusted(authority), await is_trusted(other)) == (False, True)
-        settings["tls_key"].write_text("no key")
-        assert await is_trusted(other)
+        assert await trusted() == [True, False]
+        for broken in ("no key", "", None):
+            files(other, tmp_path)
+            assert await trusted() == [False, True]
+            if broken is None:
+                settings["tls_key"].unlink()
+            else:
+                settings["tls_key"].write_text(broken)
+            caplog.clear()
+            assert await trusted() == [False, True]
+            complaints = [record for record in caplog.records if "stay as they were" in record.getMessage()]
+            assert len(complaints) == 1, "however many connections come"
+            files(authority, tmp_path)
+            assert await trusted() == [True, False]
+
+
+async def test_an_authority_of_callers_that_changes_is_read_again(tmp_path, authority):
+    settings = files(authority, tmp_path)
+    other = trustme.CA()
+    old, new = (
+        credentials(authority, by.issue_cert("pages.internal", common_name="pages.internal"))
+        for by in (authority, other)
+    )
+    async with running(tmp_path, credentials=old, **settings) as service:
+        assert [await is_trusted(service, by) for by in (old, new)] == [True, False]
+        other.cert_pem.write_to_path(settings["tls_client_ca"])
+        assert [await is_trusted(service, by) for by in (old, new)] == [False, True]
+        settings["tls_client_ca"].write_bytes(b"")
+        assert [await is_trusted(service, by) for by in (old, new)] == [False, True]
 
 
 async def test_who_shows_no_certificate_is_not_let_in_where_one_is_asked_for(tmp_path, authority):
@@ -336,3 +464,13 @@ async def test_a_certificate_is_a_caller_of_the_file_when_there_is_one(tmp_path,
     async with guarded(tmp_path, text, credentials=credentials(authority, client), **settings) as service:
         await service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest())
         assert (await refused(service.transfer.Stylize(request())))[1] == "PERMISSION_DENIED"
+
+
+async def test_no_certificate_inherits_what_was_everybodys(tmp_path, authority):
+    async with running(tmp_path) as service:
+        job = (await service.transfer.Stylize(request())).job
+    client = authority.issue_cert("anonymous", common_name="anonymous")
+    settings = files(authority, tmp_path)
+    async with running(tmp_path, credentials=credentials(authority, client), **settings) as service:
+        read = style_transfer_pb2.GetJobRequest(name=job.name)
+        assert (await refused(service.transfer.GetJob(read)))[1] == "UNAUTHENTICATED"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from styleserve.callers import SCOPES, Callers, is_name, new_token, token_sha256
+from styleserve.callers import NAMES_ALLOWED, SCOPES, Callers, is_callers_name, new_token, token_sha256
 from styleserve.cli.errors import explained
+from styleserve.documents import write_mapping
 
 
 @click.group()
@@ -23,11 +24,12 @@ def new_caller(name: str, scopes: tuple[str, ...]) -> None:
 
     The token itself is kept nowhere: hand it to the caller, who sends it as STYLESERVE_TOKEN or `Client(token=...)`.
     """
-    if not is_name(name):
-        raise click.UsageError(f"NAME: got {name!r}; allowed: up to 63 letters, digits, '.', '_' and '-'")
+    if not is_callers_name(name):
+        raise click.UsageError(f"NAME: got {name!r}; allowed: {NAMES_ALLOWED}")
     token = new_token()
     click.echo(f"token: {token}", err=True)
-    click.echo(f"callers:\n  {name}:\n    token_sha256: [{token_sha256(token)}]\n    scopes: [{', '.join(scopes)}]")
+    entry = {"token_sha256": [token_sha256(token)], "scopes": list(scopes)}
+    click.echo(write_mapping({"callers": {name: entry}}), nl=False)
 
 
 @callers.command("check")

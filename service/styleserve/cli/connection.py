@@ -93,10 +93,38 @@ def _server_flags(default: str | None, help_text: str) -> list[Callable[[Any], A
             show_envvar=True,
             help="shows who calls; better not as a flag",
         ),
-        click.option("--tls", is_flag=True, help="call by TLS; the system's authorities vouch for the server"),
-        click.option("--tls-ca", type=file, metavar="FILE", help="call by TLS; this authority vouches, as PEM"),
-        click.option("--tls-cert", type=file, metavar="FILE", help="certificate that shows who calls, as PEM"),
-        click.option("--tls-key", type=file, metavar="FILE", help="its key, as PEM"),
+        # CALL, since STYLESERVE_TLS_CERT and STYLESERVE_TLS_KEY are those that a server shows
+        click.option(
+            "--tls",
+            is_flag=True,
+            envvar="STYLESERVE_CALL_TLS",
+            show_envvar=True,
+            help="call by TLS; the system's authorities vouch for the server",
+        ),
+        click.option(
+            "--tls-ca",
+            type=file,
+            envvar="STYLESERVE_CALL_TLS_CA",
+            show_envvar=True,
+            metavar="FILE",
+            help="call by TLS; this authority vouches, as PEM",
+        ),
+        click.option(
+            "--tls-cert",
+            type=file,
+            envvar="STYLESERVE_CALL_TLS_CERT",
+            show_envvar=True,
+            metavar="FILE",
+            help="certificate that shows who calls, as PEM",
+        ),
+        click.option(
+            "--tls-key",
+            type=file,
+            envvar="STYLESERVE_CALL_TLS_KEY",
+            show_envvar=True,
+            metavar="FILE",
+            help="its key, as PEM",
+        ),
     ]
 
 

@@ -213,10 +213,10 @@ class Jobs:
             self._reuse(job, maker)
         return job
 
-    def find(self, name: str, caller: str) -> Job:
-        """The caller's job called `jobs/{job}`; raises JobNotFoundError."""
+    def find(self, name: str, caller: str | None) -> Job:
+        """The caller's job called `jobs/{job}`, for None anybody's; raises JobNotFoundError."""
         job = self._store.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
-        if job is None or job.submission.caller != caller:
+        if job is None or caller not in (None, job.submission.caller):
             raise JobNotFoundError(name)
         return job
 

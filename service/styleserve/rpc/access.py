@@ -1,45 +1,50 @@
 """Access: who makes a call, and whether that caller may; every method of every service has its line here.
 
 A caller shows itself by `authorization: Bearer TOKEN` in the call's metadata, or by the certificate of its connection.
-Where neither is asked for, everybody is one anonymous caller who may do everything.
+Where neither is asked for, everybody is one anonymous caller who may do everything. Who calls is found out once, before
+anything of the request is received; the servicers learn it from `calling`.
 """
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
 import grpc
 
-from styleserve.callers import ANONYMOUS, Caller, Callers, Scope, is_name
+from styleserve.callers import ANONYMOUS, NAMES_ALLOWED, Caller, Callers, Scope, is_callers_name
 from styleserve.errors import PermissionDeniedError, UnauthenticatedError
-from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, wrapped
+from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, received_late, wrapped
 
 _KEY = "authorization"
-_SCHEME = "Bearer "
+_SCHEME = "Bearer"
 
-#: What a call needs, by the name of its method; None: nothing, so that whoever watches the server's health can.
-NEEDED: Mapping[str, Scope | None] = MappingProxyType(
+#: Who makes the call that the present task answers; a variable of the task, not of the process.
+_calling: ContextVar[Caller] = ContextVar("calling")
+
+#: What a call needs, by the name of its method: one of these scopes; none, so that whoever watches its health can.
+NEEDED: Mapping[str, tuple[Scope, ...]] = MappingProxyType(
     {
-        "/styleserve.v1.StyleTransferService/Stylize": "stylize",
-        "/styleserve.v1.StyleTransferService/UploadImage": "stylize",
-        "/styleserve.v1.StyleTransferService/CancelJob": "stylize",
-        "/styleserve.v1.StyleTransferService/StreamProgress": "read",  # and `stylize` where it starts a job
-        "/styleserve.v1.StyleTransferService/GetJob": "read",
-        "/styleserve.v1.StyleTransferService/GetJobLog": "read",
-        "/styleserve.v1.StyleTransferService/ListJobs": "read",
-        "/styleserve.v1.StyleTransferService/DownloadImage": "read",
-        "/styleserve.v1.StyleCatalogService/ListStyles": "read",
-        "/styleserve.v1.StyleCatalogService/GetStyle": "read",
-        "/styleserve.v1.StyleAdminService/CreateStyle": "admin",
-        "/styleserve.v1.StyleAdminService/DeleteStyle": "admin",
-        "/styleserve.v1.StyleAdminService/ReloadCatalog": "admin",
-        "/styleserve.v1.ServerInfoService/GetServerInfo": "read",
-        "/grpc.health.v1.Health/Check": None,
-        "/grpc.health.v1.Health/List": None,
-        "/grpc.health.v1.Health/Watch": None,
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": None,
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": None,
+        "/styleserve.v1.StyleTransferService/Stylize": ("stylize",),
+        "/styleserve.v1.StyleTransferService/UploadImage": ("stylize",),
+        "/styleserve.v1.StyleTransferService/CancelJob": ("stylize", "admin"),  # its own, and with `admin` anybody's
+        "/styleserve.v1.StyleTransferService/StreamProgress": ("read",),  # and `stylize` where it starts a job
+        "/styleserve.v1.StyleTransferService/GetJob": ("read",),
+        "/styleserve.v1.StyleTransferService/GetJobLog": ("read",),
+        "/styleserve.v1.StyleTransferService/ListJobs": ("read",),
+        "/styleserve.v1.StyleTransferService/DownloadImage": ("read",),
+        "/styleserve.v1.StyleCatalogService/ListStyles": ("read",),
+        "/styleserve.v1.StyleCatalogService/GetStyle": ("read",),
+        "/styleserve.v1.StyleAdminService/CreateStyle": ("admin",),
+        "/styleserve.v1.StyleAdminService/DeleteStyle": ("admin",),
+        "/styleserve.v1.StyleAdminService/ReloadCatalog": ("admin",),
+        "/styleserve.v1.ServerInfoService/GetServerInfo": ("read",),
+        "/grpc.health.v1.Health/Check": (),
+        "/grpc.health.v1.Health/List": (),
+        "/grpc.health.v1.Health/Watch": (),
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": (),
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": (),
     }
 )
 
@@ -51,17 +56,18 @@ class Access:
         self._callers = callers
         self._asks_for_certificates = asks_for_certificates
 
-    def check(self, method: str, context: Context) -> None:
-        """Raise UnauthenticatedError or PermissionDeniedError unless the caller may call this method.
+    def admit(self, method: str, context: Context) -> None:
+        """Let `calling` tell who calls; raises UnauthenticatedError, or PermissionDeniedError when it may not.
 
         A method that has no line needs every right: forgetting it here must not open it.
         """
-        scope = NEEDED.get(method, "admin")
-        if scope is not None:
-            require(self.identify(context), scope)
+        scopes = NEEDED.get(method, ("admin",))
+        if scopes:
+            caller = self._identify(context)
+            require(caller, *scopes)
+            _calling.set(caller)
 
-    def identify(self, context: Context) -> Caller:
-        """Who calls; raises UnauthenticatedError."""
+    def _identify(self, context: Context) -> Caller:
         if self._callers is None and not self._asks_for_certificates:
             return ANONYMOUS
         token = _token(context)
@@ -69,7 +75,7 @@ class Access:
             return _known(self._callers.with_token(token), "got a token that is nobody's; ask the operator for one")
         common_name = _common_name(context)
         if common_name is None:
-            raise UnauthenticatedError(f"got no token; send `{_KEY}: {_SCHEME}TOKEN` in the call's metadata")
+            raise UnauthenticatedError(f"got no token; send `{_KEY}: {_SCHEME} TOKEN` in the call's metadata")
         return self._certified(common_name)
 
     def _certified(self, common_name: str) -> Caller:
@@ -77,10 +83,9 @@ class Access:
         if self._callers is not None:
             known = self._callers.with_certificate(common_name)
             return _known(known, f"got a certificate of {common_name[:100]!r}, who is not among the callers")
-        if not is_name(common_name):
+        if not is_callers_name(common_name):
             raise UnauthenticatedError(
-                f"got a certificate of {common_name[:100]!r}; allowed: a common name of 1 to 63 letters, digits, "
-                "'.', '_' and '-'"
+                f"got a certificate of {common_name[:100]!r}; allowed: a common name of {NAMES_ALLOWED}"
             )
         return Caller(common_name, frozenset({"stylize", "read"}))
 
@@ -102,27 +107,33 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
         def guard_unary(behaviour: Unary) -> Unary:
             async def answer(request: Any, context: Context) -> Any:
-                self._access.check(method, context)
+                self._access.admit(method, context)
                 return await behaviour(request, context)
 
             return answer
 
         def guard_stream(behaviour: Stream) -> Stream:
             async def answer(request: Any, context: Context) -> AsyncGenerator[Any]:
-                self._access.check(method, context)
+                self._access.admit(method, context)
                 async with contextlib.aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
+                        self._access.admit(method, context)  # a token may be taken back while its holder watches
                         yield response
 
             return answer
 
-        return wrapped(handler, guard_unary, guard_stream)
+        return wrapped(received_late(handler), guard_unary, guard_stream)
 
 
-def require(caller: Caller, scope: Scope) -> None:
-    """Raise PermissionDeniedError unless the caller has the scope."""
-    if scope not in caller.scopes:
-        raise PermissionDeniedError(caller.name, scope)
+def calling() -> Caller:
+    """Who makes the call that the present task answers."""
+    return _calling.get()
+
+
+def require(caller: Caller, *scopes: Scope) -> None:
+    """Raise PermissionDeniedError unless the caller has one of the scopes."""
+    if caller.scopes.isdisjoint(scopes):
+        raise PermissionDeniedError(caller.name, " or ".join(scopes))
 
 
 def _known(caller: Caller | None, complaint: str) -> Caller:
@@ -134,8 +145,10 @@ def _known(caller: Caller | None, complaint: str) -> Caller:
 def _token(context: Context) -> str | None:
     """The bearer token of the call's metadata."""
     for key, value in context.invocation_metadata() or ():
-        if key == _KEY and isinstance(value, str) and value.startswith(_SCHEME):
-            return value.removeprefix(_SCHEME)
+        if key == _KEY and isinstance(value, str):
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() == _SCHEME.lower():  # RFC 9110, section 11.1: in any case
+                return token.lstrip(" ")
     return None
 
 

@@ -1,10 +1,14 @@
 """Handlers: what is common to wrapping grpc's handlers, whatever kind of call they answer."""
 
+import contextlib
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from styleserve.errors import violation
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -23,6 +27,46 @@ def wrapped(handler: Handler, wrap_unary: Callable[[Unary], Unary], wrap_stream:
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
+
+
+def received_late(handler: Handler) -> Handler:
+    """A handler that does the same, but receives a single request only when it comes to it.
+
+    By itself grpc receives such a request, whatever its size, before it asks any handler: whoever wraps this one can
+    send a call away whose request takes no memory yet. To callers it makes no difference. What arrives and is no
+    message is told as a violation.
+    """
+    _, behaviour = _kind(handler)
+
+    async def answer_once(requests: AsyncIterator[Any], context: Context) -> Any:
+        return await behaviour(await _single(requests), context)
+
+    async def answer_with_many(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
+        async with contextlib.aclosing(behaviour(await _single(requests), context)) as responses:
+            async for response in responses:
+                yield response
+
+    def read(data: bytes) -> Any:
+        try:
+            return handler.request_deserializer(data)  # type: ignore[misc]  # ours all have one
+        except DecodeError:
+            raise violation("request", "got bytes that are no such message", "BAD_FORMAT") from None
+
+    is_single = not handler.request_streaming
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(
+            answer_with_many if is_single else behaviour, read, handler.response_serializer
+        )
+    return grpc.stream_unary_rpc_method_handler(
+        answer_once if is_single else behaviour, read, handler.response_serializer
+    )
+
+
+async def _single(requests: AsyncIterator[Any]) -> Any:
+    """The request of a call that has one; raises InvalidRequestError when it ends without."""
+    async for request in requests:
+        return request
+    raise violation("request", "got none; allowed: one message", "REQUIRED")
 
 
 def _kind(handler: Any) -> tuple[Callable[..., Handler], Callable[..., Any]]:

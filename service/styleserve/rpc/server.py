@@ -115,14 +115,13 @@ class Server:
             options=OPTIONS,
         )
         style_transfer_pb2_grpc.add_StyleTransferServiceServicer_to_server(
-            StyleTransferServicer(self._jobs, image_store, reader, limits, access), self._server
+            StyleTransferServicer(self._jobs, image_store, reader, limits), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
             StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder), self._server
         )
         style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
-            StyleAdminServicer(self._catalogs, image_store, self._jobs, decoder, config.max_iterations, access),
-            self._server,
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, decoder, config.max_iterations), self._server
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server
@@ -147,6 +146,8 @@ class Server:
                 "insecure: not only this machine's programs may call %s, in the clear or without showing who they are",
                 self._config.listen,
             )
+        if self._config.has_exposed_metrics:
+            logger.warning("not only this machine's programs may read the metrics at %s", self._config.metrics)
         await self._server.start()
         self._jobs.start()
         await self._jobs.prepare(self._catalogs.catalog, self._style_images)

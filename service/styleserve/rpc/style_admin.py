@@ -23,7 +23,7 @@ from styleserve.errors import (
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
-from styleserve.rpc.access import Access
+from styleserve.rpc.access import calling
 from styleserve.rpc.parts import read_recipe, read_source
 from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
 
@@ -40,20 +40,18 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         jobs: Jobs,
         decoder: Decoder,
         max_iterations: int,
-        access: Access,
     ) -> None:
         self._catalogs = catalogs
         self._image_store = image_store
         self._jobs = jobs
         self._decoder = decoder
         self._max_iterations = max_iterations
-        self._access = access
 
     async def CreateStyle(
         self, request: style_catalog_pb2.CreateStyleRequest, context: Context
     ) -> style_catalog_pb2.CreateStyleResponse:
         """Add a style from an image."""
-        caller = self._access.identify(context)
+        caller = calling()
         self._jobs.charge(caller, request.ByteSize())
         shelf = self._image_store.shelf(caller.name)
         style = await self._catalogs.create(await asyncio.to_thread(self._read, request, shelf))
