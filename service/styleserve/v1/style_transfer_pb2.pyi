@@ -116,7 +116,9 @@ class StylizeRequest(_message.Message):
     `job_id` was chosen.
     """
     job_id: _builtins.str
-    """The job's ID, when the caller wants to choose it: 4 to 63 of a-z, 0-9 and '-'."""
+    """The job's ID, when the caller wants to choose it: 4 to 63 of a-z, 0-9 and '-'. One that any caller has
+    is JOB_ID_TAKEN, so choose what nobody guesses.
+    """
     detached: _builtins.bool
     """Return at once with the job, not the picture."""
     orphan_policy: Global___OrphanPolicy.ValueType
@@ -450,7 +452,7 @@ class CancelJobRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`jobs/{job}`."""
+    """`jobs/{job}`; with the scope `admin` any caller's."""
     def __init__(
         self,
         *,
