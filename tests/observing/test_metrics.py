@@ -5,7 +5,9 @@ import contextlib
 import functools
 import itertools
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,12 +17,14 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2
 
+from styleserve import logs
 from styleserve.cli.observers import observed as observed_as_configured
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import engine_keeper
 from styleserve.observing.metrics import Metrics, side
 from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.workers.process import ProcessWorker
 from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import refused
 from support.scraping import Scraper
@@ -119,6 +123,18 @@ async def test_seconds_computed_for_nothing_are_told(tmp_path):
         assert await scraper.value("jobs_ended_total", state="cancelled", reason="") == 1
         assert await scraper.value("job_engine_seconds_total", state="cancelled") >= 10 * 0.02
         assert await scraper.value("job_engine_seconds_total", state="succeeded") == 0
+
+
+async def test_seconds_that_were_lost_with_an_engine_are_told(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with observed(tmp_path, worker=worker) as (service, scraper):
+        name = (await service.transfer.Stylize(request(5000, detached=True))).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=20)
+        os.kill(worker.pid, signal.SIGKILL)
+        await service.wait_for(name, job_pb2.JOB_STATE_QUEUED)
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
+        await service.wait_for(name, job_pb2.JOB_STATE_CANCELLED)
+        assert await scraper.value("job_engine_seconds_total", state="cancelled") >= 21 * 0.02
 
 
 async def test_failures_are_told_apart_by_their_reasons(tmp_path):
