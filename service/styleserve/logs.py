@@ -17,7 +17,7 @@ import sys
 import time
 from contextvars import ContextVar
 
-#: The W3C traceparent of the call that the present task answers; a variable of the task, not of the process.
+#: The trace of the call that the present task answers, as observers tell it; a variable of the task alone.
 call_trace: ContextVar[str] = ContextVar("call_trace", default="")
 
 #: What a line may carry beside its message, as far as it is known.
@@ -45,9 +45,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def trace_id(traceparent: str) -> str:
-    """The ID of the trace in a W3C traceparent, 32 hex digits; empty when there is none."""
-    return traceparent.split("-")[1] if traceparent else ""
+def trace_id(trace: str) -> str:
+    """The ID in a trace that begins with a W3C traceparent, 32 hex digits; empty when there is none."""
+    return trace.split("-")[1] if trace else ""
 
 
 def configure(log_format: str) -> None:
