@@ -60,7 +60,6 @@ class _Load:
         self._weights = [kind.weight for kind in plan.kinds]
         self._tasks: set[asyncio.Task[object]] = set()
         self._begun = time.perf_counter()
-        self._is_over = False
 
     async def run(self) -> Tally:
         self._begun = time.perf_counter()
@@ -77,7 +76,6 @@ class _Load:
             assert task is not None
             task.uncancel()
             self._tally.was_interrupted = True
-        self._is_over = True
         for call in self._tasks:
             call.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -105,7 +103,7 @@ class _Load:
         await asyncio.wait(self._tasks, timeout=self._plan.duration_s)
 
     async def _call_on(self) -> None:
-        while not self._is_over and (now := self._now()) < self._plan.duration_s:
+        while (now := self._now()) < self._plan.duration_s:
             outcome = await self._call(now, contextlib.nullcontext())
             if not outcome.is_answered:
                 await asyncio.sleep(min(PAUSE_S, max(0.0, self._plan.duration_s - self._now())))
@@ -122,10 +120,7 @@ class _Load:
         except asyncio.CancelledError:
             self._tally.note_broken_off(kind, has_begun)
             raise
-        if self._is_over and outcome.reason is not None:  # gRPC tells of the breaking off as of an error
-            self._tally.note_broken_off(kind, has_begun)
-        else:
-            self._tally.note(kind, outcome, self._now() - due, self._now())
+        self._tally.note(kind, outcome, self._now() - due, self._now())
         return outcome
 
     def _spawn(self, work: "asyncio._CoroutineLike[object]") -> None:
