@@ -167,6 +167,8 @@ def private_server(arguments: tuple[str, ...]) -> Iterator[Server]:
         "127.0.0.1:0",
         "--drain-s",
         "0",
+        "--log-format",
+        "text",
         "--data-dir",
         ":memory:",
     ]
