@@ -1,15 +1,18 @@
 """Asks pip-audit for known vulnerabilities of the pinned packages; where its database cannot be reached, says so.
 
-Only a vulnerability fails: a build needs no network. pip-audit lives in an environment of its own, not the product's.
+A build needs no network; but where there is one, an audit that came to nothing fails as a vulnerability does. pip-audit
+lives in an environment of its own, not the product's.
 """
 
 import json
 import subprocess
 import sys
+import urllib.request
 import venv
 from pathlib import Path
 
 PIP_AUDIT = "pip-audit==2.10.1"
+DATABASE = "https://pypi.org/pypi/pip/json"
 #: Installing is done once.
 INSTALL_LIMIT_S, ASK_LIMIT_S = 60, 15
 ROOT = Path(__file__).parents[1]
@@ -18,42 +21,58 @@ ASKING = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--timeout"
 
 
 def main() -> int:
-    """Print what was found; the exit status is 1 when that is a vulnerability."""
+    """Print what was found; the exit status is 1 when that is a vulnerability, or when pip-audit failed."""
+    if not is_reachable(DATABASE):
+        print("audit: skipped, the database of vulnerabilities cannot be reached")
+        return 0
     try:
-        text = ask()
-    except (OSError, subprocess.SubprocessError):
-        text = ""
-    message, is_sound = judge(text)
+        message, is_sound = judge(*ask())
+    except subprocess.TimeoutExpired as error:
+        message, is_sound = f"audit: skipped, the network is too slow: {error}", True
+    except subprocess.CalledProcessError as error:
+        message, is_sound = f"audit: failed, {PIP_AUDIT} cannot be installed: {error.stderr.strip()}", False
     print(message)
     return 0 if is_sound else 1
 
 
-def ask() -> str:
-    """What pip-audit answers, installed on first use."""
+def is_reachable(url: str) -> bool:
+    """Whether anybody answers there, through a proxy if there is one."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 (https, ours)
+    except OSError:
+        return False
+    return True
+
+
+def ask() -> tuple[str, str]:
+    """What pip-audit answers, and what it has to say beside; installed on first use."""
     program = PLACE / "bin" / "pip-audit"
     if not program.exists():
         venv.create(PLACE, with_pip=True)
         installing = [PLACE / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "0", PIP_AUDIT]
-        subprocess.run(installing, check=True, capture_output=True, timeout=INSTALL_LIMIT_S)
+        subprocess.run(installing, check=True, capture_output=True, text=True, timeout=INSTALL_LIMIT_S)
     asking = [program, "--requirement", ROOT / "constraints.txt", *ASKING]
-    return subprocess.run(asking, check=False, capture_output=True, text=True, timeout=ASK_LIMIT_S).stdout
+    done = subprocess.run(asking, check=False, capture_output=True, text=True, timeout=ASK_LIMIT_S)
+    return done.stdout, done.stderr
 
 
-def judge(text: str) -> tuple[str, bool]:
-    """A sentence or a list of what pip-audit's JSON says, and whether no package is known to be vulnerable."""
+def judge(answer: str, complaint: str = "") -> tuple[str, bool]:
+    """A list of what pip-audit's JSON says, and whether there was an answer and none is known to be vulnerable."""
     try:
-        found = json.loads(text)["dependencies"]
+        found = json.loads(answer)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        found = []
+        return f"audit: failed, pip-audit gave no answer: {(complaint or answer).strip()}", False
+    skipped = [package["name"] for package in found if "skip_reason" in package]
     audited = [package for package in found if "skip_reason" not in package]
-    if not audited:
-        return "audit: skipped, the database of vulnerabilities cannot be reached", True
-    lines = [
+    holes = [
         f"audit: {package['name']} {package['version']}: {hole['id']}, mended in {hole['fix_versions']}"
         for package in audited
         for hole in package["vulns"]
     ]
-    return "\n".join(lines) or f"audit: {len(audited)} packages, no known vulnerability", not lines
+    lines = holes or [f"audit: {len(audited)} packages, no known vulnerability"]
+    if skipped:
+        lines.append(f"audit: {len(skipped)} skipped, which pip-audit did not find: {', '.join(skipped)}")
+    return "\n".join(lines), not holes
 
 
 if __name__ == "__main__":

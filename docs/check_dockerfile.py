@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 MOVED = ("/opt/styleserve", "/build", "/data", "/weights", "/styles")
+#: Where the image asks for its health; here the port may be another server's.
+ADDRESS_INSIDE = "127.0.0.1:50051"
 START_TIMEOUT_S = 180.0
 
 
@@ -119,14 +122,23 @@ def copy(arguments: list[str], folder: Path) -> None:
         shutil.copyfile(PROJECT / name, path)
 
 
+def free_address() -> str:
+    """An address of loopback that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 def try_out(image: Image) -> None:
     """Start the server, wait for its health, and stop it as Docker does."""
     path = image.environment["PATH"].replace("$PATH", os.environ["PATH"])
-    environment = {**os.environ, **image.environment, "PATH": path, "STYLESERVE_LISTEN": "127.0.0.1:50051"}
+    address = free_address()
+    environment = {**os.environ, **image.environment, "PATH": path, "STYLESERVE_LISTEN": address}
+    health = [part.replace(ADDRESS_INSIDE, address) for part in image.health]
     server = subprocess.Popen(image.entrypoint, env=environment)
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while subprocess.run(image.health, env=environment, check=False).returncode != 0:
+        while subprocess.run(health, env=environment, check=False).returncode != 0:
             assert server.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server did not become healthy"
             time.sleep(1)

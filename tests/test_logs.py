@@ -4,6 +4,8 @@ import functools
 import io
 import json
 import logging
+import signal
+import subprocess
 import sys
 import time
 
@@ -58,6 +60,33 @@ def test_a_fault_brings_its_traceback():
     except RuntimeError:
         failed = record(exc_info=sys.exc_info())
     assert "RuntimeError: no disk" in json.loads(logs.JsonFormatter().format(failed))["traceback"]
+
+
+def test_whatever_is_written_to_standard_error_comes_out_as_objects_also_the_last_words_of_one_that_dies():
+    code = (
+        "import logging, os; from styleserve import logs; logs.translate_standard_error(); logs.configure('json');"
+        "logging.info('our own'); os.system('echo of a child >&2'); logging.info('ours, {again}');"
+        "os.write(2, b'{\\n\\nno object\\xff\\nlast words'); os.abort()"
+    )
+    died = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, check=False)
+    assert died.returncode == -signal.SIGABRT
+    told = [json.loads(line) for line in died.stderr.splitlines()]
+    assert [line["message"] for line in told] == [
+        *("our own", "of a child", "ours, {again}", "{", "no object\\xff", "last words")
+    ]
+    assert [line["logger"] for line in told] == ["root", "stderr", "root", "stderr", "stderr", "stderr"]
+
+
+def test_who_waits_for_the_end_finds_every_line_also_why_it_failed(tmp_path):
+    code = (
+        "from styleserve import logs; logs.translate_standard_error(); logs.configure('json');"
+        "print('x' * 100_000, file=__import__('sys').stderr); raise RuntimeError('no disk')"
+    )
+    with (tmp_path / "log").open("w") as log:
+        assert subprocess.run([sys.executable, "-c", code], stderr=log, check=False).returncode == 1
+    told = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert len(told[0]) == 100_000
+    assert told[-1] == "RuntimeError: no disk"
 
 
 async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines):

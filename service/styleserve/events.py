@@ -86,10 +86,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The job goes on from a checkpoint, at this iteration; what was done after it is done again."""
+    """The job goes on from a checkpoint, at this iteration; what was done after it is done again.
+
+    `engine_s` are the seconds that were worked for it by then, which those told from now on contain.
+    """
 
     job_id: str
     iteration: int
+    engine_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +108,14 @@ class Checkpointed:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A canvas was judged; the first is the canvas that the job starts from."""
+    """A canvas was judged; the first is the canvas that the job starts from.
+
+    `engine_s` here and below are seconds that engines worked for the job: of a step that it shared, its part.
+    """
 
     job_id: str
     progress: Progress
+    engine_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +128,7 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The job's result, [H, W, 3] of the specification's content, and what it cost.
-
-    `engine_s` here and below are seconds that the engine worked for the job: of a step that it shared, its part.
-    """
+    """The job's result, [H, W, 3] of the specification's content, and what it cost."""
 
     job_id: str
     pixels: Pixels

@@ -102,12 +102,63 @@ async def test_with_retry_what_is_refused_for_now_comes_back_and_gets_through(tm
 
 async def test_calls_that_the_grace_does_not_suffice_for_are_broken_off_and_counted(tmp_path):
     async with running(tmp_path, slowly(0.1)) as service:
-        mix = "{endless: {style: styles/plain-grey, side: 16, preset: classic, iterations: 9000}}"
-        figures = await run(service.address, "--duration", "0.5", "--grace", "0", "--concurrency", "3", "--mix", mix)
+        endless = "style: styles/plain-grey, side: 16, preset: classic, iterations: 9000, after_s: 99"
+        mix = "{" + ", ".join(f"{do}: {{do: {do}, {endless}}}" for do in ("paint", "watch", "cancel")) + "}"
+        figures = await run(service.address, "--duration", "0.5", "--grace", "1", "--concurrency", "9", "--mix", mix)
         jobs = (await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
         for job in jobs:
             await service.wait_for(job.name, job_pb2.JOB_STATE_CANCELLED)
-    assert figures["kinds"]["endless"]["unfinished"] == figures["kinds"]["endless"]["calls"] == len(jobs) == 3
+    kinds = figures["kinds"].values()
+    assert [kind["unfinished"] for kind in kinds] == [kind["calls"] for kind in kinds]
+    assert sum(kind["calls"] for kind in kinds) == len(jobs) == 9
+    assert figures["errors"] == []
+    # The second that was waited for them does not make what went well any slower.
+    assert figures["seconds"] >= 1.5
+    assert figures["measured_seconds"] == 0.5
+
+
+async def test_calls_that_never_found_a_place_are_told_apart_from_those_that_did(tmp_path):
+    async with running(tmp_path, slowly(0.1)) as service:
+        mix = "{endless: {style: styles/plain-grey, side: 16, preset: classic, iterations: 9000}}"
+        limits = ("--rate", "20", "--concurrency", "1", "--duration", "0.5", "--grace", "0")
+        endless = (await run(service.address, *limits, "--mix", mix))["kinds"]["endless"]
+    assert (endless["calls"], endless["unfinished"], endless["never_begun"]) == (1, 1, 9)
+
+
+async def test_callers_of_a_server_that_went_away_ask_again_now_and_then(tmp_path):
+    async with running(tmp_path) as service:
+        mix = f"{{paints: {QUICK}}}"
+        load = asyncio.create_task(run(service.address, "--duration", "4", "--concurrency", "4", "--mix", mix))
+        await until_a_job_came(service)
+    figures = await load
+    assert figures["kinds"]["paints"]["succeeded"] > 0
+    failed = {error["reason"]: error["calls"] for error in figures["errors"]}
+    assert 0 < failed["UNAVAILABLE"] <= 4 * 5
+
+
+async def test_a_token_that_nobody_has_is_counted_as_the_servers_answer(tmp_path):
+    (tmp_path / "callers.yaml").write_text(f"callers: {{editor: {{token_sha256: ['{'0' * 64}'], scopes: [read]}}}}")
+    async with running(tmp_path, callers=tmp_path / "callers.yaml") as service:
+        limits = ("--rate", "10", "--duration", "0.5", "--token", "nobodys", "--mix", f"{{paints: {QUICK}}}")
+        figures = await run(service.address, *limits)
+    assert [(error["reason"], error["calls"]) for error in figures["errors"]] == [("UNAUTHENTICATED", 5)]
+
+
+@pytest.mark.parametrize("token", ["ed\nitor", "kä", "two words", ""])
+def test_a_token_that_no_header_can_carry_is_refused(token):
+    result = CliRunner().invoke(cli, ["load", "--token", token])
+    assert result.exit_code == 2
+    assert "allowed: visible ones of ASCII" in result.output
+
+
+async def test_what_fails_in_this_program_is_named_and_is_no_success(tmp_path):
+    async with running(tmp_path) as service:
+        mix = '{strange: {style: "\\uD800", side: 16}}'
+        command = ["load", "--server", service.address, "--rate", "10", "--duration", "0.5", "--mix", mix, "--json"]
+        result = await asyncio.to_thread(CliRunner().invoke, cli, command)
+    assert result.exit_code == 1
+    assert "failed in this program" in result.stderr
+    assert [error["calls"] for error in json.loads(result.stdout)["errors"]] == [5]
 
 
 async def test_ctrl_c_ends_the_load_with_what_it_has(tmp_path):
@@ -180,5 +231,5 @@ def test_percentiles_are_latencies_that_happened():
 def test_what_a_caller_waits_for_on_purpose_is_no_latency_of_the_servers():
     kind = Kind("cancelled", do="cancel", after_s=2.0)
     tally = Tally.of([kind])
-    tally.note(kind, Outcome(paused_s=2.0), 2.25)
+    tally.note(kind, Outcome(paused_s=2.0), 2.25, ended_s=4.0)
     assert tally.kinds["cancelled"].latencies_s == [0.25]

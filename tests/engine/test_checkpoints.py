@@ -24,6 +24,7 @@ CHECKPOINT = Checkpoint(
     network_passes=13,
     elapsed_s=12.5,
     scale_elapsed_s=2.25,
+    engine_s=11.0,
     losses=Losses(1.5e12, 1e12, 5e11, 0.0),
     snapshot=Snapshot({"canvas": CANVAS, "first_moment": -CANVAS}, {"moves": 3, "first_move": 0.02}),
 )

@@ -13,7 +13,7 @@ from styleserve.costs import Line
 from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
-from styleserve.events import EngineEvent, Failed, Finished, Progress, Progressed
+from styleserve.events import EngineEvent, Failed, Finished, Progress, Progressed, Resumed
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.optimizers.lbfgsb import Lbfgsb
@@ -172,6 +172,9 @@ def test_time_and_passes_of_the_network_are_counted_on(tmp_path, workshop):
         == wanted.progress.elapsed_s
         == ITERATIONS + len({p.width for p in alone.progress()})
     )
+    assert finished.engine_s == wanted.engine_s == finished.progress.elapsed_s
+    (resumed,) = (event for event in workshop.events if isinstance(event, Resumed))
+    assert resumed.engine_s == 8.0
     # The targets of the scale where it goes on are computed again.
     assert finished.network_passes == wanted.network_passes + 1
 

@@ -134,7 +134,7 @@ def checkpoint_seeds(folder: Path) -> Iterator[bytes]:
     kept = CheckpointFolder(folder)
     snapshot = Snapshot({"canvas": CANVAS, "first_moment": -CANVAS}, {"moves": 3, "first_move": 0.02})
     scales = (Scale(2, 3, 7), Scale(4, 5, 9))
-    checkpoint = Checkpoint("ab12", scales, 1, 9, 8, 13, 12.5, 2.25, Losses(1.5e12, 1e12, 5e11, 0.0), snapshot)
+    checkpoint = Checkpoint("ab12", scales, 1, 9, 8, 13, 12.5, 2.25, 11.0, Losses(1.5e12, 1e12, 5e11, 0.0), snapshot)
     Checkpoints(kept, NETWORK).write("job-1", checkpoint)
     whole = kept.path("job-1").read_bytes()
     yield whole

@@ -17,7 +17,7 @@ EXAMPLES = {
         happenings.Reused("a"),
         Waits("a", "", 3),
         TakenUp("a", 1.25),
-        Resumed("a", 40),
+        Resumed("a", 40, engine_s=2.5),
         happenings.FirstJudged("a", 0.5),
         Climbed("a", 75, 128, 96),
         Checkpointed("a", 80, 0.01, is_kept=True),

@@ -5,22 +5,30 @@ import contextlib
 import functools
 import itertools
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf import duration_pb2
 
+from styleserve import logs
 from styleserve.cli.observers import observed as observed_as_configured
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import engine_keeper
+from styleserve.jobs.feed import Feed
+from styleserve.jobs.frames import PreviewWish
+from styleserve.jobs.status import JobStatus
 from styleserve.observing.metrics import Metrics, side
 from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.workers.process import ProcessWorker
 from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import refused
 from support.scraping import Scraper
@@ -121,6 +129,21 @@ async def test_seconds_computed_for_nothing_are_told(tmp_path):
         assert await scraper.value("job_engine_seconds_total", state="succeeded") == 0
 
 
+async def test_a_killed_engine_is_a_loss_and_a_restart_and_its_seconds_are_told(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with observed(tmp_path, worker=worker) as (service, scraper):
+        name = (await service.transfer.Stylize(request(5000, detached=True))).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=20)
+        os.kill(worker.pid, signal.SIGKILL)
+        await service.wait_for(name, job_pb2.JOB_STATE_QUEUED)
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
+        await service.wait_for(name, job_pb2.JOB_STATE_CANCELLED)
+        assert await scraper.value("job_engine_seconds_total", state="cancelled") >= 21 * 0.02
+        await scraper.until(1, "engine_restarts_total")
+        assert await scraper.value("engine_losses_total") == 1
+        assert await scraper.value("engine_up") == 1
+
+
 async def test_failures_are_told_apart_by_their_reasons(tmp_path):
     async with observed(tmp_path, SLOWLY) as (service, scraper):
         hasty = request(
@@ -141,6 +164,29 @@ async def test_previews_that_a_watcher_got_are_counted(tmp_path):
         got = [update async for update in service.transfer.StreamProgress(watch) if update.HasField("preview")]
         assert got
         await scraper.until(len(got), "previews_sent_total")
+
+
+async def test_previews_that_gave_way_are_counted():
+    metrics = Metrics()
+    feed = Feed()
+    feed.tell_state(JobStatus(name="jobs/a", state="running", create_time=0.0, labels=()))
+    watching = feed.watch(wish=PreviewWish(max_side=16, interval_s=0.0), observer=metrics)
+    await anext(watching)
+    with metrics.served("127.0.0.1:0") as address:
+        for _ in range(3):
+            feed.tell_preview(np.zeros((16, 16, 3), np.uint8))
+        assert await Scraper(address).value("previews_dropped_total") == 2
+    await watching.aclose()
+
+
+async def test_what_may_come_is_there_from_the_start_so_that_its_first_time_is_an_increase():
+    with Metrics().served("127.0.0.1:0") as address:
+        samples = await Scraper(address).read()
+    for state, reason in (("succeeded", ""), ("cancelled", ""), ("failed", "ENGINE_ERROR"), ("failed", "DIVERGED")):
+        assert samples["styleserve_jobs_ended_total", (("reason", reason), ("state", state))] == 0
+        assert samples["styleserve_job_engine_seconds_total", (("state", state),)] == 0
+    for outcome in ("written", "not written", "resumed"):
+        assert samples["styleserve_checkpoints_total", (("outcome", outcome),)] == 0
 
 
 async def test_checkpoints_are_counted_as_they_are_written_and_gone_on_from(tmp_path):
@@ -225,9 +271,21 @@ def test_the_documents_list_every_metric_and_no_other():
     assert set(rows) == exported()
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are():
+@pytest.fixture
+def expressions() -> list[str]:
+    """What the dashboard asks for."""
     dashboard = json.loads((DOCS / "grafana.json").read_text())
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
+def test_the_dashboard_shows_the_servers_that_were_chosen_as_one(expressions):
+    for expression in expressions:
+        selected = re.findall(r"(?:styleserve|process)_[a-z_]+(.{0,22})", expression)
+        assert selected == ['{instance=~"$instance"'] * len(selected), expression
+        assert len(selected) == len(re.findall(r"\bsum\b", expression)), expression
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(expressions):
     asked = {name for expression in expressions for name in re.findall(r"styleserve_[a-z_]+", expression)}
     known = exported()
     parts = {name + part for name in known for part in ("", "_bucket", "_count", "_sum")}

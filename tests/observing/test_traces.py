@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import socket
 import sys
 import time
 
@@ -15,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from styleserve.cli.observers import observed
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError
-from styleserve.observing.traces import Traces
+from styleserve.observing.traces import CLOSE_S, Traces
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import refused
@@ -82,13 +83,45 @@ async def test_a_call_without_a_trace_begins_one_of_its_own(tmp_path):
             (),
             (("traceparent", "00-" + "0" * 32 + "-b7ad6b7169203331-01"),),
             (("traceparent", "x" * 900),),
+            (("traceparent", f"ff-{TRACE_ID:032x}-{CALLER_SPAN_ID:016x}-01"),),
+            (("traceparent", f"00-{TRACE_ID:032x}-{CALLER_SPAN_ID:016x}-01-more"),),
         ):
             await service.transfer.Stylize(request(1), metadata=metadata)
     calls = found[0].named(STYLIZE)
-    assert [call.parent for call in calls] == [None] * 3
-    assert len({call.context.trace_id for call in calls}) == 3
+    assert [call.parent for call in calls] == [None] * 5
+    assert len({call.context.trace_id for call in calls}) == 5
     runs = found[0].named("run")
     assert [run.context.trace_id for run in runs] == [call.context.trace_id for call in calls]
+
+
+@pytest.mark.parametrize("form", ["00-{}-01", "01-{}-01", "cc-{}-01-more"])
+async def test_what_later_versions_of_the_standard_add_is_no_hindrance(tmp_path, form):
+    traceparent = form.format(f"{TRACE_ID:032x}-{CALLER_SPAN_ID:016x}")
+    async with traced(tmp_path) as (service, found):
+        await service.transfer.Stylize(request(1), metadata=(("traceparent", traceparent),))
+    call = found[0].one(STYLIZE)
+    assert (call.context.trace_id, call.parent.span_id) == (TRACE_ID, CALLER_SPAN_ID)
+
+
+async def test_what_other_systems_say_of_the_trace_goes_on_with_it(tmp_path):
+    metadata = (*CALLER, ("tracestate", "one=a b"), ("tracestate", "two=2"))
+    async with traced(tmp_path) as (service, found):
+        await service.transfer.Stylize(request(1), metadata=metadata)
+    for name in (STYLIZE, "queue", "run", "deliver"):
+        assert dict(found[0].one(name).context.trace_state) == {"one": "a b", "two": "2"}
+
+
+async def test_calls_that_join_a_job_name_it_in_traces_of_their_own(tmp_path):
+    async with traced(tmp_path) as (service, found):
+        identified = request(1, request_id="6f2a7c5e-3a55-4f0e-9d53-1f0a9a1c3b7d")
+        name = (await service.transfer.Stylize(identified, metadata=CALLER)).job.name
+        await service.transfer.Stylize(identified)
+        watch = style_transfer_pb2.StreamProgressRequest(job=name)
+        assert [update async for update in service.transfer.StreamProgress(watch)]
+    first, second = found[0].named(STYLIZE)
+    stream = found[0].one("styleserve.v1.StyleTransferService/StreamProgress")
+    assert [call.attributes["styleserve.job"] for call in (first, second, stream)] == [name] * 3
+    assert second.context.trace_id != first.context.trace_id
 
 
 async def test_a_job_that_outlives_its_server_goes_on_in_its_trace(tmp_path):
@@ -149,6 +182,18 @@ async def test_spans_reach_an_otlp_receiver_before_the_server_is_gone(tmp_path):
     finally:
         collector.stop(None).wait()
     assert {STYLIZE, "queue", "run", "deliver"} <= set(receiver.names)
+
+
+async def test_a_collector_that_is_not_there_does_not_hold_up_the_end(tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with contextlib.ExitStack() as stack:
+            observer = stack.enter_context(observed(Config(traces=f"http://127.0.0.1:{nobody.getsockname()[1]}")))
+            async with running(tmp_path, observer=observer) as service:
+                await service.transfer.Stylize(request(1))
+            begun = time.monotonic()
+            stack.close()
+            assert time.monotonic() - begun < CLOSE_S + 2.0
 
 
 def test_traces_without_their_packages_say_what_to_install(monkeypatch):

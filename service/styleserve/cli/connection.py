@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,7 @@ def _server_flags(default: str | None, help_text: str) -> list[Callable[[Any], A
         ),
         click.option(
             "--token",
+            callback=_check_token,
             envvar="STYLESERVE_TOKEN",
             show_envvar=True,
             help="shows who calls; better not as a flag",
@@ -126,6 +128,13 @@ def _server_flags(default: str | None, help_text: str) -> list[Callable[[Any], A
             help="its key, as PEM",
         ),
     ]
+
+
+def _check_token(_: click.Context, __: click.Parameter, token: str | None) -> str | None:
+    """A header carries no other characters, and a token that holds them would make every call fail."""
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise click.BadParameter("got one that is empty or has other characters; allowed: visible ones of ASCII")
+    return token
 
 
 def _credentials(
@@ -186,6 +195,8 @@ def private_server(arguments: tuple[str, ...]) -> Iterator[Server]:
         "127.0.0.1:0",
         "--drain-s",
         "0",
+        "--log-format",
+        "text",
         "--data-dir",
         ":memory:",
     ]

@@ -86,6 +86,8 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     with explained():
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
+        if config.log_format == "json":
+            logs.translate_standard_error()
         logs.configure(config.log_format)
         with _data_kept(config) as kept, observed(config) as observer:
             asyncio.run(_serve(kept, observer, until_stdin_closes))

@@ -123,6 +123,7 @@ class _Beginning:
             written=self.clock(),
             scale_index=index,
             earlier_evaluations=checkpoint.earlier_evaluations,
+            engine_s=checkpoint.engine_s,
         )
         job.judged = job.progress(checkpoint.losses, self.started)
         logger.info("%s goes on at iteration %d", job.job_id, job.judged.iteration, extra={"job": job.job_id})

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 #: The folder of checkpoints in the server's folder of data.
 CHECKPOINTS = "checkpoints"
 #: Raised whenever files come to mean something else than before.
-FORMAT = 1
+FORMAT = 2
 _SUFFIX, _PARTIAL_SUFFIX = ".npz", ".partial"
 #: The array of JSON that stands beside a snapshot's arrays, and the most bytes that it may have.
 _FACTS = "facts"
@@ -47,7 +47,7 @@ class Checkpoint:
     `identity` is that of its specification: no other job is taken up from it. `scales`, `scale_index`,
     `earlier_evaluations` and `network_passes` are the engine's `Job`'s; `iterations` are the moves that its run may
     make at the present scale, those made included. `losses` were judged last. `elapsed_s` are seconds since the job was
-    begun, `scale_elapsed_s` since its scale was.
+    begun, `scale_elapsed_s` since its scale was; in `engine_s` of them engines worked for it.
     """
 
     identity: str
@@ -58,6 +58,7 @@ class Checkpoint:
     network_passes: int
     elapsed_s: float
     scale_elapsed_s: float
+    engine_s: float
     losses: Losses
     snapshot: Snapshot
 
@@ -150,6 +151,7 @@ class Checkpoints:
             "network_passes": checkpoint.network_passes,
             "elapsed_s": checkpoint.elapsed_s,
             "scale_elapsed_s": checkpoint.scale_elapsed_s,
+            "engine_s": checkpoint.engine_s,
             "losses": [getattr(checkpoint.losses, name) for name in Losses.__slots__],
             "numbers": {name: float(number) for name, number in checkpoint.snapshot.numbers.items()},
         }
@@ -179,6 +181,7 @@ def _read(archive: zipfile.ZipFile, network: str) -> Checkpoint:
         network_passes=_count(facts["network_passes"]),
         elapsed_s=_number(facts["elapsed_s"]),
         scale_elapsed_s=_number(facts["scale_elapsed_s"]),
+        engine_s=_number(facts["engine_s"]),
         losses=Losses(*(_number(loss, sys.float_info.max) for loss in facts["losses"])),
         snapshot=Snapshot(
             {name: _read_array(archive, entry, scale) for name, entry in entries.items()},

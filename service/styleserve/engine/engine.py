@@ -141,14 +141,15 @@ class Engine:
         earlier_passes = 0
         if checkpoint is not None and job.judged is not None:
             earlier_passes = checkpoint.network_passes
-            self._report(Resumed(job.job_id, job.judged.iteration))
+            self._report(Resumed(job.job_id, job.judged.iteration, job.engine_s))
         self._ledger.note_targets(job.network_passes - earlier_passes)
-        job.engine_s = self._clock() - begun
+        begin_s = self._clock() - begun
+        job.engine_s += begin_s
         self._previews.begin(job)
         # It came during the last step, so it has waited longer than whom that step served, and no longer than others.
         job.last_served = self._num_steps - 1
         self._jobs.append(job)
-        self._scheduler.charge(job.batch_key, job.engine_s)
+        self._scheduler.charge(job.batch_key, begin_s)
 
     def _serve(self, batch: list[Job]) -> None:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
@@ -183,7 +184,7 @@ class Engine:
             self._fail(job, DivergedError(job.progress(losses, now).iteration, job.specification.recipe.to_json()))
             return
         job.judged, job.has_news = job.progress(losses, now), True
-        self._report(Progressed(job.job_id, job.judged))
+        self._report(Progressed(job.job_id, job.judged, job.engine_s))
         self._previews.send(job, now)
         if job.run.ended is not None and not job.has_next_scale:
             self._finish(job, job.run.ended)

@@ -36,8 +36,8 @@ class Job:
     decides which canvases are judged in tiles. `iterations` are the moves that the run may make.
 
     `identity` is that of the specification as it came, before the recipe was calibrated. `written` is when it was last
-    written down, or begun, and `has_news` whether canvases were judged since. `engine_s` are seconds that the engine
-    worked for it.
+    written down, or begun, and `has_news` whether canvases were judged since. `engine_s` are seconds that
+    engines worked for it, as far as its checkpoint knows of others.
     """
 
     specification: JobSpecification
@@ -160,6 +160,7 @@ class Job:
             network_passes=self.network_passes,
             elapsed_s=now - self.started,
             scale_elapsed_s=now - self.scale_started,
+            engine_s=self.engine_s,
             losses=self.judged.losses,
             snapshot=self.optimizer.snapshot(self.run),
         )

@@ -158,8 +158,8 @@ class Dispatcher:
         job = self._in_engine.get(event.job_id)
         if job is None:
             return
-        if isinstance(event, Finished | Failed | Cancelled):
-            job.engine_s = event.engine_s
+        if isinstance(event, Progressed | Finished | Failed | Cancelled):
+            job.count_work(event.engine_s)
         match event:
             case Started():
                 job.start()
@@ -168,7 +168,9 @@ class Dispatcher:
                 job.advance(progress)
             case Previewed(pixels=pixels):
                 job.feed.tell_preview(pixels)
-            case Resumed() | Checkpointed():
+            case Resumed():
+                job.resume(event)
+            case Checkpointed():
                 job.note(event)
             case Finished(progress=progress, network_passes=passes, stop_reason=stop_reason):
                 job.note(Computed(job.job_id, progress.iteration, passes, stop_reason))

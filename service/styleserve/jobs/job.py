@@ -6,7 +6,7 @@ from typing import Self
 
 from styleserve import logs
 from styleserve.errors import EngineError, RequestError
-from styleserve.events import Progress
+from styleserve.events import Progress, Resumed
 from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
 from styleserve.jobs.journal import Journal
@@ -35,7 +35,7 @@ class Job:
     lost under it since it last came further, `lost_at` is the iteration that it had reached then. `is_cancel_wanted`
     once it is to be cancelled; `is_orphaned` if that is only because its last caller left. `content` is the content at
     the size of the result, while an engine works on it. `journal` says in words what happened to it, and `observer` is
-    told of it. `engine_s` are seconds that the engine worked for it, known once it is done.
+    told of it. `engine_s` are seconds that engines worked for it, also those that were lost with an engine.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Job:
         self.journal = Journal()
         self.observer: Observer = SILENCE
         self.engine_s = 0.0
+        self._lost_s = 0.0
         self._waiting_since = 0.0
         self._status = status
         self._retention_s = retention_s
@@ -129,8 +130,18 @@ class Job:
         start_time = self._status.start_time or now
         self._tell(replace(self._status, state="running", queue_position=0, start_time=start_time))
 
+    def resume(self, resumed: Resumed) -> None:
+        """An engine goes on from its checkpoint; what was done after that is lost."""
+        self._lost_s = max(0.0, self.engine_s - resumed.engine_s)
+        self.note(resumed)
+
+    def count_work(self, engine_s: float) -> None:
+        """The engine that has it knows of so many seconds that were worked for it."""
+        self.engine_s = self._lost_s + engine_s
+
     def lose_engine(self) -> None:
         """The engine was lost under it."""
+        self._lost_s = self.engine_s
         reached = 0 if self._status.progress is None else self._status.progress.iteration
         self.num_losses = 1 if reached > self.lost_at else self.num_losses + 1
         self.lost_at = max(self.lost_at, reached)

@@ -44,8 +44,8 @@ class Submission:
 
     `caller` is the name of who asks, whose images have the content under `content_digest`. `request_id` and
     `fingerprint`, a digest of the request, make it idempotent. `deadline` is a reading of `time.monotonic()`, by which
-    the picture has to be with the caller; timeouts are in seconds. `trace` is the W3C traceparent that the job belongs
-    to, or empty.
+    the picture has to be with the caller; timeouts are in seconds. `trace` is the one that the job belongs to, as
+    observers tell it, or empty.
     """
 
     caller: str = ANONYMOUS.name

@@ -13,13 +13,14 @@ class CallEnded:
     """A call is over.
 
     `method` is `<package>.<service>/<method>`, or UNKNOWN_METHOD; `code` is the name of its status; `trace` is what
-    `open_call` returned for it.
+    `open_call` returned for it; `job` is the name of the job that it was about, as far as its answer told one.
     """
 
     method: str
     code: str
     seconds: float
     trace: str
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Inherited:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """A job waits at `position` of the queue, from 1; `trace` is the W3C traceparent that it belongs to, or empty."""
+    """A job waits at `position` of the queue, from 1; `trace` is the one that it belongs to, or empty."""
 
     job_id: str
     trace: str

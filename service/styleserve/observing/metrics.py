@@ -3,19 +3,34 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
-from styleserve.errors import ConfigurationError
+from styleserve.errors import (
+    ConfigurationError,
+    DivergedError,
+    EngineError,
+    QueueTimeoutError,
+    RunTimeoutError,
+    StorageError,
+)
 from styleserve.events import Checkpointed, Lost, Ready, Resumed, Step, Worked
 from styleserve.observing.happenings import (
+    Admitted,
     CallEnded,
+    Climbed,
+    Computed,
     Ended,
     FirstJudged,
     Happening,
+    Inherited,
+    LostEngine,
     PreviewDropped,
     PreviewSent,
+    Reused,
     TakenUp,
+    Waits,
 )
 from styleserve.observing.observer import Load
 
@@ -26,6 +41,10 @@ EVALUATION_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
 #: Canvases are told apart by the side of a square of as many pixels, up to these.
 SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
+#: What jobs end with now and then. A counter that is there from the start shows its first event as an increase.
+_FAILURES = (DivergedError, EngineError, QueueTimeoutError, RunTimeoutError, StorageError)
+_ENDS = (("succeeded", ""), ("cancelled", ""), *(("failed", kind.reason) for kind in _FAILURES))
+_OUTCOMES = ("written", "not written", "resumed")
 
 
 class Metrics:
@@ -50,12 +69,32 @@ class Metrics:
     def hear(self, happening: Happening) -> None:
         """Count."""
         match happening:
-            case CallEnded() | PreviewSent() | PreviewDropped():
-                self._calls.hear(happening)
-            case Ready() | Lost() | Worked() | Checkpointed() | Resumed():
-                self._engine.hear(happening)
+            case CallEnded():
+                self._calls.end(happening)
+            case PreviewSent():
+                self._calls.sent.inc()
+            case PreviewDropped():
+                self._calls.dropped.inc()
+            case TakenUp(waited_s=seconds):
+                self._jobs.waited.observe(seconds)
+            case FirstJudged(seconds=seconds):
+                self._jobs.first.observe(seconds)
+            case Ended():
+                self._jobs.end(happening)
+            case Ready():
+                self._engine.begin(happening)
+            case Lost():
+                self._engine.lose()
+            case Worked():
+                self._engine.work(happening)
+            case Checkpointed():
+                self._engine.note_checkpoint(happening)
+            case Resumed():
+                self._engine.checkpoints.labels("resumed").inc()
+            case Admitted() | Inherited() | Waits() | Climbed() | LostEngine() | Computed() | Reused():
+                pass  # what follows from them is counted
             case _:
-                self._jobs.hear(happening)
+                assert_never(happening)
 
     @contextmanager
     def served(self, address: str) -> Iterator[str]:
@@ -87,20 +126,14 @@ class _Calls:
         self._seconds = Histogram(
             "styleserve_request_seconds", "How long calls took.", ("method",), buckets=WAIT_BUCKETS_S, registry=registry
         )
-        self._sent = Counter("styleserve_previews_sent", "Previews that went to watchers.", registry=registry)
-        self._dropped = Counter(
+        self.sent = Counter("styleserve_previews_sent", "Previews that went to watchers.", registry=registry)
+        self.dropped = Counter(
             "styleserve_previews_dropped", "Previews that were due to a watcher and gave way.", registry=registry
         )
 
-    def hear(self, happening: CallEnded | PreviewSent | PreviewDropped) -> None:
-        match happening:
-            case CallEnded(method=method, code=code, seconds=seconds):
-                self._ended.labels(method, code).inc()
-                self._seconds.labels(method).observe(seconds)
-            case PreviewSent():
-                self._sent.inc()
-            case PreviewDropped():
-                self._dropped.inc()
+    def end(self, call: CallEnded) -> None:
+        self._ended.labels(call.method, call.code).inc()
+        self._seconds.labels(call.method).observe(call.seconds)
 
 
 class _Jobs:
@@ -112,27 +145,22 @@ class _Jobs:
 
         self.waiting = Gauge("styleserve_jobs_waiting", "Jobs in the queue.", registry=registry)
         self.running = Gauge("styleserve_jobs_running", "Jobs neither in the queue nor over.", registry=registry)
-        self._waited = seconds("styleserve_queue_wait_seconds", "From the queue's end to an engine.")
-        self._first = seconds("styleserve_first_progress_seconds", "From submitting a job to its first progress.")
+        self.waited = seconds("styleserve_queue_wait_seconds", "From the queue's end to an engine.")
+        self.first = seconds("styleserve_first_progress_seconds", "From submitting a job to its first progress.")
         self._picture = seconds("styleserve_picture_seconds", "From submitting a job to its stored picture.")
         self._ended = Counter("styleserve_jobs_ended", "Jobs that are over.", ("state", "reason"), registry=registry)
         self._spent = Counter(
             "styleserve_job_engine_seconds", "Seconds computed for jobs, by their end.", ("state",), registry=registry
         )
+        for state, reason in _ENDS:
+            self._ended.labels(state, reason)
+            self._spent.labels(state)
 
-    def hear(self, happening: Happening) -> None:
-        match happening:
-            case TakenUp(waited_s=seconds):
-                self._waited.observe(seconds)
-            case FirstJudged(seconds=seconds):
-                self._first.observe(seconds)
-            case Ended(state=state, reason=reason, seconds=seconds, engine_s=engine_s):
-                self._ended.labels(state, reason).inc()
-                self._spent.labels(state).inc(engine_s)
-                if state == "succeeded":
-                    self._picture.observe(seconds)
-            case _:
-                pass
+    def end(self, job: Ended) -> None:
+        self._ended.labels(job.state, job.reason).inc()
+        self._spent.labels(job.state).inc(job.engine_s)
+        if job.state == "succeeded":
+            self._picture.observe(job.seconds)
 
 
 class _Engine:
@@ -160,31 +188,32 @@ class _Engine:
             buckets=EVALUATION_BUCKETS_S,
             registry=registry,
         )
-        self._checkpoints = counter("checkpoints", "Checkpoints that were written, lost or gone on from.", "outcome")
+        self.checkpoints = counter("checkpoints", "Checkpoints that were written, lost or gone on from.", "outcome")
         self._writing = counter("checkpoint_seconds", "Seconds of the engine that checkpoints took.")
+        for outcome in _OUTCOMES:
+            self.checkpoints.labels(outcome)
 
-    def hear(self, happening: Ready | Lost | Worked | Checkpointed | Resumed) -> None:
-        match happening:
-            case Ready(info):
-                self._budget.set(info.costs.budget_bytes)
-                self._up.set(1)
-                if self._is_replaced:
-                    self._restarts.inc()
-            case Lost():
-                self._losses.inc()
-                self._up.set(0)
-                self._is_replaced = True
-            case Worked(steps=steps, target_passes=target_passes, resident_bytes=resident_bytes):
-                self._passes.inc(target_passes)
-                for step in steps:
-                    self._count(step)
-                if resident_bytes is not None:
-                    self._resident.set(resident_bytes)
-            case Checkpointed(seconds=seconds, is_kept=is_kept):
-                self._checkpoints.labels("written" if is_kept else "not written").inc()
-                self._writing.inc(seconds)
-            case Resumed():
-                self._checkpoints.labels("resumed").inc()
+    def begin(self, ready: Ready) -> None:
+        self._budget.set(ready.info.costs.budget_bytes)
+        self._up.set(1)
+        if self._is_replaced:
+            self._restarts.inc()
+
+    def lose(self) -> None:
+        self._losses.inc()
+        self._up.set(0)
+        self._is_replaced = True
+
+    def work(self, worked: Worked) -> None:
+        self._passes.inc(worked.target_passes)
+        for step in worked.steps:
+            self._count(step)
+        if worked.resident_bytes is not None:
+            self._resident.set(worked.resident_bytes)
+
+    def note_checkpoint(self, checkpoint: Checkpointed) -> None:
+        self.checkpoints.labels("written" if checkpoint.is_kept else "not written").inc()
+        self._writing.inc(checkpoint.seconds)
 
     def _count(self, step: Step) -> None:
         self._evaluations.inc(step.num_canvases)

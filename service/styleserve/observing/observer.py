@@ -26,7 +26,10 @@ class Observer(Protocol):
         ...
 
     def open_call(self, method: str, trace: str) -> str:
-        """A call begins in the trace of the W3C traceparent `trace`, or in none; returns that of what it will cause."""
+        """A call begins in a trace, or in none where that is empty; returns the trace of what it will cause.
+
+        A trace is a W3C traceparent and, if there is a tracestate, a space and that.
+        """
         ...
 
     def hear(self, happening: Happening) -> None:

@@ -10,6 +10,7 @@ job goes on after its call, and at the next server, in the trace that it began i
 """
 
 import importlib.metadata
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,7 +38,9 @@ from styleserve.observing.observer import Load
 
 #: Statuses that are the server's fault; others are answers.
 _FAULTS = ("UNKNOWN", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED")
-_TRACEPARENT = "traceparent"
+_TRACEPARENT, _TRACESTATE = "traceparent", "tracestate"
+#: What is left to send has so long at the end, whether or not somebody is there to receive it.
+CLOSE_S = 2.0
 
 
 def exporter_to(endpoint: str) -> SpanExporter:
@@ -58,6 +61,7 @@ class Traces:
 
     def __init__(self, exporter: SpanExporter) -> None:
         version = importlib.metadata.version("styleserve")
+        self._exporter = exporter
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": "styleserve", "service.version": version}), shutdown_on_exit=False
         )
@@ -71,13 +75,16 @@ class Traces:
         """End what is open, which goes on elsewhere or not at all, and send everything."""
         for span in (*self._calls.values(), *(stage.span for stage in self._stages.values())):
             span.end()
+        giving_up = threading.Timer(CLOSE_S, self._exporter.shutdown)
+        giving_up.start()
         self._provider.shutdown()
+        giving_up.cancel()
 
     def attend(self, read_load: Callable[[], Load]) -> None:
         """Take no note."""
 
     def open_call(self, method: str, trace: str) -> str:
-        """Begin the span of a call, in the caller's trace or one of its own; returns the span's traceparent."""
+        """Begin the span of a call, in the caller's trace or one of its own; returns the span's trace."""
         service, _, name = method.rpartition("/")
         span = self._tracer.start_span(
             method,
@@ -87,14 +94,17 @@ class Traces:
         )
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, otel.set_span_in_context(span, Context()))
-        self._calls[carrier[_TRACEPARENT]] = span
-        return carrier[_TRACEPARENT]
+        inner = " ".join(carrier[key] for key in (_TRACEPARENT, _TRACESTATE) if key in carrier)
+        self._calls[inner] = span
+        return inner
 
     def hear(self, happening: Happening) -> None:
         """Begin and end spans."""
         match happening:
-            case CallEnded(code=code, trace=trace) if trace in self._calls:
+            case CallEnded(code=code, trace=trace, job=job) if trace in self._calls:
                 span = self._calls.pop(trace)
+                if job:
+                    span.set_attribute("styleserve.job", job)
                 span.set_attribute("rpc.response.status_code", code)
                 if code in _FAULTS:
                     span.set_status(Status(StatusCode.ERROR, code))
@@ -160,5 +170,7 @@ class Traces:
         stage.span.end()
 
     def _context(self, trace: str) -> Context:
-        """The context of a traceparent; an empty one begins a trace, whatever the present task is part of."""
-        return self._propagator.extract({_TRACEPARENT: trace} if trace else {}, Context())
+        """The context of a trace; an empty one begins a trace, whatever the present task is part of."""
+        traceparent, _, tracestate = trace.partition(" ")
+        carrier = {_TRACEPARENT: traceparent, _TRACESTATE: tracestate} if trace else {}
+        return self._propagator.extract(carrier, Context())

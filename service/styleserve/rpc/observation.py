@@ -21,8 +21,12 @@ from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unar
 _CODES: Mapping[int, str] = MappingProxyType({code.value[0]: code.name for code in grpc.StatusCode})
 #: A caller's deadline passes with it a moment earlier than here, and then it cancels the call; so near, that is why.
 _DEADLINE_MARGIN_S = 0.1
-#: W3C Trace Context, version 00, whose identifiers are not all zeros.
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: W3C Trace Context, whose identifiers are not all zeros; versions beyond 00 may add to it, and are read as 00.
+_TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
+)
+#: What other tracing systems add; up to 512 characters are passed on.
+_TRACESTATE = re.compile(r"[ -~]{1,512}")
 
 
 class ObservingInterceptor(grpc.aio.ServerInterceptor):
@@ -46,28 +50,32 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
 
     def _observe_unary(self, method: str, behaviour: Unary) -> Unary:
         async def answer(request: Any, context: Context) -> Any:
-            with self._observed(method, context):
-                return await behaviour(request, context)
+            with self._observed(method, context) as call:
+                response = await behaviour(request, context)
+                call.note_job(response)
+                return response
 
         return answer
 
     def _observe_stream(self, method: str, behaviour: Stream) -> Stream:
         async def answer(request: Any, context: Context) -> AsyncGenerator[Any]:
-            with self._observed(method, context):
+            with self._observed(method, context) as call:
                 async with contextlib.aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
+                        call.note_job(response)
                         yield response
 
         return answer
 
     @contextlib.contextmanager
-    def _observed(self, method: str, context: Context) -> Iterator[None]:
+    def _observed(self, method: str, context: Context) -> "Iterator[_Call]":
         begun = time.monotonic()
-        trace = self._observer.open_call(method, _traceparent(context))
+        call = _Call()
+        trace = self._observer.open_call(method, _trace(context))
         logs.call_trace.set(trace)
         code = grpc.StatusCode.CANCELLED.name
         try:
-            yield
+            yield call
             code = _code(context)
         except Exception:
             code = _code(context)
@@ -78,7 +86,18 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
                 code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
         finally:
-            self._observer.hear(CallEnded(method, code, time.monotonic() - begun, trace))
+            self._observer.hear(CallEnded(method, code, time.monotonic() - begun, trace, call.job))
+
+
+class _Call:
+    """What its answers say of a call: the name of the job that it is about, empty until one does."""
+
+    def __init__(self) -> None:
+        self.job = ""
+
+    def note_job(self, response: Any) -> None:
+        if not self.job:
+            self.job = str(getattr(getattr(response, "job", None), "name", ""))
 
 
 def _code(context: Context) -> str:
@@ -88,9 +107,11 @@ def _code(context: Context) -> str:
     return _CODES.get(number, grpc.StatusCode.UNKNOWN.name)
 
 
-def _traceparent(context: Context) -> str:
-    """The caller's trace, or nothing."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "traceparent" and isinstance(value, str) and _TRACEPARENT.fullmatch(value):
-            return value
-    return ""
+def _trace(context: Context) -> str:
+    """The caller's trace, or nothing: its traceparent and, after a space, its tracestate if there is one."""
+    pairs = [(key, value) for key, value in context.invocation_metadata() or () if isinstance(value, str)]
+    found = next((_TRACEPARENT.fullmatch(value) for key, value in pairs if key == "traceparent"), None)
+    if found is None or (found["version"] == "00" and found["more"]):
+        return ""
+    state = ",".join(value for key, value in pairs if key == "tracestate")
+    return f"00-{found['ids']}" + (f" {state}" if _TRACESTATE.fullmatch(state) else "")

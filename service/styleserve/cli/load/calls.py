@@ -33,10 +33,13 @@ _Stream: TypeAlias = (
 class Outcome:
     """How a call ended: `reason` is None when it went well, else the server's name for what was wrong.
 
+    `is_answered` unless no server was there to say so, or this program failed: `is_fault`, `reason` is the exception.
     `paused_s` are seconds that the caller let pass on purpose, `num_retries` calls that were made again.
     """
 
     reason: str | None = None
+    is_answered: bool = True
+    is_fault: bool = False
     paused_s: float = 0.0
     num_retries: int = 0
 
@@ -86,6 +89,9 @@ class Caller:
                     await asyncio.sleep(retry_after_s * random.uniform(1.0, 1.2))  # noqa: S311 (not all at once)
                     continue
                 outcome.reason = error.reason or error.code.name
+                outcome.is_answered = bool(error.reason) or error.code != grpc.StatusCode.UNAVAILABLE
+            except Exception as fault:
+                outcome.reason, outcome.is_answered, outcome.is_fault = type(fault).__name__, False, True
             return outcome
 
     async def _paint(self, kind: Kind, _: Outcome) -> None:

@@ -15,7 +15,10 @@ from styleserve.cli.output import print_pairs, print_table
 from styleserve.presets import MAX_SEED
 
 _LONGEST_S = 7 * 86400.0
-_HEADER = ("kind", "calls", "failed", "unfinished", "retries", "ok/s", *(f"{name} ms" for name in PERCENTILES))
+_HEADER = (
+    *("kind", "calls", "failed", "unfinished", "never begun", "retries", "ok/s"),
+    *(f"{name} ms" for name in PERCENTILES),
+)
 
 
 def _read_mix(_: click.Context, __: click.Parameter, source: str | None) -> tuple[Kind, ...]:
@@ -28,7 +31,7 @@ def _read_mix(_: click.Context, __: click.Parameter, source: str | None) -> tupl
 @click.command()
 @server_option
 @click.option(
-    "--duration", type=click.FloatRange(0.1, _LONGEST_S), default=30.0, metavar="S", help="how long calls begin"
+    "--duration", type=click.FloatRange(0.1, _LONGEST_S), default=30.0, metavar="S", help="how long calls come due"
 )
 @click.option(
     "--rate",
@@ -71,7 +74,8 @@ def load(
 ) -> None:
     """Put a server under load, and measure it.
 
-    Ctrl-C ends the load with what it has. The exit status is 0 however the calls ended.
+    Ctrl-C ends the load with what it has. The exit status is 0 however the calls ended, unless this program
+    failed at one.
     """
     plan = Plan(kinds, duration, grace, rate, concurrency, seed, retry)
     with explained():
@@ -80,9 +84,11 @@ def load(
     if as_json:
         asked = {"server": server.address, "rate": rate, "concurrency": concurrency, "seed": seed, "retry": retry}
         click.echo(json.dumps({**asked, **tally.describe()}))
-        return
-    print_table(_HEADER, _rows(tally), has_header_in_pipe=True)
-    print_pairs(_notes(tally))
+    else:
+        print_table(_HEADER, _rows(tally), has_header_in_pipe=True)
+        print_pairs(_notes(tally))
+    if tally.has_faults:
+        raise click.ClickException("calls failed in this program; the errors above that are no status are theirs")
 
 
 def _rows(tally: Tally) -> Iterator[tuple[str, ...]]:
@@ -92,8 +98,9 @@ def _rows(tally: Tally) -> Iterator[tuple[str, ...]]:
             str(kind.num_calls),
             str(kind.reasons.total()),
             str(kind.num_unfinished),
+            str(kind.num_never_begun),
             str(kind.num_retries),
-            f"{len(kind.latencies_s) / tally.seconds:.2f}",
+            f"{tally.succeeded_per_s(kind):.2f}",
             *("" if each is None else f"{1000 * each:.1f}" for each in percentiles(kind.latencies_s).values()),
         )
 

@@ -13,20 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from styleserve.cli.connection import Server
-from styleserve.cli.load.calls import Caller
+from styleserve.cli.load.calls import Caller, Outcome
 from styleserve.cli.load.mix import Kind
 from styleserve.cli.load.tally import Tally
 
 DEFAULT_CONCURRENCY = 8
+#: A caller who got no answer calls again after so long.
+PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is asked of the server.
 
-    Calls begin for `duration_s`; those that are under way then have `grace_s` to end. `rate` is calls a second, None
-    for callers that wait for their answers; `concurrency` is the most calls under way, None for any number at a rate
-    and for `DEFAULT_CONCURRENCY` callers without one.
+    Calls come due for `duration_s`; those that have not ended then have `grace_s` to do so. `rate` is calls a second,
+    None for callers that wait for their answers; `concurrency` is the most calls under way, None for any number at a
+    rate and for `DEFAULT_CONCURRENCY` callers without one.
     """
 
     kinds: Sequence[Kind]
@@ -56,15 +58,16 @@ class _Load:
         self._tally = Tally.of(plan.kinds)
         self._dice = random.Random(plan.seed)  # noqa: S311 (a mix, no secret)
         self._weights = [kind.weight for kind in plan.kinds]
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._begun = time.perf_counter()
 
     async def run(self) -> Tally:
-        begun = time.perf_counter()
+        self._begun = time.perf_counter()
         try:
             if self._plan.rate is None:
-                await self._keep_calling(begun)
+                await self._keep_calling()
             else:
-                await self._call_at_rate(begun, self._plan.rate)
+                await self._call_at_rate(self._plan.rate)
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._plan.grace_s)
         except asyncio.CancelledError:
@@ -76,41 +79,51 @@ class _Load:
         for call in self._tasks:
             call.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tally.seconds = time.perf_counter() - begun
+        self._tally.seconds = self._now()
+        self._tally.measured_s = max(self._tally.measured_s, min(self._plan.duration_s, self._tally.seconds))
         return self._tally
 
-    async def _call_at_rate(self, begun: float, rate: float) -> None:
+    def _now(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._begun
+
+    async def _call_at_rate(self, rate: float) -> None:
         """Begin a call whenever one is due, at even distances."""
         limit = asyncio.Semaphore(self._plan.concurrency) if self._plan.concurrency else contextlib.nullcontext()
         due_after_s = (number / rate for number in itertools.count())
         for after_s in itertools.takewhile(lambda after_s: after_s < self._plan.duration_s, due_after_s):
-            await asyncio.sleep(begun + after_s - time.perf_counter())
-            self._spawn(self._call(begun + after_s, limit))
-        await asyncio.sleep(begun + self._plan.duration_s - time.perf_counter())
+            await asyncio.sleep(after_s - self._now())
+            self._spawn(self._call(after_s, limit))
+        await asyncio.sleep(self._plan.duration_s - self._now())
 
-    async def _keep_calling(self, begun: float) -> None:
+    async def _keep_calling(self) -> None:
         """Let callers call one time after the other."""
         for _ in range(self._plan.concurrency or DEFAULT_CONCURRENCY):
-            self._spawn(self._call_on(begun + self._plan.duration_s))
+            self._spawn(self._call_on())
         await asyncio.wait(self._tasks, timeout=self._plan.duration_s)
 
-    async def _call_on(self, end: float) -> None:
-        while (now := time.perf_counter()) < end:
-            await self._call(now, contextlib.nullcontext())
+    async def _call_on(self) -> None:
+        while (now := self._now()) < self._plan.duration_s:
+            outcome = await self._call(now, contextlib.nullcontext())
+            if not outcome.is_answered:
+                await asyncio.sleep(min(PAUSE_S, max(0.0, self._plan.duration_s - self._now())))
 
-    async def _call(self, due: float, limit: "contextlib.AbstractAsyncContextManager[None]") -> None:
+    async def _call(self, due: float, limit: "contextlib.AbstractAsyncContextManager[None]") -> Outcome:
         """Make one call of a kind by chance, and note what came of it."""
         (kind,) = self._dice.choices(self._plan.kinds, self._weights)
+        has_begun = False
         try:
             async with limit:
-                self._tally.latest_start_s = max(self._tally.latest_start_s, time.perf_counter() - due)
+                has_begun = True
+                self._tally.latest_start_s = max(self._tally.latest_start_s, self._now() - due)
                 outcome = await self._caller.call(kind)
         except asyncio.CancelledError:
-            self._tally.note_unfinished(kind)
+            self._tally.note_broken_off(kind, has_begun)
             raise
-        self._tally.note(kind, outcome, time.perf_counter() - due)
+        self._tally.note(kind, outcome, self._now() - due, self._now())
+        return outcome
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, work: "asyncio._CoroutineLike[object]") -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
