@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from styleserve import logs
+from styleserve.callers import Caller
 from styleserve.errors import ImageNotFoundError, JobCancelledError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
@@ -19,6 +20,7 @@ from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.status import StoredImage
 from styleserve.rpc import responses, uploads
 from styleserve.rpc.access import Access, require
+from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
 from styleserve.rpc.paging import decode_token, encode_token, page_size
 from styleserve.rpc.requests import RequestReader, fingerprint, read_preview
@@ -44,6 +46,8 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._reader = reader
         self._limits = limits
         self._access = access
+        self._disk = Disk()
+        self._uploads = uploads.UploadCount()
 
     async def Stylize(
         self, request: style_transfer_pb2.StylizeRequest, context: Context
@@ -126,18 +130,9 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     ) -> style_transfer_pb2.UploadImageResponse:
         """Store an image that comes in chunks; one that is there already is answered at once."""
         caller = self._access.identify(context)
-        parts = uploads.arriving(request_iterator)
-        header = await uploads.read_header(parts, self._limits)
-        shelf = self._image_store.shelf(caller.name)
-        if header.sha256 and shelf.has(header.sha256):
-            return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + header.sha256)
-        self._jobs.charge(caller, header.size_bytes)
-        with shelf.receive() as incoming:
-            async for request in parts:
-                uploads.check_chunk(request, incoming, header)
-                incoming.write(request.chunk)
-            uploads.check_whole(incoming, header)
-            return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + incoming.keep())
+        with self._uploads.one_more(caller.name):
+            digest = await self._receive(uploads.arriving(request_iterator), caller)
+        return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + digest)
 
     async def DownloadImage(
         self, request: style_transfer_pb2.DownloadImageRequest, context: Context
@@ -150,9 +145,23 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
                 raise violation("offset", f"got {request.offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
             file.seek(request.offset)
             offset = request.offset
-            while chunk := file.read(CHUNK_BYTES):
+            while chunk := await self._disk.do(file.read, CHUNK_BYTES):
                 yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
                 offset += len(chunk)
+
+    async def _receive(self, parts: AsyncIterator[style_transfer_pb2.UploadImageRequest], caller: Caller) -> str:
+        """Keep the image that comes; returns its digest."""
+        header = await uploads.read_header(parts, self._limits)
+        shelf = self._image_store.shelf(caller.name)
+        if header.sha256 and shelf.has(header.sha256):
+            return header.sha256
+        self._jobs.charge(caller, header.size_bytes)
+        with shelf.receive() as incoming:
+            async for request in parts:
+                uploads.check_chunk(request, incoming, header)
+                await self._disk.do(incoming.write, request.chunk)
+            uploads.check_whole(incoming, header)
+            return await self._disk.do(incoming.keep)
 
     async def _admit(self, request: style_transfer_pb2.StylizeRequest, context: Context) -> Job:
         """Join the job of the same request, or read the request and start one."""
