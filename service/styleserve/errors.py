@@ -354,8 +354,8 @@ class UploadIdleError(RequestError):
 
     def __str__(self) -> str:
         return (
-            f"nothing came for {self.idle_s:.0f} s, or in more time than that fewer than {self.least_bytes_per_s} bytes "
-            "a second; send the image again, without such pauses"
+            f"nothing came for {self.idle_s:.0f} s, or in more time than that fewer than {self.least_bytes_per_s} "
+            "bytes a second; send the image again, without such pauses"
         )
 
 

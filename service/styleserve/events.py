@@ -94,7 +94,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """The job was written down at this iteration, which took so many seconds; not kept when the disk takes none."""
+    """The job was written down at this iteration; the engine waited so long for it. Not kept: the disk took none."""
 
     job_id: str
     iteration: int

@@ -248,6 +248,7 @@ class Engine:
                 return
 
     def _forget(self, job: Job) -> None:
+        self._chronicle.forget(job)
         job.run.close()
         self._jobs.remove(job)
 
