@@ -123,6 +123,7 @@ class Finished:
     """The job's result, [H, W, 3] of the specification's content, and what it cost.
 
     `engine_s` here and below are seconds that the engine worked for the job: of a step that it shared, its part.
+    `is_whole` when it ran all of its recipe, whose picture this therefore is, whatever its deadline was.
     """
 
     job_id: str
@@ -131,6 +132,7 @@ class Finished:
     progress: Progress
     network_passes: int
     engine_s: float
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

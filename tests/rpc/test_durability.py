@@ -1,6 +1,7 @@
 """Jobs outlive the server: whatever ends it, the next one on the same folder goes on with them."""
 
 import asyncio
+import dataclasses
 import errno
 import functools
 import os
@@ -12,12 +13,16 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2
 
+from styleserve.costs import Line
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import retention
-from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.presets import PRESETS
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from support.killing import until
 from support.rich_errors import refused
 from support.service import png, request, running
+from support.toy import TOY_COST, TOY_COSTS, ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
@@ -165,6 +170,24 @@ async def test_what_a_deadline_cut_short_is_no_answer_to_others(tmp_path):
         again = (await service.transfer.Stylize(asked)).job
     assert cut.stop_reason == job_pb2.STOP_REASON_DEADLINE
     assert not again.provenance.reused_from
+
+
+async def test_what_a_deadline_made_a_smaller_plan_for_is_no_answer_to_others_though_it_completed(tmp_path):
+    # 0.2 s an evaluation are predicted, so that 39.5 s seem too few for 200 moves; they take 1 ms.
+    cautious = dataclasses.replace(TOY_COST, seconds=Line(0.2, 0.0))
+    costs = dataclasses.replace(TOY_COSTS, costs=((PRESETS["classic"], cautious),))
+    asked = request(200, content=image_pb2.ImageSource(inline=png(0.2, 256, 256)))
+    asked.recipe.preset, asked.recipe.optimizer, asked.output.max_side = "standard", recipe_pb2.OPTIMIZER_ADAM, 256
+    asked.run_timeout.CopyFrom(duration_pb2.Duration(seconds=39, nanos=500_000_000))
+    worker = ThreadWorker(ToyEngineFactory(functools.partial(time.sleep, 0.001), costs=costs))
+    async with running(tmp_path, worker=worker, no_cache=False) as service:
+        first = (await service.transfer.Stylize(asked)).job
+        asked.ClearField("run_timeout")
+        whole = (await service.transfer.Stylize(asked)).job
+        again = (await service.transfer.Stylize(asked)).job
+    assert first.stop_reason == job_pb2.STOP_REASON_COMPLETED
+    assert not whole.provenance.reused_from
+    assert again.provenance.reused_from == whole.name
 
 
 def takes_nothing(_: int) -> None:
