@@ -22,6 +22,7 @@ from styleserve.rpc import responses, uploads
 from styleserve.rpc.access import Access, require
 from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
+from styleserve.rpc.held import HeldRequests
 from styleserve.rpc.paging import decode_token, encode_token, page_size
 from styleserve.rpc.requests import RequestReader, fingerprint, read_preview
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
@@ -48,16 +49,18 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._access = access
         self._disk = Disk()
         self._uploads = uploads.UploadCount()
+        self._held = HeldRequests()
 
     async def Stylize(
         self, request: style_transfer_pb2.StylizeRequest, context: Context
     ) -> style_transfer_pb2.StylizeResponse:
         """Start or join a job, and wait for its picture unless told not to."""
-        job = await self._admit(request, context)
-        if request.detached:
-            return style_transfer_pb2.StylizeResponse(job=responses.job(job.status))
-        with self._jobs.attended(job):
-            await job.feed.ended()
+        with self._held.one_more(self._access.identify(context).name, request.ByteSize()):
+            job = await self._admit(request, context)
+            if request.detached:
+                return style_transfer_pb2.StylizeResponse(job=responses.job(job.status))
+            with self._jobs.attended(job):
+                await job.feed.ended()
         status = job.status
         if status.error is not None:
             raise status.error
@@ -72,18 +75,18 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self, request: style_transfer_pb2.StreamProgressRequest, context: Context
     ) -> AsyncIterator[style_transfer_pb2.StreamProgressResponse]:
         """Start a job or find one, and tell what happens to it."""
-        job = await self._target(request, context)
-        wish = read_preview(request.preview) if request.HasField("preview") else None
-        with self._jobs.attended(job, wish):
-            async with contextlib.aclosing(
-                job.feed.watch(max(0, request.after_sequence), wish, observer=job.observer)
-            ) as updates:
-                async for update in updates:
-                    if not isinstance(update.content, StoredImage):
-                        yield responses.update(update)
-                    elif request.include_result:
-                        result = await self._result(job, update.content)
-                        yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
+        with self._held.one_more(self._access.identify(context).name, request.ByteSize()):
+            job = await self._target(request, context)
+            wish = read_preview(request.preview) if request.HasField("preview") else None
+            with self._jobs.attended(job, wish):
+                watch = job.feed.watch(max(0, request.after_sequence), wish, observer=job.observer)
+                async with contextlib.aclosing(watch) as updates:
+                    async for update in updates:
+                        if not isinstance(update.content, StoredImage):
+                            yield responses.update(update)
+                        elif request.include_result:
+                            result = await self._result(job, update.content)
+                            yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
 
     async def GetJob(
         self, request: style_transfer_pb2.GetJobRequest, context: Context
