@@ -90,6 +90,9 @@ class Config:
     retention_size: str = field(
         default="10GB", metadata=_setting("most disk space of images; the oldest go first", "SIZE")
     )
+    retention_jobs: int = field(
+        default=10_000, metadata=_setting("most ended jobs that are kept; the oldest go first", "N")
+    )
     drain_s: float = field(default=30.0, metadata=_setting("how long a stopping server lets jobs run on", "S"))
     log_format: str = field(default="text", metadata=_setting("form of the log: text or json", "NAME"))
     metrics: str | None = field(
@@ -131,6 +134,7 @@ class Config:
             ("max_side", MIN_SIDE, _LARGEST_SIDE),
             ("max_iterations", 0, MAX_ITERATIONS),
             ("retention_s", 1, 10**9),
+            ("retention_jobs", 1, 10_000_000),
             ("drain_s", 0, 86_400),
         ):
             if not low <= getattr(self, name) <= high:

@@ -250,8 +250,8 @@ class StorageError(RetryLaterError):
 
     def __str__(self) -> str:
         return (
-            "the server's disk is full or fails, and nothing is wrong with the request; tell the operator, or try "
-            f"again in {self.retry_after_s:.0f} s"
+            "the server's disk is full or fails, or too many of its files are open, and nothing is wrong with the "
+            f"request; tell the operator, or try again in {self.retry_after_s:.0f} s"
         )
 
 
@@ -343,16 +343,20 @@ class QueueTimeoutError(RequestError):
 
 
 class UploadIdleError(RequestError):
-    """Nothing came of an image for so long that nothing more is waited for."""
+    """So little came of an image, for so long, that nothing more is waited for."""
 
     reason = "UPLOAD_IDLE"
 
-    def __init__(self, idle_s: float) -> None:
-        super().__init__(idle_s)
+    def __init__(self, idle_s: float, least_bytes_per_s: int) -> None:
+        super().__init__(idle_s, least_bytes_per_s)
         self.idle_s = idle_s
+        self.least_bytes_per_s = least_bytes_per_s
 
     def __str__(self) -> str:
-        return f"nothing came for {self.idle_s:.0f} s; send the image again, its parts without such a pause"
+        return (
+            f"nothing came for {self.idle_s:.0f} s, or in more time than that fewer than {self.least_bytes_per_s} "
+            "bytes a second; send the image again, without such pauses"
+        )
 
 
 class UnauthenticatedError(RequestError):

@@ -98,7 +98,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """The job was written down at this iteration, which took so many seconds; not kept when the disk takes none."""
+    """The job was written down at this iteration; the engine waited so long for it. Not kept: the disk took none."""
 
     job_id: str
     iteration: int
@@ -128,7 +128,10 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The job's result, [H, W, 3] of the specification's content, and what it cost."""
+    """The job's result, [H, W, 3] of the specification's content, and what it cost.
+
+    `is_whole` when it ran all of its recipe, whose picture this therefore is, whatever its deadline was.
+    """
 
     job_id: str
     pixels: Pixels
@@ -136,6 +139,7 @@ class Finished:
     progress: Progress
     network_passes: int
     engine_s: float
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ def test_a_job_is_written_down_after_the_interval_and_not_before():
     assert allowance.is_time(last=100.0, now=110.0)
 
 
-def test_after_a_write_nobody_writes_until_it_is_one_hundredth_of_the_time():
+def test_after_a_write_nobody_writes_until_it_is_one_fiftieth_of_the_time():
     allowance = Allowance(10.0)
     allowance.spend(2.0, now=102.0)
-    assert not allowance.is_time(last=0.0, now=102.0 + 197.9)
-    assert allowance.is_time(last=0.0, now=102.0 + 198.1)
+    assert not allowance.is_time(last=0.0, now=102.0 + 97.9)
+    assert allowance.is_time(last=0.0, now=102.0 + 98.1)
 
 
 @pytest.mark.parametrize("num_jobs", [1, 8])

@@ -123,6 +123,27 @@ def test_what_is_removed_is_gone_and_may_have_been_before(checkpoints, folder):
     assert checkpoints.read("job-2") is not None
 
 
+def test_what_a_dead_engine_had_written_in_part_goes_with_its_job_and_no_other(tmp_path, checkpoints, folder):
+    def die(*_) -> None:
+        raise KeyboardInterrupt
+
+    for job_id in ("job-1", "job-10"):
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.write(job_id, CHECKPOINT, die)
+    folder.remove("job-1")
+    (left,) = (tmp_path / "kept").iterdir()
+    assert left.name.startswith("job-10.")
+
+
+def test_two_engines_never_write_into_one_file(checkpoints, folder):
+    def written_where(writer: Checkpoints) -> str:
+        places = []
+        writer.write("job-1", CHECKPOINT, lambda partial, _: places.append(partial.name))
+        return places[0]
+
+    assert written_where(checkpoints) != written_where(Checkpoints(folder, "network float32"))
+
+
 def test_only_the_jobs_that_are_there_are_kept(tmp_path, checkpoints, folder):
     folder.keep_only([])
     for job_id in ("job-1", "job-2", "job-3"):

@@ -33,7 +33,7 @@ def read_database(path: Path) -> None:
         if store.get("job-new") is None and store.all():
             admitted = Job.admit("job-new", 10**6, store.all()[0].submission, RETENTION_S)
             store.add(admitted)
-            store.remove(admitted)
+            store.remove([admitted])
     except StorageError:
         pass  # a disk that fails is told so
     finally:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ from styleserve.jobs.image_store import ImageStore, Shelf
 DIGEST = hashlib.sha256(b"old").hexdigest()
 
 
-def test_a_file_that_is_moved_to_its_place_meanwhile_does_not_stop_the_forgetting(tmp_path, monkeypatch):
+def test_a_file_that_is_taken_away_meanwhile_does_not_stop_the_forgetting(tmp_path, monkeypatch):
     store = ImageStore(tmp_path)
     shelf = store.shelf("somebody")
     old = shelf.put(b"old")
-    found = [tmp_path / "somebody" / ".moved", tmp_path / "somebody" / old]
+    found = [tmp_path / "somebody" / DIGEST.replace("a", "b"), tmp_path / "somebody" / old]
     os.utime(found[1], (0, 0))
     monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter(found))
     store.expire(60, 10**9, ())
@@ -78,6 +79,65 @@ def test_an_image_that_is_used_while_old_ones_are_forgotten_stays(tmp_path, monk
     monkeypatch.setattr(ImageStore, "_files", look_and_use)
     assert store.expire(60, 10**9, ()) == set()
     assert shelf.read(DIGEST) == b"old"
+
+
+def aged(folder: Path, shelf: Shelf, data: bytes, age_s: float) -> str:
+    """Keep an image that was used last so long ago."""
+    digest, then = shelf.put(data), time.time() - age_s
+    os.utime(folder / "somebody" / digest, (then, then))
+    return digest
+
+
+def test_what_is_too_much_goes_from_the_longest_unused_on_until_the_rest_fits(tmp_path):
+    store = ImageStore(tmp_path)
+    shelf = store.shelf("somebody")
+    *old, newest = [aged(tmp_path, shelf, b"x" * size, age) for size, age in ((3000, 30), (5000, 20), (6000, 10))]
+    assert store.expire(86_400, 10_000, ()) == {("somebody", digest) for digest in old}
+    assert shelf.has(newest)
+
+
+def test_what_is_on_its_way_is_not_forgotten_however_long_it_takes(tmp_path):
+    store = ImageStore(tmp_path)
+    shelf = store.shelf("somebody")
+    with shelf.receive() as incoming:
+        incoming.write(b"half")
+        (half,) = (tmp_path / "somebody").iterdir()
+        os.utime(half, (0, 0))
+        assert store.expire(1, 0, ()) == set()
+        digest = incoming.keep()
+    assert shelf.read(digest) == b"half"
+
+
+def read_only(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_where_nothing_may_be_written_images_are_read_all_the_same(tmp_path, monkeypatch):
+    shelf = ImageStore(tmp_path).shelf("somebody")
+    digest = shelf.put(b"old")
+    monkeypatch.setattr(os, "utime", read_only)
+    assert shelf.read(digest) == b"old"
+    assert not shelf.has("0" * 64)
+
+
+def test_images_that_cannot_be_removed_are_told_once_and_the_others_go(tmp_path, monkeypatch, caplog):
+    store = ImageStore(tmp_path)
+    shelf = store.shelf("somebody")
+    first, second, third = (aged(tmp_path, shelf, data, 100) for data in (b"1", b"2", b"3"))
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, **k: read_only() if path.name != second else unlink(path, **k))
+    assert store.expire(60, 10**9, ()) == {("somebody", second)}
+    assert shelf.has(first)
+    assert shelf.has(third)
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == ["2 images cannot be removed"]
+
+
+def test_the_folder_of_a_new_caller_is_on_the_disk_before_its_image_is_told(tmp_path, monkeypatch):
+    store, synchronised = ImageStore(tmp_path), []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synchronised.append(os.fstat(handle).st_ino), fsync(handle)))
+    store.shelf("somebody").put(b"mine")
+    assert tmp_path.stat().st_ino in synchronised
 
 
 def receive(shelf: Shelf, data: bytes) -> None:

@@ -3,29 +3,17 @@
 import contextlib
 import dataclasses
 import json
-import os
 import sqlite3
 import time
-from types import MappingProxyType
 
 import pytest
 
 from styleserve import errors
-from styleserve.costs import Estimate
 from styleserve.errors import ConfigurationError, RequestError, StorageError
-from styleserve.evaluation import Losses
-from styleserve.events import Progress
-from styleserve.jobs.image_store import ImageStore
-from styleserve.jobs.job import Job
-from styleserve.jobs.picture_index import PictureIndex
-from styleserve.jobs.retention import Retention
-from styleserve.jobs.status import Provenance, StoredImage
+from styleserve.jobs.status import StoredImage
 from styleserve.jobs.store import VERSION, JobStore
-from styleserve.jobs.submission import ChosenStyle, Output, Submission
-from styleserve.presets import PRESETS
+from support.some_jobs import PROGRESS, PROVENANCE, job
 
-PROGRESS = Progress(3, 10, 4, Losses(1.5, 0.5, 1.0, 0.0), 8, 6, 1.0, 2.0, Estimate(10**9, 12.5, 320))
-PROVENANCE = Provenance("0.1", "toy", "cpu", "float32", "{}", ("styles/a@1",), 7)
 JOB_ERRORS = [
     errors.ImageNotFoundError("images/x", ["images/y"]),
     errors.StyleImageUnavailableError(60, "styles/udnie"),
@@ -34,26 +22,6 @@ JOB_ERRORS = [
     errors.DivergedError(7, "{}"),
     errors.EngineError("0123456789abcdef"),
 ]
-
-
-def submission(**changes: object) -> Submission:
-    made = Submission(
-        content_digest="c" * 64,
-        styles=(
-            ChosenStyle("a" * 64, "styles/a@1", True, 0.25, 1.0),
-            ChosenStyle("b" * 64, "images/" + "b" * 64, False, 0.75, 2.0),
-        ),
-        recipe=PRESETS["standard"],
-        output=Output(24, 32, "jpeg", 80),
-        fingerprint="f" * 64,
-        request_id="r-1",
-        labels=MappingProxyType({"team": "mobile"}),
-    )
-    return dataclasses.replace(made, **changes)
-
-
-def job(number: int = 1, **changes: object) -> Job:
-    return Job.admit(f"job-{number}", number, submission(**changes), retention_s=60.0)
 
 
 def reopened(store: JobStore, folder) -> JobStore:
@@ -126,7 +94,7 @@ async def test_of_jobs_with_one_request_id_the_newest_is_found_until_it_is_forgo
     again = reopened(store, tmp_path)
     assert again.find_request("anonymous", "r-1").job_id == "job-2"
     assert [each.is_orphaned for each in again.all()] == [False, True]
-    again.remove(again.get("job-1"))
+    again.remove([again.get("job-1")])
     assert again.find_request("anonymous", "r-1").job_id == "job-2"
 
 
@@ -186,7 +154,7 @@ async def test_a_deadline_is_the_same_moment_by_another_process_clock(store, tmp
 async def test_a_job_that_is_forgotten_stays_so(store, tmp_path):
     kept = job()
     store.add(kept)
-    store.remove(kept)
+    store.remove([kept])
     again = reopened(store, tmp_path)
     assert again.get("job-1") is None
     assert again.find_request("anonymous", "r-1") is None
@@ -196,6 +164,19 @@ async def test_jobs_come_the_newest_first(store, tmp_path):
     for number in (1, 2, 3):
         store.add(job(number, request_id=""))
     assert [kept.number for kept in reopened(store, tmp_path).all()] == [3, 2, 1]
+
+
+async def test_a_disk_that_takes_nothing_forgets_no_job_and_later_all_of_them(store, tmp_path):
+    kept = [job(number, request_id="") for number in (1, 2)]
+    for each in kept:
+        store.add(each)
+    store._database.execute("PRAGMA query_only = ON")
+    with pytest.raises(StorageError):
+        store.remove(kept)
+    assert [store.get(each.job_id) for each in kept] == kept
+    store._database.execute("PRAGMA query_only = OFF")
+    store.remove(kept)
+    assert list(reopened(store, tmp_path).all()) == []
 
 
 async def test_a_record_that_cannot_be_read_takes_no_other_along(store, tmp_path, caplog):
@@ -304,22 +285,3 @@ async def test_a_damaged_layout_ends_the_start_with_an_explanation(store, tmp_pa
     path.write_bytes(path.read_bytes().replace(b"CREATE TABLE jobs", b"CREATE \xff\xfe\xfd jobs"))
     with pytest.raises(ConfigurationError, match=r"jobs.sqlite3 cannot be used \(its texts are damaged\)"):
         JobStore(path, retention_s=60.0)
-
-
-async def test_a_job_whose_picture_is_made_again_while_the_old_one_is_forgotten_stays(store, tmp_path, monkeypatch):
-    images, maker = ImageStore(tmp_path / "images"), job()
-    shelf = images.shelf("anonymous")
-    store.add(maker)
-    digest = shelf.put(b"old")
-    os.utime(tmp_path / "images" / "anonymous" / digest, (0, 0))
-    forget = ImageStore.expire
-
-    def forget_and_make_again(self, *arguments):
-        gone = forget(self, *arguments)
-        shelf.put(b"old")
-        maker.succeed(StoredImage(digest, "image/png", 8, 6, 3), PROGRESS, "completed", PROVENANCE)
-        return gone
-
-    monkeypatch.setattr(ImageStore, "expire", forget_and_make_again)
-    await Retention(store, images, PictureIndex([]), 60.0, 10**9)._sweep()
-    assert store.get(maker.job_id) is maker

@@ -1,21 +1,28 @@
 """Jobs outlive the server: whatever ends it, the next one on the same folder goes on with them."""
 
 import asyncio
+import dataclasses
+import errno
 import functools
+import os
 import time
 import uuid
+from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf import duration_pb2
 
+from styleserve.costs import Line
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import retention
-from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.presets import PRESETS
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
+from support.killing import until
 from support.rich_errors import refused
 from support.service import png, request, running
-from support.toy import ToyEngineFactory
+from support.toy import TOY_COST, TOY_COSTS, ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
@@ -208,6 +215,56 @@ async def test_what_a_deadline_cut_short_is_no_answer_to_others(tmp_path):
         again = (await service.transfer.Stylize(asked)).job
     assert cut.stop_reason == job_pb2.STOP_REASON_DEADLINE
     assert not again.provenance.reused_from
+
+
+async def test_what_a_deadline_made_a_smaller_plan_for_is_no_answer_to_others_though_it_completed(tmp_path):
+    # 0.2 s an evaluation are predicted, so that 39.5 s seem too few for 200 moves; they take 1 ms.
+    cautious = dataclasses.replace(TOY_COST, seconds=Line(0.2, 0.0))
+    costs = dataclasses.replace(TOY_COSTS, costs=((PRESETS["classic"], cautious),))
+    asked = request(200, content=image_pb2.ImageSource(inline=png(0.2, 256, 256)))
+    asked.recipe.preset, asked.recipe.optimizer, asked.output.max_side = "standard", recipe_pb2.OPTIMIZER_ADAM, 256
+    asked.run_timeout.CopyFrom(duration_pb2.Duration(seconds=39, nanos=500_000_000))
+    worker = ThreadWorker(ToyEngineFactory(functools.partial(time.sleep, 0.001), costs=costs))
+    async with running(tmp_path, worker=worker, no_cache=False) as service:
+        first = (await service.transfer.Stylize(asked)).job
+        asked.ClearField("run_timeout")
+        whole = (await service.transfer.Stylize(asked)).job
+        again = (await service.transfer.Stylize(asked)).job
+    assert first.stop_reason == job_pb2.STOP_REASON_COMPLETED
+    assert not whole.provenance.reused_from
+    assert again.provenance.reused_from == whole.name
+
+
+def takes_nothing(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_full_disk_is_told_and_gets_free_again_when_images_expire(tmp_path, monkeypatch):
+    def images() -> list[Path]:
+        return list((tmp_path / "data" / "images").glob("*/*"))
+
+    async with running(tmp_path, retention_s=1.0) as service:
+        names = [(await service.transfer.Stylize(request(number))).job.name for number in (1, 2)]
+        database = service.server._jobs._store._database
+        database.execute("PRAGMA query_only = ON")  # a full disk has no room to forget a job either
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", takes_nothing)
+            other = request(content=image_pb2.ImageSource(inline=png(0.7)))
+            assert (await refused(service.transfer.Stylize(other)))[1] == "STORAGE_UNAVAILABLE"
+            await until(lambda: not images())
+            assert (await service.transfer.GetJob(get(names[0]))).job.name == names[0]
+        database.execute("PRAGMA query_only = OFF")
+        await until(lambda: service.server._jobs._store.get(names[1].removeprefix("jobs/")) is None)
+        assert (await refused(service.transfer.GetJob(get(names[0]))))[1] == "JOB_NOT_FOUND"
+        assert (await service.transfer.Stylize(other)).job.state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_only_so_many_ended_jobs_are_kept_by_their_names(tmp_path):
+    async with running(tmp_path, no_cache=False, retention_jobs=3) as service:
+        names = [(await service.transfer.Stylize(request())).job.name for _ in range(5)]
+        listed = (await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+        assert (await refused(service.transfer.GetJob(get(names[1]))))[1] == "JOB_NOT_FOUND"
+    assert [job.name for job in listed] == names[:1:-1]
 
 
 async def test_the_oldest_pictures_make_room_and_their_jobs_go_with_them(tmp_path, monkeypatch):

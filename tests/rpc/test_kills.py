@@ -38,9 +38,9 @@ from support.toy_process import CHECKPOINT_S, STEP_S
 NUM_CALLERS = 3
 #: Jobs made again undisturbed side by side, which the queue has room for.
 NUM_TWINS = 16
-#: Iterations between two checkpoints of a job: in the interval, and while writing rests to take 1 % of the time, which
-#: on a busy machine is seconds.
-MOST_REPEATED = round(5 * CHECKPOINT_S / STEP_S)
+#: Iterations between two checkpoints of a job: in the interval, and on a busy machine as long again until its turn has
+#: come, and until its file is written.
+MOST_REPEATED = round(3 * CHECKPOINT_S / STEP_S)
 SOME_MOMENTS = ("before the job knows of its picture",)
 
 

@@ -34,7 +34,7 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.DeadlineUnattainableError(0.1, 2.0),
         errors.RunTimeoutError(),
         errors.QueueTimeoutError(),
-        errors.UploadIdleError(30),
+        errors.UploadIdleError(30, 10_000),
         errors.UnauthenticatedError("got no token"),
         errors.PermissionDeniedError("editor", "admin"),
         errors.JobCancelledError("jobs/x"),

@@ -128,6 +128,21 @@ class ToyEvaluator:
         self.batches.append(size)
 
 
+class WavyEvaluator(ToyEvaluator):
+    """Pulls each value by its own strength, so that no optimizer finds the end at once."""
+
+    @staticmethod
+    def _strength(shape) -> np.ndarray:
+        return np.resize(np.geomspace(0.05, 1.0, 97), shape).astype(np.float32)
+
+    def _evaluate(self, canvas, objective):
+        evaluation = super()._evaluate(canvas, objective)
+        strength = self._strength(canvas.shape)
+        loss = 0.5 * float(np.sum(strength * np.square(evaluation.gradient, dtype=np.float64)))
+        losses = dataclasses.replace(evaluation.losses, total=loss, style=loss)
+        return dataclasses.replace(evaluation, losses=losses, gradient=strength * evaluation.gradient)
+
+
 @dataclass(frozen=True)
 class ToyEngineFactory:
     """Builds an engine with the toy evaluator and every optimizer; picklable, so a process can build it too."""

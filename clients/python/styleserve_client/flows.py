@@ -205,7 +205,7 @@ def _retry(operation: Operation) -> Flow:
     for attempt in range(MAX_ATTEMPTS):
         try:
             return (yield operation)
-        except UnavailableError as error:
+        except RetryLaterError as error:
             delay_s = _delay(error, attempt)
             if delay_s is None:
                 raise

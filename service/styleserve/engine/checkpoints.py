@@ -1,7 +1,8 @@
 """Checkpoints: how far jobs are, kept in a folder, so that another engine goes on where one ended.
 
 A file is written beside its place and moved there, so that all of a checkpoint or all of the one before is there,
-whatever ends the process and whenever. Nothing is forced to the disk (fsync): it is processes that end, not machines.
+whatever ends the process and whenever. Each engine has its own name for what it writes: one whose front was killed may
+take a moment to end, beside the next. Nothing is forced to the disk (fsync): it is processes that end, not machines.
 Checksums tell what is damaged even so, and its job begins anew.
 
 The engine writes and reads and never removes, since it does not know when a picture has reached its place. The front
@@ -11,10 +12,11 @@ does: it removes a job's checkpoint once the picture is stored or nobody wants i
 import json
 import logging
 import os
+import secrets
 import sys
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -79,8 +81,9 @@ class CheckpointFolder:
         return self.folder / f"{job_id}{_SUFFIX}"
 
     def remove(self, job_id: str) -> None:
-        """Forget the job's checkpoint, if there is one."""
-        _delete(self.path(job_id))
+        """Forget the job's checkpoint, if there is one, and what engines that died had written of another."""
+        for path in (self.path(job_id), *self.folder.glob(f"{job_id}.*{_PARTIAL_SUFFIX}")):
+            _delete(path)
 
     def keep_only(self, job_ids: Iterable[str]) -> None:
         """Forget all but these jobs' checkpoints, and whatever is half written; for a time when no engine lives."""
@@ -100,19 +103,23 @@ class Checkpoints:
     def __init__(self, folder: CheckpointFolder, network: str) -> None:
         self._folder = folder
         self._network = network
+        self._partial_suffix = f".{secrets.token_hex(4)}{_PARTIAL_SUFFIX}"
         self._complained_of: deque[str] = deque(maxlen=_NUM_REMEMBERED)
 
-    def write(self, job_id: str, checkpoint: Checkpoint) -> bool:
-        """Keep the checkpoint in the place of the one before; False when the disk takes none, which ends no job."""
+    def write(self, job_id: str, checkpoint: Checkpoint, settle: Callable[[Path, Path], None] = os.replace) -> bool:
+        """Keep the checkpoint in the place of the one before; False when the disk takes none, which ends no job.
+
+        `settle` moves the file from where it was written to its place.
+        """
         path = self._folder.path(job_id)
-        partial = path.with_suffix(_PARTIAL_SUFFIX)
+        partial = path.with_suffix(self._partial_suffix)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with zipfile.ZipFile(partial, "w") as archive:
                 for name, array in self._arrays(checkpoint):
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                         np.lib.format.write_array(member, array, allow_pickle=False)
-            os.replace(partial, path)
+            settle(partial, path)
         except OSError as error:
             if job_id not in self._complained_of:
                 self._complained_of.append(job_id)

@@ -1,15 +1,23 @@
-"""The chronicle: writes the engine's jobs down, each now and then, on the engine's own thread and between its steps."""
+"""The chronicle: has the engine's jobs written down, each now and then, one at a time and beside the engine's steps.
 
+The engine waits while a job's arrays are copied, and no longer: the copy is written while it goes on. What is too large
+to be kept twice is written as it is, and the engine waits for it.
+"""
+
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
 from styleserve.engine.allowance import Allowance
 from styleserve.engine.checkpoints import Checkpoint, Checkpoints
 from styleserve.engine.job import Job
+from styleserve.engine.writing import Writing
 from styleserve.events import Checkpointed, EngineEvent
 
-#: A write is left out when a deadline is nearer than this many times what it may take.
+#: Nothing is written when a deadline is nearer than this many times what the engine may have to wait for it.
 _DEADLINE_MARGIN = 2.0
+#: Well within the memory that plans leave for what the model of costs does not know: Adam's arrays at 1600 x 1600.
+_MOST_COPIED_BYTES = 128 * 1024 * 1024
 
 
 class Chronicle:
@@ -26,6 +34,7 @@ class Chronicle:
         self._report = report
         self._allowance = Allowance(interval_s)
         self._clock = clock
+        self._under_way: _UnderWay | None = None
 
     def find(self, job_id: str) -> Checkpoint | None:
         """What was written down of a job by whatever engine had it last."""
@@ -33,30 +42,67 @@ class Chronicle:
 
     def write_due(self, jobs: Sequence[Job]) -> None:
         """Write down the job whose turn it is, if it is any's: of those with news, the one not written for longest."""
+        if self._under_way is not None and not self._under_way.writing.has_ended:
+            return
+        self._settle()
         untold = [job for job in jobs if job.has_news]
         if not untold:
             return
         job = min(untold, key=lambda job: job.written)
         now = self._clock()
         if self._allowance.is_time(job.written, now) and not self._endangers_deadline(jobs, now):
-            self._write(job)
+            self._begin(job)
 
     def write_all(self, jobs: Sequence[Job]) -> None:
         """Write down every job with news, whatever time it takes: there will be no other."""
         for job in sorted(jobs, key=lambda job: job.written):
+            self._settle()
             if job.has_news:
-                self._write(job)
+                self._begin(job)
+        self._settle()
+
+    def forget(self, job: Job) -> None:
+        """The job is over: its checkpoint is about to be removed, and must not come to its place after that."""
+        if self._under_way is not None and self._under_way.job is job:
+            self._under_way.writing.abandon()
 
     def _endangers_deadline(self, jobs: Sequence[Job], now: float) -> bool:
         deadlines = [job.specification.deadline for job in jobs if job.specification.deadline is not None]
         return min(deadlines, default=math.inf) < now + _DEADLINE_MARGIN * self._allowance.most_s
 
-    def _write(self, job: Job) -> None:
+    def _begin(self, job: Job) -> None:
         if self._checkpoints is None:
             return
         begun = self._clock()
         assert job.judged is not None
-        is_kept = self._checkpoints.write(job.job_id, job.checkpoint(begun))
+        checkpoint = job.checkpoint(begun)
+        if checkpoint.snapshot.num_bytes <= _MOST_COPIED_BYTES:
+            copied = dataclasses.replace(checkpoint, snapshot=checkpoint.snapshot.copy())
+            writing = Writing(self._checkpoints, job.job_id, copied)
+        else:
+            writing = Writing(self._checkpoints, job.job_id, checkpoint)
+            writing.wait()
         job.written, job.has_news = self._clock(), False
         self._allowance.spend(job.written - begun, job.written)
-        self._report(Checkpointed(job.job_id, job.judged.iteration, job.written - begun, is_kept))
+        self._under_way = _UnderWay(job, writing, job.judged.iteration, job.written - begun)
+
+    def _settle(self) -> None:
+        """Wait for what is being written, and report it."""
+        if self._under_way is None:
+            return
+        under_way, self._under_way = self._under_way, None
+        under_way.writing.wait()
+        if not under_way.writing.is_abandoned:
+            self._report(
+                Checkpointed(under_way.job.job_id, under_way.iteration, under_way.delay_s, under_way.writing.is_kept)
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """What is being written of a job: as it was at an iteration, after the engine waited for `delay_s` seconds."""
+
+    job: Job
+    writing: Writing
+    iteration: int
+    delay_s: float

@@ -227,9 +227,9 @@ class Engine:
     def _finish(self, job: Job, stop_reason: StopReason) -> None:
         assert job.judged is not None
         progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started, eta_s=0.0)
-        picture = job.picture()
+        picture, is_whole = job.picture(), job.is_whole
         self._forget(job)
-        self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s))
+        self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s, is_whole))
 
     def _fail(self, job: Job, error: RequestError) -> None:
         self._forget(job)
@@ -249,6 +249,7 @@ class Engine:
                 return
 
     def _forget(self, job: Job) -> None:
+        self._chronicle.forget(job)
         job.run.close()
         self._jobs.remove(job)
 

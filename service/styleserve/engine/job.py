@@ -107,6 +107,11 @@ class Job:
         """Evaluations done, over all scales."""
         return self.earlier_evaluations + self.run.evaluations
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ran all of its recipe: no deadline made its plan smaller, at any scale, or cut it off."""
+        return self.run.ended is not None and self.scales == self.recipe_scales
+
     def picture(self) -> Pixels:
         """The best picture so far, at the size of the result."""
         height, width = self.specification.content.shape[:2]

@@ -244,7 +244,7 @@ class Dispatcher:
 
     async def _deliver(self, job: Job, finished: Finished) -> None:
         """Make the file that the caller gets."""
-        provenance = self._trace_back(job, finished.network_passes)
+        provenance = self._trace_back(job, finished.network_passes, finished.is_whole)
         assert provenance is not None
         assert job.content is not None
         try:
@@ -296,8 +296,8 @@ class Dispatcher:
         whole_s, available_s = timing.whole_job_s(job.submission, self.engine), timing.available_s(job.submission)
         return whole_s if available_s is None else min(whole_s, max(0.0, available_s))
 
-    def _trace_back(self, job: Job, network_passes: int) -> Provenance | None:
-        return None if self.engine is None else trace_back(job.submission, self.engine, network_passes)
+    def _trace_back(self, job: Job, network_passes: int, is_whole: bool = False) -> Provenance | None:
+        return None if self.engine is None else trace_back(job.submission, self.engine, network_passes, is_whole)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -18,7 +18,7 @@ from typing import Self, TypeAlias
 
 from styleserve.callers import is_name
 from styleserve.errors import ImageNotFoundError, StorageError
-from styleserve.files import settle
+from styleserve.files import settle, synchronise
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Shelf:
     def receive(self) -> Incoming:
         """A place for an image that comes in parts."""
         with _storing():
-            self._folder.mkdir(exist_ok=True)
+            self._make_folder()
             return Incoming(self._folder, self._using)
 
     def has(self, digest: str) -> bool:
@@ -102,6 +102,8 @@ class Shelf:
                 os.utime(self._folder / digest)
         except FileNotFoundError:
             return False
+        except OSError:  # what can only be read is there all the same
+            return (self._folder / digest).is_file()
         return True
 
     def read(self, digest: str) -> bytes:
@@ -115,6 +117,13 @@ class Shelf:
         if not name.startswith(PREFIX) or not _DIGEST_PATTERN.fullmatch(digest) or not self.has(digest):
             raise ImageNotFoundError(name)
         return self._folder / digest
+
+    def _make_folder(self) -> None:
+        """A new caller's folder is on the disk before anything in it is: else a power cut would take both."""
+        with self._using:
+            if not self._folder.is_dir():
+                self._folder.mkdir()
+                synchronise(self._folder.parent)
 
 
 #: An image as retention knows it: the caller and the digest.
@@ -140,19 +149,29 @@ class ImageStore:
             path.unlink(missing_ok=True)
 
     def expire(self, unused_s: float, max_bytes: int, kept: Collection[Owned]) -> set[Owned]:
-        """Forget images that nobody used for `unused_s` seconds, and the longest unused of those beyond `max_bytes`.
+        """Forget images that nobody used for `unused_s` seconds, then the longest unused until the rest fits.
 
-        `kept` stays. Returns those forgotten.
+        `kept` stays, and what is on its way. Returns those forgotten; the log has what the disk does not let go.
         """
         forgotten = set()
+        stuck: list[OSError] = []
         oldest = time.time() - unused_s
-        room = max_bytes
-        for used, size, path in sorted(self._files(), reverse=True):
-            room -= size
+        files = sorted(self._files())
+        num_bytes = sum(size for _, size, _ in files)
+        for used, size, path in files:
             owned = path.parent.name, path.name
-            if (used < oldest or room < 0) and owned not in kept and self._forget(path, used):
+            if owned in kept or (used >= oldest and num_bytes <= max_bytes):
+                continue
+            try:
+                is_gone = self._forget(path, used)
+            except OSError as error:
+                stuck.append(error)
+                continue
+            if is_gone:
                 forgotten.add(owned)
-                room += size
+                num_bytes -= size
+        if stuck:
+            logger.error("%d images cannot be removed, the first: %s", len(stuck), stuck[0])
         return forgotten
 
     def _forget(self, path: Path, used: float) -> bool:
@@ -164,9 +183,11 @@ class ImageStore:
         return True
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """When each file was last used, and its bytes."""
+        """When each image was last used, and its bytes."""
         for path in self._folder.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):  # a file that was moved to its place meanwhile
+            if path.name.startswith(_INCOMING):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # one that somebody took away meanwhile
                 found = path.stat()
                 yield found.st_mtime, found.st_size, path
 

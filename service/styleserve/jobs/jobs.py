@@ -69,6 +69,7 @@ class Jobs:
         quota_of: Callable[[str], Quota],
         retention_s: float,
         retention_bytes: int,
+        retention_jobs: int,
         reuses_pictures: bool,
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
@@ -89,7 +90,7 @@ class Jobs:
         self._retention_s = retention_s
         self._reuses_pictures = reuses_pictures
         self._index = PictureIndex(store.all())
-        self._retention = Retention(store, image_store, self._index, retention_s, retention_bytes)
+        self._retention = Retention(store, image_store, self._index, retention_s, retention_bytes, retention_jobs)
         self._num_admitted = max((job.number for job in store.all()), default=0)
         self._is_draining = False
         self._sweeper: asyncio.Task[None] | None = None
@@ -309,4 +310,5 @@ class Jobs:
         self._store.save(job)
         if job.has_ended:
             self._index.note(job)
+            self._retention.note(job)
             self._checkpoints.remove(job.job_id)

@@ -13,6 +13,8 @@ from styleserve.jobs.submission import Submission
 class PictureIndex:
     """Jobs whose pictures may answer for others: those that ran their whole recipe, by what they were asked and with.
 
+    One that had a smaller plan to meet a deadline is none of them, even when it completed that.
+
     Two jobs are alike when caller, content, styles, recipe, output, network, precision, device and version are.
     """
 
@@ -51,7 +53,7 @@ def _request(job: Job) -> tuple[str, str]:
 
 def _key_of(job: Job) -> str | None:
     status, made = job.status, job.status.provenance
-    if status.state != "succeeded" or status.stop_reason == "deadline" or made is None or made.reused_from:
+    if status.state != "succeeded" or made is None or not made.is_whole or made.reused_from:
         return None
     return _key(job.submission, made.server_version, made.weights, made.precision, made.device)
 

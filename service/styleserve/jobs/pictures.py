@@ -73,8 +73,8 @@ class Pictures:
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 
 
-def trace_back(submission: Submission, engine: EngineInfo, network_passes: int) -> Provenance:
-    """How a picture of this submission was made by this engine."""
+def trace_back(submission: Submission, engine: EngineInfo, network_passes: int, is_whole: bool = False) -> Provenance:
+    """How a picture of this submission was made by this engine; `is_whole` when that was all of its recipe."""
     return Provenance(
         server_version=importlib.metadata.version("styleserve"),
         weights=engine.weights,
@@ -83,6 +83,7 @@ def trace_back(submission: Submission, engine: EngineInfo, network_passes: int) 
         recipe_json=submission.recipe.to_json(),
         styles=tuple(chosen.name for chosen in submission.styles),
         network_passes=network_passes,
+        is_whole=is_whole,
     )
 
 

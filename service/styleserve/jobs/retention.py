@@ -1,10 +1,17 @@
-"""Retention: forgets ended jobs and images that nobody needs, in time and when they take too much room."""
+"""Retention: forgets ended jobs and images that nobody needs, in time and when they take too much room.
+
+Images go first: removing them takes no room, while the file of jobs needs some to forget a job, which a full disk has
+not. Jobs go many at once, since each time the disk is waited for, and between two times others have their turn.
+"""
 
 import asyncio
+import itertools
 import logging
 import time
+from collections.abc import Iterable
 
-from styleserve.jobs.image_store import ImageStore
+from styleserve.errors import StorageError
+from styleserve.jobs.image_store import ImageStore, Owned
 from styleserve.jobs.job import Job
 from styleserve.jobs.picture_index import PictureIndex
 from styleserve.jobs.store import JobStore
@@ -12,22 +19,42 @@ from styleserve.jobs.store import JobStore
 logger = logging.getLogger(__name__)
 
 _SWEEP_S = 60.0
+#: Jobs that are forgotten at once: the event loop stands still for a few milliseconds.
+_NUM_AT_ONCE = 100
 
 
 class Retention:
     """Images stay for `retention_s` seconds after their last use, and within `max_bytes`: the longest unused go first.
 
-    An ended job goes with its picture, or when its own time has come. What a job needs that has yet to end stays.
+    An ended job goes with its picture, when its own time has come, or when it ended before `max_jobs` others. What a
+    job needs that has yet to end stays.
     """
 
     def __init__(
-        self, store: JobStore, image_store: ImageStore, index: PictureIndex, retention_s: float, max_bytes: int
+        self,
+        store: JobStore,
+        image_store: ImageStore,
+        index: PictureIndex,
+        retention_s: float,
+        max_bytes: int,
+        max_jobs: int,
     ) -> None:
         self._store = store
         self._image_store = image_store
         self._index = index
         self._retention_s = retention_s
         self._max_bytes = max_bytes
+        self._max_jobs = max_jobs
+        ended = sorted((job for job in store.all() if job.has_ended), key=lambda job: job.status.end_time or 0.0)
+        self._ended = {job.job_id: job for job in ended}
+        self._gone: set[Owned] = set()
+
+    def note(self, job: Job) -> None:
+        """A job has ended; of more than are kept the oldest go, a hundredth at once so that it is seldom."""
+        self._ended[job.job_id] = job
+        excess = len(self._ended) - self._max_jobs
+        if excess > 0:
+            self._forget(itertools.islice(self._ended.values(), min(excess + self._max_jobs // 100, _NUM_AT_ONCE)))
 
     async def keep_sweeping(self) -> None:
         """Sweep now and then, until this is cancelled; a fault is for the log and for the next time."""
@@ -39,25 +66,49 @@ class Retention:
             await asyncio.sleep(min(_SWEEP_S, self._retention_s))
 
     async def _sweep(self) -> None:
-        now = time.time()
-        for job in self._store.all():
-            if job.status.expire_time is not None and job.status.expire_time < now:
-                self._forget(job)
         needed = {
             (job.submission.caller, digest)
             for job in self._store.all()
             if not job.has_ended
             for digest in job.submission.digests
         }
-        gone = await asyncio.to_thread(self._image_store.expire, self._retention_s, self._max_bytes, needed)
-        for job in self._store.all():
-            result = job.status.result
-            if result is None or (job.submission.caller, result.digest) not in gone:
-                continue
-            # The same picture may have been made again meanwhile.
-            if not self._image_store.shelf(job.submission.caller).has(result.digest):
-                self._forget(job)
+        # What is gone is remembered until its jobs are, which the disk may not let go at once.
+        self._gone |= await asyncio.to_thread(self._image_store.expire, self._retention_s, self._max_bytes, needed)
+        due = self._due()
+        for begin in range(0, len(due), _NUM_AT_ONCE):
+            jobs = due[begin : begin + _NUM_AT_ONCE]
+            if not self._forget(job for job in jobs if job.job_id in self._ended):
+                return
+            await asyncio.sleep(0)
+        self._gone.clear()
 
-    def _forget(self, job: Job) -> None:
-        self._store.remove(job)
-        self._index.forget(job)
+    def _due(self) -> list[Job]:
+        """Ended jobs whose time has come, that are too many, or whose pictures are gone; the oldest first."""
+        now, num_left = time.time(), len(self._ended)
+        due = []
+        for job in self._ended.values():
+            expire_time = job.status.expire_time
+            is_expired = expire_time is not None and expire_time < now
+            if is_expired or num_left > self._max_jobs or self._has_lost_picture(job):
+                due.append(job)
+                num_left -= 1
+        return due
+
+    def _has_lost_picture(self, job: Job) -> bool:
+        """Whether the job's picture was forgotten, and not made again since."""
+        result, caller = job.status.result, job.submission.caller
+        if result is None or (caller, result.digest) not in self._gone:
+            return False
+        return not self._image_store.shelf(caller).has(result.digest)
+
+    def _forget(self, jobs: Iterable[Job]) -> bool:
+        """Forget ended jobs; False when the disk does not let them go, so that they stay until the next time."""
+        jobs = list(jobs)
+        try:
+            self._store.remove(jobs)
+        except StorageError:
+            return False
+        for job in jobs:
+            del self._ended[job.job_id]
+            self._index.forget(job)
+        return True

@@ -32,7 +32,10 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a picture was made, as the contract has it; `reused_from` names the job that made it for another one."""
+    """How a picture was made, as the contract has it; `reused_from` names the job that made it for another one.
+
+    `is_whole` is no caller's business: all of the recipe was run, so that the picture may answer for other requests.
+    """
 
     server_version: str
     weights: str
@@ -42,6 +45,7 @@ class Provenance:
     styles: tuple[str, ...]
     network_passes: int
     reused_from: str = ""
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ power cut takes back what was answered. A write takes about as long as the disk'
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from styleserve.errors import ConfigurationError, StorageError
@@ -34,15 +34,8 @@ class JobStore:
         self._database = _open(path)
         self._by_id: dict[str, Job] = {}
         self._by_request: dict[tuple[str, str], Job] = {}
-        for job_id, record in _read(self._database, path):
-            try:
-                job = self._records.read(record.decode(), retention_s)
-                if job.job_id.encode() != job_id:
-                    raise ValueError("it is another job's record")
-            except Exception:
-                logger.exception("the record of job %r in %s cannot be read; it is left there", job_id, path)
-            else:
-                self._index(job)
+        for job in sorted(self._recall(path, retention_s), key=lambda job: job.number):
+            self._index(job)
 
     def add(self, job: Job) -> None:
         """Keep a new job, whose ID and request ID are free; raises StorageError when the disk does not take it."""
@@ -75,25 +68,44 @@ class JobStore:
 
     def all(self) -> Sequence[Job]:
         """Every job, the newest first."""
-        return sorted(self._by_id.values(), key=lambda job: job.number, reverse=True)
+        return list(reversed(self._by_id.values()))  # they come in the order of their numbers
 
-    def remove(self, job: Job) -> None:
-        """Forget the job."""
-        self._database.execute("DELETE FROM jobs WHERE job_id = ?", (job.job_id,))
-        del self._by_id[job.job_id]
-        request = job.submission.caller, job.submission.request_id
-        if self._by_request.get(request) is job:
-            del self._by_request[request]
+    def remove(self, jobs: Sequence[Job]) -> None:
+        """Forget these jobs, all of them for one synchronisation; raises StorageError, and then none is forgotten."""
+        try:
+            with self._database:
+                self._database.execute("BEGIN")
+                self._database.executemany("DELETE FROM jobs WHERE job_id = ?", [(job.job_id,) for job in jobs])
+        except _DAMAGES:
+            logger.exception("%d ended jobs cannot be forgotten", len(jobs))
+            raise StorageError from None
+        for job in jobs:
+            del self._by_id[job.job_id]
+            request = job.submission.caller, job.submission.request_id
+            if self._by_request.get(request) is job:
+                del self._by_request[request]
 
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
 
+    def _recall(self, path: Path, retention_s: float) -> Iterator[Job]:
+        """The jobs in the file, in no order; those that cannot be read are told and stay there."""
+        for job_id, record in _read(self._database, path):
+            try:
+                job = self._records.read(record.decode(), retention_s)
+                if job.job_id.encode() != job_id:
+                    raise ValueError("it is another job's record")
+            except Exception:
+                logger.exception("the record of job %r in %s cannot be read; it is left there", job_id, path)
+            else:
+                yield job
+
     def _index(self, job: Job) -> None:
         self._by_id[job.job_id] = job
         request = job.submission.caller, job.submission.request_id
-        if job.submission.request_id and self._by_request.get(request, job).number <= job.number:
-            self._by_request[request] = job
+        if job.submission.request_id:
+            self._by_request[request] = job  # the newest of a request, since they come in the order of their numbers
 
     def _write(self, job: Job) -> None:
         record = self._records.write(job)

@@ -35,6 +35,15 @@ class Snapshot:
     arrays: Mapping[str, Pixels]
     numbers: Mapping[str, float]
 
+    @property
+    def num_bytes(self) -> int:
+        """What its arrays take."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def copy(self) -> "Snapshot":
+        """The same for as long as it is kept, whatever becomes of the run."""
+        return Snapshot({name: array.copy() for name, array in self.arrays.items()}, self.numbers)
+
     def array(self, name: str, least: float = -_LARGEST, most: float = _LARGEST) -> Pixels:
         """The array of this name; raises SnapshotError when there is none, or a value of it is out of bounds."""
         if name not in self.arrays:

@@ -52,10 +52,11 @@ _JOB_ID_PATTERN = re.compile(r"[a-z0-9-]{4,63}")
 
 def fingerprint(request: style_transfer_pb2.StylizeRequest) -> str:
     """A digest by which the same request is known again, its request ID aside."""
-    same = style_transfer_pb2.StylizeRequest()
-    same.CopyFrom(request)
-    same.request_id = ""
-    return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
+    request_id, request.request_id = request.request_id, ""  # for the moment, since a copy would hold the images again
+    try:
+        return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    finally:
+        request.request_id = request_id
 
 
 def canonical_request_id(request: style_transfer_pb2.StylizeRequest) -> str:

@@ -102,6 +102,7 @@ class Server:
             quota_of=callers.quota if callers is not None else lambda _: Quota(),
             retention_s=config.retention_s,
             retention_bytes=parse_size(config.retention_size),
+            retention_jobs=config.retention_jobs,
             reuses_pictures=not config.no_cache,
             tell_alive=self._health.set_alive,
             tell_broken=self._break,

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from styleserve import logs
+from styleserve.callers import Caller
 from styleserve.errors import ImageNotFoundError, JobCancelledError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
@@ -19,7 +20,9 @@ from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.status import StoredImage
 from styleserve.rpc import responses, uploads
 from styleserve.rpc.access import calling, require
+from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
+from styleserve.rpc.held import HeldRequests
 from styleserve.rpc.paging import decode_token, encode_token, page_size
 from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
@@ -41,16 +44,20 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._image_store = image_store
         self._reader = reader
         self._limits = limits
+        self._disk = Disk()
+        self._uploads = uploads.UploadCount()
+        self._held = HeldRequests()
 
     async def Stylize(
         self, request: style_transfer_pb2.StylizeRequest, context: Context
     ) -> style_transfer_pb2.StylizeResponse:
         """Start or join a job, and wait for its picture unless told not to."""
-        job = await self._admit(request, context)
-        if request.detached:
-            return style_transfer_pb2.StylizeResponse(job=responses.job(job.status))
-        with self._jobs.attended(job):
-            await job.feed.ended()
+        with self._held.one_more(calling().name, request.ByteSize()):
+            job = await self._admit(request, context)
+            if request.detached:
+                return style_transfer_pb2.StylizeResponse(job=responses.job(job.status))
+            with self._jobs.attended(job):
+                await job.feed.ended()
         status = job.status
         if status.error is not None:
             raise status.error
@@ -65,18 +72,18 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self, request: style_transfer_pb2.StreamProgressRequest, context: Context
     ) -> AsyncIterator[style_transfer_pb2.StreamProgressResponse]:
         """Start a job or find one, and tell what happens to it."""
-        job = await self._target(request, context)
-        wish = read_preview(request.preview) if request.HasField("preview") else None
-        with self._jobs.attended(job, wish):
-            async with contextlib.aclosing(
-                job.feed.watch(max(0, request.after_sequence), wish, observer=job.observer)
-            ) as updates:
-                async for update in updates:
-                    if not isinstance(update.content, StoredImage):
-                        yield responses.update(update)
-                    elif request.include_result:
-                        result = await self._result(job, update.content)
-                        yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
+        with self._held.one_more(calling().name, request.ByteSize()):
+            job = await self._target(request, context)
+            wish = read_preview(request.preview) if request.HasField("preview") else None
+            with self._jobs.attended(job, wish):
+                watch = job.feed.watch(max(0, request.after_sequence), wish, observer=job.observer)
+                async with contextlib.aclosing(watch) as updates:
+                    async for update in updates:
+                        if not isinstance(update.content, StoredImage):
+                            yield responses.update(update)
+                        elif request.include_result:
+                            result = await self._result(job, update.content)
+                            yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
 
     async def GetJob(
         self, request: style_transfer_pb2.GetJobRequest, context: Context
@@ -123,18 +130,9 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     ) -> style_transfer_pb2.UploadImageResponse:
         """Store an image that comes in chunks; one that is there already is answered at once."""
         caller = calling()
-        parts = uploads.arriving(request_iterator)
-        header = await uploads.read_header(parts, self._limits)
-        shelf = self._image_store.shelf(caller.name)
-        if header.sha256 and shelf.has(header.sha256):
-            return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + header.sha256)
-        self._jobs.charge(caller, header.size_bytes)
-        with shelf.receive() as incoming:
-            async for request in parts:
-                uploads.check_chunk(request, incoming, header)
-                incoming.write(request.chunk)
-            uploads.check_whole(incoming, header)
-            return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + incoming.keep())
+        with self._uploads.one_more(caller.name):
+            digest = await self._receive(uploads.arriving(request_iterator), caller)
+        return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + digest)
 
     async def DownloadImage(
         self, request: style_transfer_pb2.DownloadImageRequest, context: Context
@@ -147,9 +145,23 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
                 raise violation("offset", f"got {request.offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
             file.seek(request.offset)
             offset = request.offset
-            while chunk := file.read(CHUNK_BYTES):
+            while chunk := await self._disk.do(file.read, CHUNK_BYTES):
                 yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
                 offset += len(chunk)
+
+    async def _receive(self, parts: AsyncIterator[style_transfer_pb2.UploadImageRequest], caller: Caller) -> str:
+        """Keep the image that comes; returns its digest."""
+        header = await uploads.read_header(parts, self._limits)
+        shelf = self._image_store.shelf(caller.name)
+        if header.sha256 and shelf.has(header.sha256):
+            return header.sha256
+        self._jobs.charge(caller, header.size_bytes)
+        with shelf.receive() as incoming:
+            async for request in parts:
+                uploads.check_chunk(request, incoming, header)
+                await self._disk.do(incoming.write, request.chunk)
+            uploads.check_whole(incoming, header)
+            return await self._disk.do(incoming.keep)
 
     async def _admit(self, request: style_transfer_pb2.StylizeRequest, context: Context) -> Job:
         """Join the job of the same request, or read the request and start one."""

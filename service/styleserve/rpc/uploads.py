@@ -1,11 +1,13 @@
-"""Uploads: what a header and the chunks after it must be, and how long they may take to come."""
+"""Uploads: what a header and the chunks after it must be, how long they may take, and how many may come at once."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 
 from styleserve import images
-from styleserve.errors import UploadIdleError, violation
+from styleserve.errors import QuotaExceededError, UploadIdleError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import Incoming
 from styleserve.v1 import style_transfer_pb2
@@ -13,22 +15,50 @@ from styleserve.v1 import style_transfer_pb2
 MAX_CHUNK_BYTES = 1024 * 1024
 #: The longest pause of an upload; whoever makes a longer one is taken for gone.
 IDLE_S = 30.0
+#: What comes more slowly than this over the whole, beside one pause, is taken for no upload: each holds an open file.
+LEAST_BYTES_PER_S = 10_000
+#: Uploads at once, of one caller and of all, whose files stay well within the 1024 that a process may usually open.
+MOST_OF_CALLER, MOST_OF_ALL = 64, 256
+_RETRY_S = 1.0
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
-async def arriving(
-    requests: AsyncIterator[style_transfer_pb2.UploadImageRequest], idle_s: float = IDLE_S
-) -> AsyncIterator[style_transfer_pb2.UploadImageRequest]:
-    """The messages as they come; raises UploadIdleError when none does for `idle_s` seconds."""
-    source = aiter(requests)
-    while True:
+class UploadCount:
+    """How many uploads are under way, by caller."""
+
+    def __init__(self) -> None:
+        self._by_caller: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def one_more(self, caller: str) -> Iterator[None]:
+        """While this lasts the caller has one more; raises QuotaExceededError when that is too many."""
+        if self._by_caller[caller] >= MOST_OF_CALLER:
+            raise QuotaExceededError(_RETRY_S, caller, "uploads at once", MOST_OF_CALLER)
+        if self._by_caller.total() >= MOST_OF_ALL:
+            raise QuotaExceededError(_RETRY_S, caller, "uploads at once with all other callers", MOST_OF_ALL)
+        self._by_caller[caller] += 1
         try:
-            async with asyncio.timeout(idle_s):
+            yield
+        finally:
+            self._by_caller -= Counter([caller])  # which forgets a caller that has none left
+
+
+async def arriving(
+    requests: AsyncIterator[style_transfer_pb2.UploadImageRequest],
+) -> AsyncIterator[style_transfer_pb2.UploadImageRequest]:
+    """The messages as they come; raises UploadIdleError when none does for too long, or too little in all."""
+    source, clock = aiter(requests), asyncio.get_running_loop().time
+    begun, num_bytes = clock(), 0
+    while True:
+        latest = begun + IDLE_S + num_bytes / LEAST_BYTES_PER_S
+        try:
+            async with asyncio.timeout_at(min(clock() + IDLE_S, latest)):
                 request = await anext(source, None)
         except TimeoutError:
-            raise UploadIdleError(idle_s) from None
+            raise UploadIdleError(IDLE_S, LEAST_BYTES_PER_S) from None
         if request is None:
             return
+        num_bytes += len(request.chunk)
         yield request
 
 
@@ -57,6 +87,8 @@ def check_chunk(
         raise violation("part", "got an empty message; set `chunk`", "REQUIRED")
     if part != "chunk":
         raise violation("part", "got a second header; allowed: chunks after the first message", "REPEATED")
+    if not request.chunk:
+        raise violation("chunk", f"got an empty one; allowed: 1 to {MAX_CHUNK_BYTES} bytes", "REQUIRED")
     if len(request.chunk) > MAX_CHUNK_BYTES:
         raise violation("chunk", f"got {len(request.chunk)} bytes; allowed: up to {MAX_CHUNK_BYTES}", "TOO_LONG")
     if incoming.num_bytes + len(request.chunk) > header.size_bytes:
