@@ -41,8 +41,8 @@ def test_a_step_of_adam_in_tiles_is_that_of_the_whole_canvas(evaluator):
     adam = Adam(evaluator)
     content, canvas = smooth(1, 157, 211), smooth(3, 157, 211)
     results, losses = [], []
-    for tile_side in (None, 64):
-        run = adam.start(canvas, evaluator.objective(content, [style(2)], recipe, tile_side), recipe, 2)
+    for tile_side in (None, 128):
+        run = adam.start(canvas, evaluator.objective(content, [style(2)], recipe, tile_side), recipe, 1)
         while run.ended is None:
             adam.step([run])
         results.append(run.result())

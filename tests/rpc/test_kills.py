@@ -49,7 +49,7 @@ def torture(*values: str):
     return pytest.param(*values, marks=pytest.mark.torture)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
 async def test_jobs_survive_kills_of_front_and_engine_at_random_moments(tmp_path, report, rounds):
     begun, accounts, colours = time.monotonic(), [], (number / 10_000 for number in itertools.count(1))
     victim, address = start(tmp_path)

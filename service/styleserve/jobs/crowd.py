@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-#: Seconds of rest for each who watches: all together hear of 100 events a second at most.
-SECONDS_A_WATCHER = 0.01
+#: Seconds of rest for each who watches: all together hear of 50 events a second at most.
+SECONDS_A_WATCHER = 0.02
 #: Multiples of the golden ratio's fraction spread evenly over 0 to 1, however many there are, and never bunch.
 _GOLDEN = 0.6180339887498949
 
