@@ -78,7 +78,16 @@ def _with_server(function: FunctionT, default: str | None, help_text: str) -> Fu
 
 
 def _server_flags(default: str | None, help_text: str) -> list[Callable[[Any], Any]]:
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    def pem(name: str, help_text: str) -> Callable[[Any], Any]:
+        return click.option(
+            f"--tls-{name}",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            envvar=f"STYLESERVE_CALL_TLS_{name.upper()}",
+            show_envvar=True,
+            metavar="FILE",
+            help=help_text,
+        )
+
     return [
         click.option(
             "--server",
@@ -103,30 +112,9 @@ def _server_flags(default: str | None, help_text: str) -> list[Callable[[Any], A
             show_envvar=True,
             help="call by TLS; the system's authorities vouch for the server",
         ),
-        click.option(
-            "--tls-ca",
-            type=file,
-            envvar="STYLESERVE_CALL_TLS_CA",
-            show_envvar=True,
-            metavar="FILE",
-            help="call by TLS; this authority vouches, as PEM",
-        ),
-        click.option(
-            "--tls-cert",
-            type=file,
-            envvar="STYLESERVE_CALL_TLS_CERT",
-            show_envvar=True,
-            metavar="FILE",
-            help="certificate that shows who calls, as PEM",
-        ),
-        click.option(
-            "--tls-key",
-            type=file,
-            envvar="STYLESERVE_CALL_TLS_KEY",
-            show_envvar=True,
-            metavar="FILE",
-            help="its key, as PEM",
-        ),
+        pem("ca", "call by TLS; this authority vouches, as PEM"),
+        pem("cert", "certificate that shows who calls, as PEM"),
+        pem("key", "its key, as PEM"),
     ]
 
 

@@ -97,7 +97,10 @@ class JobStore:
                 if job.job_id.encode() != job_id:
                     raise ValueError("it is another job's record")
             except Exception:
-                logger.exception("the record of job %r in %s cannot be read; it is left there", job_id, path)
+                fields = {"job": job_id.decode(errors="replace")}
+                logger.exception(
+                    "the record of job %r in %s cannot be read; it is left there", job_id, path, extra=fields
+                )
             else:
                 yield job
 

@@ -37,6 +37,8 @@ def received_late(handler: Handler) -> Handler:
     message is told as a violation.
     """
     _, behaviour = _kind(handler)
+    deserialize = handler.request_deserializer
+    assert deserialize is not None  # of generated code all have one
 
     async def answer_once(requests: AsyncIterator[Any], context: Context) -> Any:
         return await behaviour(await _single(requests), context)
@@ -48,7 +50,7 @@ def received_late(handler: Handler) -> Handler:
 
     def read(data: bytes) -> Any:
         try:
-            return handler.request_deserializer(data)  # type: ignore[misc]  # ours all have one
+            return deserialize(data)
         except DecodeError:
             raise violation("request", "got bytes that are no such message", "BAD_FORMAT") from None
 
