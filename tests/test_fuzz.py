@@ -1,24 +1,39 @@
 """Bytes that nobody meant: refused in our own words, without a crash, a hang, or memory that is not given back."""
 
+import hashlib
+import os
 import random
+import subprocess
+import sys
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.child import seeds_of
+from fuzz.child import input_of, seeds_of
 from fuzz.faulty import FAULTY, FAULTY_NUMBER
 from fuzz.mutations import make_input
 from fuzz.run import NUM_INPUTS, run
 from fuzz.seeds import SEEDS
-from fuzz.targets import TARGETS
+from fuzz.targets import TARGETS, Target
+
+
+@dataclass(frozen=True)
+class Fuzzed:
+    """A target with its seeds, which are too long to be shown."""
+
+    name: str
+    seeds: Sequence[bytes] = field(repr=False)
+    read: Target = field(repr=False)
 
 
 @pytest.fixture(scope="module", params=TARGETS)
 def target(request, tmp_path_factory):
-    """A target's name, its seeds, and itself."""
-    return request.param, seeds_of(request.param), TARGETS[request.param](tmp_path_factory.mktemp("fuzz"))
+    name = request.param
+    return Fuzzed(name, seeds_of(name), TARGETS[name](tmp_path_factory.mktemp("fuzz")))
 
 
 def test_every_target_has_seeds():
@@ -26,23 +41,37 @@ def test_every_target_has_seeds():
 
 
 def test_seeds_are_refused_or_read(target):
-    _, seeds, read = target
-    for seed in seeds:
-        quietly(read, seed)
+    for seed in target.seeds:
+        quietly(target.read, seed)
+
+
+def digest_of_inputs() -> str:
+    """Of some inputs of every target."""
+    digest = hashlib.sha256()
+    for name in TARGETS:
+        seeds = seeds_of(name)
+        for number in range(len(seeds) + 50):
+            digest.update(input_of(name, seeds, number))
+    return digest.hexdigest()
+
+
+def test_an_input_is_the_same_in_another_process_and_later():
+    command = [sys.executable, "-c", "from test_fuzz import digest_of_inputs; print(digest_of_inputs())"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "1"}
+    other = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == digest_of_inputs()
 
 
 @given(chance=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 def test_inputs_like_sound_ones_are_refused_or_read(target, chance):
-    name, seeds, read = target
-    quietly(read, make_input(name, seeds, random.Random(chance)))
+    quietly(target.read, make_input(target.name, target.seeds, random.Random(chance)))
 
 
 @given(data=st.binary(max_size=200))
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)
 def test_inputs_of_all_kinds_are_refused_or_read(target, data):
-    _, _, read = target
-    quietly(read, data)
+    quietly(target.read, data)
 
 
 def quietly(read, data: bytes) -> None:

@@ -97,7 +97,7 @@ def _change_request(data: bytes, chance: random.Random) -> bytes:
     request = style_transfer_pb2.StylizeRequest.FromString(data)
     for _ in range(chance.choice((1, 1, 2, 10))):
         _change_message(request, chance)
-    return request.SerializeToString()
+    return request.SerializeToString(deterministic=True)
 
 
 def _change_message(message: Message, chance: random.Random) -> None:

@@ -38,6 +38,7 @@ def image_seeds(folder: Path) -> Iterator[bytes]:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile[:24] + bytes(12) + profile[36:]  # without the time at which it was made
     for image_format in _FORMATS:
         yield _encoded(PHOTOGRAPH, image_format)
         yield _encoded(PHOTOGRAPH, image_format, exif=exif, icc_profile=profile)
@@ -74,7 +75,7 @@ def request_seeds(folder: Path) -> Iterator[bytes]:
     )
     full.queue_timeout.seconds = 86_400
     full.run_timeout.nanos = 1
-    yield full.SerializeToString()
+    yield full.SerializeToString(deterministic=True)
 
 
 def call_seeds(folder: Path) -> Iterator[bytes]:

@@ -265,6 +265,22 @@ async def test_a_record_that_cannot_be_told_is_left_out_and_the_others_are_not(s
     assert [record.job for record in caplog.records] == ["job-1"]
 
 
+@pytest.mark.parametrize("column", ["job_id", "record"])
+async def test_a_row_that_lost_a_column_is_left_out_and_the_others_are_not(store, tmp_path, column):
+    for number in (1, 2):
+        store.add(job(number, request_id=""))
+    store.close()
+    path = tmp_path / "jobs.sqlite3"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        layout = "CREATE TABLE jobs (job_id TEXT PRIMARY KEY, record TEXT)"
+        database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'jobs'", (layout,))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(f"UPDATE jobs SET {column} = NULL WHERE job_id = 'job-1'")
+    found = JobStore(path, retention_s=60.0)
+    assert [each.job_id for each in found.all()] == ["job-2"]
+
+
 async def test_a_damaged_page_ends_the_start_with_an_explanation(store, tmp_path):
     for number in range(1, 60):
         store.add(job(number, request_id=""))

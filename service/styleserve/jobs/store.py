@@ -20,6 +20,7 @@ VERSION = 1
 #: What using the file raises when it is damaged; where SQLite quotes what is not UTF-8, it is the quoting that fails.
 _DAMAGES = (sqlite3.Error, UnicodeDecodeError)
 _LAYOUT = "CREATE TABLE IF NOT EXISTS jobs (job_id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT"
+_ALL = "SELECT ifnull(CAST(job_id AS BLOB), x''), ifnull(CAST(record AS BLOB), x'') FROM jobs"
 
 
 class JobStore:
@@ -136,9 +137,9 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _read(database: sqlite3.Connection, path: Path) -> list[tuple[bytes, bytes]]:
-    """IDs and records, as bytes, so that one which is damaged is no hindrance to the others."""
+    """IDs and records, as bytes, so that one which is damaged is no hindrance to the others; a lost one is empty."""
     try:
-        return database.execute("SELECT CAST(job_id AS BLOB), CAST(record AS BLOB) FROM jobs").fetchall()
+        return database.execute(_ALL).fetchall()
     except _DAMAGES as error:
         database.close()
         raise _unusable(path, error) from None
