@@ -48,8 +48,8 @@ $(SAMPLE): | $(READY)
 	@mkdir -p demo
 	$(BIN)/python -c 'from skimage import data, io; io.imsave("$@", data.chelsea())'
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests, two at a time since they wait for half of theirs; ARGS='-n 0' one by one
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 torture: setup ## kill a server a hundred times, fuzz, and soak for an hour; figures go to build/torture
 	$(BIN)/python -m pytest -m torture -rP --report-dir build/torture $(ARGS)

@@ -49,7 +49,7 @@ def torture(*values: str):
     return pytest.param(*values, marks=pytest.mark.torture)
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
 async def test_jobs_survive_kills_of_front_and_engine_at_random_moments(tmp_path, report, rounds):
     begun, accounts, colours = time.monotonic(), [], (number / 10_000 for number in itertools.count(1))
     victim, address = start(tmp_path)
@@ -141,9 +141,9 @@ async def test_an_upload_that_a_kill_broke_off_leaves_nothing_behind_and_is_made
         assert b"".join([part.chunk async for part in download]) == data
 
 
-@pytest.mark.torture  # `make test` tries every damage on an engine without a server (tests/engine/test_resuming.py)
 @pytest.mark.parametrize(
-    ("damage", "whom"), [("cut in half", "engine"), ("random bytes", "engine"), ("cut in half", "both")]
+    ("damage", "whom"),
+    [("cut in half", "engine"), torture("random bytes", "engine"), torture("cut in half", "both")],
 )
 async def test_a_job_whose_checkpoint_was_damaged_begins_anew_and_the_log_says_so(tmp_path, damage, whom):
     victim, address = start(tmp_path)
