@@ -88,6 +88,7 @@ bench: $(BENCH_READY) ## run the benchmarks, for hours; results go to docs/bench
 	$(BIN)/python -m benchmarks.sizes $(ARGS)
 	$(BIN)/python -m benchmarks.anytime $(ARGS)
 	$(BIN)/python -m benchmarks.watchers $(ARGS)
+	$(BIN)/python -m benchmarks.checkpoints $(ARGS)
 	$(BIN)/python -m benchmarks.quality $(ARGS)
 	$(BIN)/python -m benchmarks.strength $(ARGS)
 	$(BIN)/python -m benchmarks.peers $(ARGS)

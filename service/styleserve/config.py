@@ -88,7 +88,7 @@ class Config:
     max_iterations: int = field(default=MAX_ITERATIONS, metadata=_setting("most iterations of a job", "N"))
     retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))
     retention_size: str = field(
-        default="10GB", metadata=_setting("most disk space of images; the oldest go first", "SIZE")
+        default="10GB", metadata=_setting("most disk space of images; the longest unused go first", "SIZE")
     )
     retention_jobs: int = field(
         default=10_000, metadata=_setting("most ended jobs that are kept; the oldest go first", "N")

@@ -23,7 +23,7 @@ from styleserve.cli.display import Display
 from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
 from styleserve.v1 import job_pb2
-from styleserve_client import Picture, Progressed
+from styleserve_client import Client, Picture, Progressed
 from support.service import GREY, png, running, wait_until_serving
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
@@ -205,6 +205,18 @@ async def test_jobs_are_listed_got_watched_and_cancelled(run):
     assert [line.split("\t")[1:] for line in (lines[0], lines[-1])] == [["info", "admitted"], ["info", "succeeded"]]
     assert len(json.loads((await run("jobs", "log", job["name"], "--json")).stdout)) == len(lines)
     assert "there is no job" in (await run("jobs", "get", "nobody")).output
+
+
+async def test_to_watch_a_job_that_ends_without_a_picture_ends_with_status_1(run):
+    def submit() -> str:
+        with Client(os.environ["STYLESERVE_SERVER"]) as client:
+            return client.submit("photo.png", GREY, preset="classic", iterations=10_000).name
+
+    name = await asyncio.to_thread(submit)
+    await run("jobs", "cancel", name)
+    watched = await run("jobs", "watch", name, "--json")
+    assert json.loads(watched.stdout)["state"] == "JOB_STATE_CANCELLED"
+    assert watched.exit_code == 1
 
 
 async def test_a_server_tells_about_itself_and_its_health(run):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import itertools
 import time
 
 import grpc
@@ -306,6 +307,18 @@ async def test_bytes_are_counted_whichever_way_they_come(tmp_path):
         assert await refused(service.transfer.UploadImage(upload(padded), metadata=EDITOR)) == over
         assert await refused(service.transfer.Stylize(request(), metadata=EDITOR)) == over
         await service.transfer.Stylize(request(), metadata=RIVAL)
+
+
+async def test_to_ask_whether_an_image_is_there_does_not_count_and_the_image_does(tmp_path):
+    text = FILE.replace("scopes: [stylize, read]", "scopes: [stylize, read]\n    max_bytes_per_minute: 1000B", 1)
+    async with guarded(tmp_path, text) as service:
+        data = png(0.3, 40, 40)
+        padded = data + b"\0" * (1000 - len(data))
+        for _ in range(3):
+            question = service.transfer.UploadImage(itertools.islice(upload(padded), 1), metadata=EDITOR)
+            assert (await refused(question))[1] == "INVALID_REQUEST"
+        await service.transfer.UploadImage(upload(padded), metadata=EDITOR)
+        assert (await refused(service.transfer.UploadImage(upload(padded), metadata=EDITOR)))[1] == "QUOTA_EXCEEDED"
 
 
 async def test_the_images_of_new_styles_are_counted_too(tmp_path):

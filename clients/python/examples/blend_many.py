@@ -1,4 +1,4 @@
-"""Paint one photograph in every style of the catalogue at once, with asyncio; the server batches what it can."""
+"""Paint one photograph in all styles of a tag at once, with asyncio; the server batches what it can."""
 
 import argparse
 import asyncio
@@ -19,7 +19,7 @@ async def paint(client: AsyncClient, photo: Path, style: str, main_style: str) -
 
 
 async def main() -> None:
-    """Paint in all styles whose targets or images are at hand."""
+    """Paint in every style that has the tag."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path)
     parser.add_argument("--style", default="impasto", help="the style that every painting shares")

@@ -165,7 +165,7 @@ class Client:
         return response.job
 
     def style(self, name: str) -> style_catalog_pb2.Style:
-        """Read a style, with a thumbnail."""
+        """Read a style, with a thumbnail once its image is at hand."""
         request = style_catalog_pb2.GetStyleRequest(name=requests.resource_name("styles", name))
         response: style_catalog_pb2.GetStyleResponse = self._call("catalog", "GetStyle", request)
         return response.style

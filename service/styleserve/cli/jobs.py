@@ -71,7 +71,7 @@ def show_log(name: str, server: Server, as_json: bool) -> None:
 @server_option
 @json_option
 def watch_job(name: str, server: Server, as_json: bool) -> None:
-    """Follow a job to its end."""
+    """Follow a job to its end; the exit status is 1 when it has no picture then."""
     job = job_pb2.Job()
     with explained(), connected(server) as client, Display() as display:
         for event in client.attach(name):
@@ -79,6 +79,8 @@ def watch_job(name: str, server: Server, as_json: bool) -> None:
             if isinstance(event, JobChanged):
                 job = event.job
     _print_job(job, as_json)
+    if job.state != job_pb2.JOB_STATE_SUCCEEDED:
+        raise click.exceptions.Exit(1)
 
 
 def _print_job(job: job_pb2.Job, as_json: bool) -> None:

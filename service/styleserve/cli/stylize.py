@@ -66,7 +66,7 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
     type=click.FloatRange(0, _LONGEST_S, min_open=True),
     callback=_refuse_nan,
     metavar="S",
-    help="return the best canvas after this many seconds",
+    help="return the best canvas so many seconds after an engine took the job up",
 )
 @click.option("--preview-dir", type=click.Path(file_okay=False, path_type=Path), help="keep previews here")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="draw the losses")

@@ -155,10 +155,11 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         shelf = self._image_store.shelf(caller.name)
         if header.sha256 and shelf.has(header.sha256):
             return header.sha256
-        self._jobs.charge(caller, header.size_bytes)
         with shelf.receive() as incoming:
             async for request in parts:
                 uploads.check_chunk(request, incoming, header)
+                if incoming.num_bytes == 0:  # a header alone asks whether the image is here, and costs nothing
+                    self._jobs.charge(caller, header.size_bytes)
                 await self._disk.do(incoming.write, request.chunk)
             uploads.check_whole(incoming, header)
             return await self._disk.do(incoming.keep)

@@ -47,7 +47,7 @@ Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 
 @_typing.final
 class ImageSource(_message.Message):
-    """An image for the server to read."""
+    """An image for the server to read. Sides of at least 16 pixels, the longer at most 32 times the shorter."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -86,7 +86,7 @@ class ImageResult(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     image: _builtins.str
-    """`images/{sha256}`, readable with DownloadImage until the job expires."""
+    """`images/{sha256}`, readable by its caller with DownloadImage for as long as it is kept."""
     mime_type: _builtins.str
     """The media type, such as `image/png`."""
     width: _builtins.int
@@ -127,7 +127,9 @@ class OutputOptions(_message.Message):
     MAX_INLINE_BYTES_FIELD_NUMBER: _builtins.int
     OMIT_PROVENANCE_FIELD_NUMBER: _builtins.int
     max_side: _builtins.int
-    """Longest side in pixels; the content's own, within the server's limit, when 0."""
+    """Longest side in pixels, 16 to the server's `max_output_side`; 0 is the content's own, within that limit. A result
+    is never larger than its content.
+    """
     format: Global___ImageFormat.ValueType
     """The encoding."""
     quality: _builtins.int

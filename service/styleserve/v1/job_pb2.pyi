@@ -408,7 +408,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the server forgets it."""
+        """When the server forgets it, unless it needs the room earlier."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -25,7 +25,7 @@ class _Optimizer:
 class _OptimizerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optimizer.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     OPTIMIZER_UNSPECIFIED: _Optimizer.ValueType  # 0
-    """The preset's own."""
+    """The style's setting, else the preset's."""
     OPTIMIZER_ADAM: _Optimizer.ValueType  # 1
     """Adam: first order, robust."""
     OPTIMIZER_LBFGSB: _Optimizer.ValueType  # 2
@@ -37,7 +37,7 @@ class Optimizer(_Optimizer, metaclass=_OptimizerEnumTypeWrapper):
     """The optimiser that moves the pixels."""
 
 OPTIMIZER_UNSPECIFIED: Optimizer.ValueType  # 0
-"""The preset's own."""
+"""The style's setting, else the preset's."""
 OPTIMIZER_ADAM: Optimizer.ValueType  # 1
 """Adam: first order, robust."""
 OPTIMIZER_LBFGSB: Optimizer.ValueType  # 2
@@ -53,7 +53,7 @@ class _CanvasInit:
 class _CanvasInitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CanvasInit.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CANVAS_INIT_UNSPECIFIED: _CanvasInit.ValueType  # 0
-    """The preset's own."""
+    """The style's setting, else the preset's."""
     CANVAS_INIT_CONTENT: _CanvasInit.ValueType  # 1
     """The content image."""
     CANVAS_INIT_NOISE: _CanvasInit.ValueType  # 2
@@ -63,7 +63,7 @@ class CanvasInit(_CanvasInit, metaclass=_CanvasInitEnumTypeWrapper):
     """What the canvas starts from."""
 
 CANVAS_INIT_UNSPECIFIED: CanvasInit.ValueType  # 0
-"""The preset's own."""
+"""The style's setting, else the preset's."""
 CANVAS_INIT_CONTENT: CanvasInit.ValueType  # 1
 """The content image."""
 CANVAS_INIT_NOISE: CanvasInit.ValueType  # 2
@@ -77,7 +77,7 @@ class _ColorMode:
 class _ColorModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColorMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     COLOR_MODE_UNSPECIFIED: _ColorMode.ValueType  # 0
-    """The style's."""
+    """The style's setting, else the preset's."""
     COLOR_MODE_STYLE: _ColorMode.ValueType  # 1
     """The style's."""
     COLOR_MODE_CONTENT_LUMINANCE: _ColorMode.ValueType  # 2
@@ -89,7 +89,7 @@ class ColorMode(_ColorMode, metaclass=_ColorModeEnumTypeWrapper):
     """Whose colours the result wears."""
 
 COLOR_MODE_UNSPECIFIED: ColorMode.ValueType  # 0
-"""The style's."""
+"""The style's setting, else the preset's."""
 COLOR_MODE_STYLE: ColorMode.ValueType  # 1
 """The style's."""
 COLOR_MODE_CONTENT_LUMINANCE: ColorMode.ValueType  # 2
@@ -111,7 +111,7 @@ class StyleInput(_message.Message):
     style: _builtins.str
     """A catalogue entry: `styles/{style}` or `styles/{style}@{version}`."""
     weight: _builtins.float
-    """Share of this style in the blend, above 0; 1 when unset. Shares are normalised to sum to 1."""
+    """Share of this style in the blend, above 0, up to 1e6; 1 when unset. Shares are normalised to sum to 1."""
     scale: _builtins.float
     """Size of the style's texture relative to the canvas, 0.1 to 10; 1 when unset."""
     @_builtins.property
@@ -188,7 +188,7 @@ Global___LossWeights: _TypeAlias = LossWeights  # noqa: Y015
 
 @_typing.final
 class Recipe(_message.Message):
-    """How the picture is made. Whatever is unset comes from the preset, then from the style."""
+    """How the picture is made. Whatever is unset comes from the style's settings, else from the preset."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -201,7 +201,9 @@ class Recipe(_message.Message):
     COLOR_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     preset: _builtins.str
-    """A named recipe, listed by GetServerInfo: `classic`, `paper`, `draft`, `standard` or `fine`; `standard` when empty."""
+    """A named recipe, listed by GetServerInfo: `classic`, `paper`, `draft`, `standard` or `fine`; the style's, else
+    `standard`, when empty.
+    """
     optimizer: Global___Optimizer.ValueType
     """The optimiser."""
     iterations: _builtins.int
@@ -213,10 +215,10 @@ class Recipe(_message.Message):
     color: Global___ColorMode.ValueType
     """Whose colours the result wears."""
     seed: _builtins.int
-    """Seed of every random choice; 0 when unset."""
+    """Seed of every random choice; the style's setting, else 0, when unset."""
     @_builtins.property
     def weights(self) -> Global___LossWeights:
-        """Weights of the loss terms, for the presets that take them as they are."""
+        """Weights of the loss terms, 0 to 1e9. `content` and `style` exclude `strength`: set either it or those."""
 
     def __init__(
         self,

@@ -62,7 +62,9 @@ class GetServerInfoResponse(_message.Message):
     weights: _builtins.str
     """Network weights, as in Provenance."""
     weights_trained: _builtins.bool
-    """False when the weights are `untrained`: results then show texture, not art."""
+    """False when the weights are `untrained`, so that results show texture, not art; and until an engine is ready, when
+    `weights` is empty.
+    """
     precision: _builtins.str
     """Arithmetic of the network."""
     max_image_bytes: _builtins.int
@@ -74,7 +76,7 @@ class GetServerInfoResponse(_message.Message):
     max_iterations: _builtins.int
     """Most iterations of a job."""
     max_queue: _builtins.int
-    """Most jobs that may wait."""
+    """Most jobs that may wait; the last quarter of the places is for requests that come back when they were told."""
     queued: _builtins.int
     """Jobs waiting now."""
     running: _builtins.int

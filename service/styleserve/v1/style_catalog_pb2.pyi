@@ -53,7 +53,7 @@ class Style(_message.Message):
     license: _builtins.str
     """Licence of the image, as an SPDX identifier or `public-domain`."""
     origin: _builtins.str
-    """Where the style was found: `builtin`, a plug-in's name, a folder's name or `runtime`."""
+    """Where the style was found: `builtin`, a pack's name, a folder's name or `runtime`."""
     targets_ready: _builtins.bool
     """True once its Gram targets are on disk for the server's network."""
     @_builtins.property
@@ -66,7 +66,7 @@ class Style(_message.Message):
 
     @_builtins.property
     def thumbnail(self) -> _image_pb2.ImageResult:
-        """A small JPEG of the style image; GetStyle alone sends it."""
+        """A small JPEG of the style image; GetStyle alone sends it, once the image is at hand."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class GetStyleRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`styles/{style}`."""
+    """`styles/{style}`, or `styles/{style}@{version}` for that version alone."""
     def __init__(
         self,
         *,
@@ -202,7 +202,7 @@ class CreateStyleRequest(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     style_id: _builtins.str
-    """The style's ID: 2 to 63 of a-z, 0-9 and '-'."""
+    """The style's ID: 2 to 63 of a-z, 0-9 and '-', the last neither first nor last."""
     @_builtins.property
     def style(self) -> Global___Style:
         """Its title, settings and provenance."""
@@ -258,7 +258,7 @@ class DeleteStyleRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`styles/{style}`."""
+    """`styles/{style}`, or `styles/{style}@{version}` for that version alone."""
     def __init__(
         self,
         *,
@@ -297,7 +297,7 @@ class ReloadCatalogRequest(_message.Message):
 
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
-    """Only say what is wrong; change nothing."""
+    """Only say what would change, or what is wrong."""
     def __init__(
         self,
         *,

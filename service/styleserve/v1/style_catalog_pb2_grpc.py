@@ -191,7 +191,7 @@ class StyleAdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReloadCatalog(self, request, context):
-        """Reads the catalogue's folders and plug-ins again, all or nothing.
+        """Reads the catalogue's folders and packs again, all or nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -81,7 +81,7 @@ class StyleAdminServiceStub:
     DeleteStyle: _grpc.UnaryUnaryMultiCallable[_style_catalog_pb2.DeleteStyleRequest, _style_catalog_pb2.DeleteStyleResponse]
     """Removes a style that CreateStyle added."""
     ReloadCatalog: _grpc.UnaryUnaryMultiCallable[_style_catalog_pb2.ReloadCatalogRequest, _style_catalog_pb2.ReloadCatalogResponse]
-    """Reads the catalogue's folders and plug-ins again, all or nothing."""
+    """Reads the catalogue's folders and packs again, all or nothing."""
 
 @_typing.type_check_only
 class StyleAdminServiceAsyncStub(StyleAdminServiceStub):
@@ -93,7 +93,7 @@ class StyleAdminServiceAsyncStub(StyleAdminServiceStub):
     DeleteStyle: _aio.UnaryUnaryMultiCallable[_style_catalog_pb2.DeleteStyleRequest, _style_catalog_pb2.DeleteStyleResponse]  # type: ignore[assignment]
     """Removes a style that CreateStyle added."""
     ReloadCatalog: _aio.UnaryUnaryMultiCallable[_style_catalog_pb2.ReloadCatalogRequest, _style_catalog_pb2.ReloadCatalogResponse]  # type: ignore[assignment]
-    """Reads the catalogue's folders and plug-ins again, all or nothing."""
+    """Reads the catalogue's folders and packs again, all or nothing."""
 
 class StyleAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes the style catalogue; needs the caller's admin right."""
@@ -120,6 +120,6 @@ class StyleAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _style_catalog_pb2.ReloadCatalogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_style_catalog_pb2.ReloadCatalogResponse, _abc.Awaitable[_style_catalog_pb2.ReloadCatalogResponse]]:
-        """Reads the catalogue's folders and plug-ins again, all or nothing."""
+        """Reads the catalogue's folders and packs again, all or nothing."""
 
 def add_StyleAdminServiceServicer_to_server(servicer: StyleAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

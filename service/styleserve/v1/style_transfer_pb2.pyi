@@ -56,9 +56,9 @@ class _DeadlinePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deadli
     DEADLINE_POLICY_UNSPECIFIED: _DeadlinePolicy.ValueType  # 0
     """RETURN_BEST."""
     DEADLINE_POLICY_RETURN_BEST: _DeadlinePolicy.ValueType  # 1
-    """The best canvas so far is the result."""
+    """The best canvas so far is the result; a job that has none yet, as one that still waits, fails with RUN_TIMEOUT."""
     DEADLINE_POLICY_FAIL: _DeadlinePolicy.ValueType  # 2
-    """The job fails with DEADLINE_EXCEEDED."""
+    """The job fails with RUN_TIMEOUT."""
 
 class DeadlinePolicy(_DeadlinePolicy, metaclass=_DeadlinePolicyEnumTypeWrapper):
     """What happens when the job's time is up."""
@@ -66,9 +66,9 @@ class DeadlinePolicy(_DeadlinePolicy, metaclass=_DeadlinePolicyEnumTypeWrapper):
 DEADLINE_POLICY_UNSPECIFIED: DeadlinePolicy.ValueType  # 0
 """RETURN_BEST."""
 DEADLINE_POLICY_RETURN_BEST: DeadlinePolicy.ValueType  # 1
-"""The best canvas so far is the result."""
+"""The best canvas so far is the result; a job that has none yet, as one that still waits, fails with RUN_TIMEOUT."""
 DEADLINE_POLICY_FAIL: DeadlinePolicy.ValueType  # 2
-"""The job fails with DEADLINE_EXCEEDED."""
+"""The job fails with RUN_TIMEOUT."""
 Global___DeadlinePolicy: _TypeAlias = DeadlinePolicy  # noqa: Y015
 
 @_typing.final
@@ -133,7 +133,7 @@ class StylizeRequest(_message.Message):
 
     @_builtins.property
     def styles(self) -> _containers.RepeatedCompositeFieldContainer[_recipe_pb2.StyleInput]:
-        """The styles, blended by weight; at least one."""
+        """The styles, blended by weight; 1 to 8."""
 
     @_builtins.property
     def recipe(self) -> _recipe_pb2.Recipe:
@@ -149,13 +149,14 @@ class StylizeRequest(_message.Message):
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """The longest run, at most 30 days. The call's own deadline, when it is nearer, counts too. Both are those of the call
-        that began the job: who joins it by `request_id` has it as it is then.
+        """The longest run, at most 30 days; counts from when an engine takes the job up, and anew when another one does. The
+        call's own deadline, when it is nearer, counts too, unless the job is detached or to continue. Both are those of the
+        call that began the job: who joins it by `request_id` has it as it is then.
         """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The caller's own labels, at most 16."""
+        """The caller's own labels, at most 16: keys of up to 63 characters, values of up to 255."""
 
     def __init__(
         self,
@@ -222,12 +223,12 @@ class PreviewOptions(_message.Message):
     MIN_INTERVAL_FIELD_NUMBER: _builtins.int
     MAX_COUNT_FIELD_NUMBER: _builtins.int
     max_side: _builtins.int
-    """Longest side in pixels; 256 when 0."""
+    """Longest side in pixels; 256 when 0, 512 at most."""
     max_count: _builtins.int
     """The most previews to send; no limit when 0."""
     @_builtins.property
     def min_interval(self) -> _duration_pb2.Duration:
-        """Least time between two previews; 1 s when unset."""
+        """Least time between two previews; 1 s when unset, 0.5 s at least."""
 
     def __init__(
         self,
@@ -262,7 +263,7 @@ class StreamProgressRequest(_message.Message):
     to counts as 0.
     """
     include_result: _builtins.bool
-    """Send the picture inline in the last event, within the request's inline limit."""
+    """Send `result`, with the picture inline within the request's inline limit; else the last job alone names it."""
     @_builtins.property
     def start(self) -> Global___StylizeRequest:
         """A job to start."""
@@ -302,10 +303,12 @@ class StreamProgressResponse(_message.Message):
     PREVIEW_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Grows within a job; a gap means that newer events replaced older ones."""
+    """Grows within a job; a gap means that newer events replaced older ones. After 15 s of silence the last progress, or
+    the job, is told again under its own number.
+    """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The whole job: first, at each change of state, and last."""
+        """The whole job: first, at each change of its state or of its place in the queue, and last."""
 
     @_builtins.property
     def progress(self) -> _job_pb2.Progress:
@@ -317,7 +320,7 @@ class StreamProgressResponse(_message.Message):
 
     @_builtins.property
     def result(self) -> _image_pb2.ImageResult:
-        """The picture, just before the last job."""
+        """The picture, just before the last job, where `include_result` asks for it."""
 
     def __init__(
         self,
@@ -545,7 +548,7 @@ class UploadImageRequest(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
-    """At most 1 MiB."""
+    """1 byte to 1 MiB."""
     @_builtins.property
     def header(self) -> Global___UploadHeader:
         """The header."""
@@ -577,7 +580,9 @@ class UploadHeader(_message.Message):
     size_bytes: _builtins.int
     """Size in bytes, checked before anything is read."""
     sha256: _builtins.str
-    """SHA-256 in hex. An image that the server has already is answered at once."""
+    """SHA-256 in lower-case hex. An image that the caller has here already is answered at once, and a header alone asks
+    whether it has: INVALID_REQUEST with the violation TRUNCATED says no, and it does not count towards a quota.
+    """
     def __init__(
         self,
         *,
