@@ -11,6 +11,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from styleserve.memory import resident_bytes
+
 logger = logging.getLogger(__name__)
 
 #: Frozen networks of all presets take 0.8 GB more, which is worth a tenth of the time where there is plenty.
@@ -104,11 +106,7 @@ def _gpu_memory() -> int | None:
 
 def _resident_bytes() -> int:
     """Bytes of memory that the process has now; its peak where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return _peak_resident_bytes()
-    return pages * resource.getpagesize()
+    return resident_bytes() or _peak_resident_bytes()
 
 
 def _peak_resident_bytes() -> int:
