@@ -49,7 +49,7 @@ def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
     logging.basicConfig(level=logging.WARNING)
     weights = acquire(weights_choice(), user_cache_path("styleserve"))
     hardware = device.configure(precision, device.LEAST_BYTES_TO_FREEZE)
-    evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(data_dir / "targets"))
+    evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(data_dir / "targets"))
     name, style = next(iter(styles().items()))
     return Subject(evaluator, style, weights, hardware.precision, name)
 

@@ -1,7 +1,8 @@
-"""The meter of the device's memory."""
+"""The device: the meter of its memory, and the arithmetic that it is set to."""
 
 import os
 
+import pytest
 import tensorflow as tf
 
 from styleserve.model import device
@@ -37,3 +38,10 @@ def test_networks_are_frozen_where_there_is_memory_enough_for_it(monkeypatch):
         device.configure("float32", memory_bytes)
         chosen.append(os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"])
     assert chosen == ["0", "1"]
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_float32_is_float32_whatever_the_network_computes_in(precision):
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    device.configure(precision, device.LEAST_BYTES_TO_FREEZE)
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()

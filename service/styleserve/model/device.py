@@ -30,20 +30,16 @@ class Hardware:
     """
 
     device: str
-    precision: Literal["float32", "bfloat16", "tensorfloat32"]
+    precision: Literal["float32", "bfloat16"]
     memory_bytes: int | None = None
-
-    @property
-    def network_precision(self) -> Literal["float32", "bfloat16"]:
-        """The type of the network's tensors; TensorFloat-32 is a way to multiply float32."""
-        return "bfloat16" if self.precision == "bfloat16" else "float32"
 
 
 def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: int) -> Hardware:
     """Choose GPU or CPU and the arithmetic; must come before TensorFlow's first operation.
 
-    A GPU's memory grows as it is needed. `auto` is bfloat16 where the machine is fast at it, else float32, and
-    TensorFloat-32 on a GPU asked for float32 by nobody.
+    A GPU's memory grows as it is needed. `auto` is bfloat16 where the machine is fast at it, else float32.
+    TensorFloat-32 is off: a GPU that has it is fast at bfloat16 too, so that float32 is left there to those who ask for
+    it and to line searches, which need all of its digits.
 
     On a CPU with enough of them, networks are frozen in this process: a traced function lays a kernel out for the
     processor once and keeps it so, in the place of at every evaluation. `memory_bytes` are those that may be taken.
@@ -52,7 +48,7 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.experimental.enable_tensor_float_32_execution(precision == "auto")
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     if precision == "auto":
         precision = "bfloat16" if gpus or _cpu_flags() & _FAST_BFLOAT16_FLAGS else "float32"
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else ""

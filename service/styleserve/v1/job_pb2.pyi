@@ -300,7 +300,7 @@ class Provenance(_message.Message):
     device: _builtins.str
     """Device, such as `cpu` or `gpu:0 NVIDIA H200`."""
     precision: _builtins.str
-    """Arithmetic of the network: `float32`, `bfloat16` or `tensorfloat32`."""
+    """Arithmetic of the network: `float32` or `bfloat16`."""
     recipe_json: _builtins.str
     """The recipe as resolved, as JSON with sorted keys."""
     network_passes: _builtins.int

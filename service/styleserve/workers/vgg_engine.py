@@ -63,7 +63,7 @@ class VggEngineFactory:
         memory_bytes = self.memory_limit or default_limit() or _UNKNOWN_MEMORY
         weights = acquire(self.weights, self.cache_dir)
         hardware = device.configure(self.precision, memory_bytes)
-        evaluator = PerceptualEvaluator(weights, hardware.network_precision, TargetStore(self.cache_dir / "targets"))
+        evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(self.cache_dir / "targets"))
         optimizers: dict[str, AnyOptimizer] = {
             "adam": Adam(evaluator),
             "lbfgs": Lbfgs(evaluator),
