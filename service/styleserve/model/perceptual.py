@@ -69,8 +69,8 @@ class PerceptualObjective:
 class PerceptualEvaluator:
     """The evaluator of the service.
 
-    `precision` is that of the network under Adam; a line search compares losses that differ by less than bfloat16's
-    rounding, so L-BFGS-B always gets float32. Every traced function is traced once per form, for all sizes.
+    `precision` is that of the network, but for L-BFGS-B, whose line search compares losses that differ by less than
+    bfloat16's rounding: it always gets float32. Every traced function is traced once per form, for all sizes.
     """
 
     def __init__(self, weights: Weights, precision: Precision, store: TargetStore) -> None:

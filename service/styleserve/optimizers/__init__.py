@@ -111,7 +111,7 @@ class Optimizer(Protocol, Generic[RunT]):
         ...
 
     def grow(self, run: RunT, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int) -> RunT:
-        """Begin the run at the next scale, (height, width), from what an ended one found."""
+        """Begin the run at the next scale, (height, width), from what the one before has found, ended or not."""
         ...
 
     def step(self, runs: Sequence[RunT]) -> None:

@@ -31,7 +31,7 @@ class _OptimizerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optimizer.V
     OPTIMIZER_LBFGSB: _Optimizer.ValueType  # 2
     """SciPy's L-BFGS-B behind the Evaluator: quasi-Newton, fewer iterations."""
     OPTIMIZER_LBFGS: _Optimizer.ValueType  # 3
-    """L-BFGS on the device, without a line search: an iteration is one evaluation."""
+    """L-BFGS without a line search: an iteration is one evaluation."""
 
 class Optimizer(_Optimizer, metaclass=_OptimizerEnumTypeWrapper):
     """The optimiser that moves the pixels."""
@@ -43,7 +43,7 @@ OPTIMIZER_ADAM: Optimizer.ValueType  # 1
 OPTIMIZER_LBFGSB: Optimizer.ValueType  # 2
 """SciPy's L-BFGS-B behind the Evaluator: quasi-Newton, fewer iterations."""
 OPTIMIZER_LBFGS: Optimizer.ValueType  # 3
-"""L-BFGS on the device, without a line search: an iteration is one evaluation."""
+"""L-BFGS without a line search: an iteration is one evaluation."""
 Global___Optimizer: _TypeAlias = Optimizer  # noqa: Y015
 
 class _CanvasInit:
