@@ -15,10 +15,8 @@ from benchmarks import subjects
 from styleserve import images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
-from styleserve.optimizers import AnyOptimizer, Run
-from styleserve.optimizers.adam import Adam
-from styleserve.optimizers.lbfgs import Lbfgs
-from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.optimizers import Run
+from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
 from styleserve.recipes import AdamSettings, LossDesign, Recipe, Scale, plan_scales
 
@@ -80,11 +78,7 @@ class Painter:
 
     def __init__(self, evaluator: PerceptualEvaluator) -> None:
         self._evaluator = evaluator
-        self._optimizers: Mapping[str, AnyOptimizer] = {
-            "adam": Adam(evaluator),
-            "lbfgs": Lbfgs(evaluator),
-            "lbfgsb": Lbfgsb(evaluator),
-        }
+        self._optimizers = every_optimizer(evaluator)
 
     def paint(
         self, content: Pixels, style: StyleImage, recipe: Recipe, show: Callable[[Look], None], num_looks: int = 1

@@ -13,9 +13,7 @@ from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.errors import RunTimeoutError
 from styleserve.events import EngineEvent, Finished, Progress, Progressed
-from styleserve.optimizers.adam import Adam
-from styleserve.optimizers.lbfgs import Lbfgs
-from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import resolve
 from styleserve.recipes import Pyramid, RecipeChanges
 from support.toy import TOY_COST, TOY_COSTS, ToyEvaluator, plain_image, plain_style
@@ -36,8 +34,7 @@ class Studio:
         self.ended: dict[str, float] = {}
         self.events: list[EngineEvent] = []
         evaluator = ToyEvaluator(before_pixels=self._judge)
-        optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
-        self.engine = Engine(evaluator, optimizers, self._hear, lambda: self.now, _COSTS)
+        self.engine = Engine(evaluator, every_optimizer(evaluator), self._hear, lambda: self.now, _COSTS)
 
     def _judge(self, num_pixels: int) -> None:
         self.now += self.slowness * _S_PER_PIXEL * num_pixels

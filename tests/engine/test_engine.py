@@ -22,10 +22,9 @@ from styleserve.events import (
     Worked,
 )
 from styleserve.optimizers.adam import Adam
-from styleserve.optimizers.lbfgs import Lbfgs
-from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS, resolve
-from styleserve.recipes import Recipe, RecipeChanges
+from styleserve.recipes import OPTIMIZERS, Recipe, RecipeChanges
 from support.toy import TOY_COSTS, ToyEvaluator, plain_image, plain_style
 
 
@@ -48,12 +47,7 @@ class Bench:
         self.evaluator = ToyEvaluator(before_step=self._evaluate)
         self.seconds_per_step = 1.0
         self.failure: Exception | None = None
-        optimizers = {
-            "adam": Adam(self.evaluator),
-            "lbfgs": Lbfgs(self.evaluator),
-            "lbfgsb": Lbfgsb(self.evaluator),
-        }
-        self.engine = Engine(self.evaluator, optimizers, self.events.append, self.clock)
+        self.engine = Engine(self.evaluator, every_optimizer(self.evaluator), self.events.append, self.clock)
 
     def _evaluate(self) -> None:
         self.clock.now += self.seconds_per_step
@@ -111,7 +105,7 @@ def test_lbfgsb_finds_the_target(bench):
     assert finished.progress.iteration < 50
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_no_iterations_judge_the_start_and_return_it(bench, optimizer):
     bench.engine.accept(job("a", classic(optimizer=optimizer, iterations=0)))
     bench.run()
@@ -178,7 +172,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(bench):
     np.testing.assert_array_equal(bench.last("a").pixels, alone.last("a").pixels)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_pyramid_climbs_to_the_contents_size_and_counts_on(bench, optimizer):
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=8, optimizer=optimizer))
     bench.engine.accept(job("a", recipe, size=256))
@@ -222,7 +216,7 @@ def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
     assert bench.of("a")[1].progress.estimate == estimate
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_cancelling_stops_the_computing_before_the_next_evaluation(bench, optimizer):
     bench.engine.accept(job("a", classic(optimizer=optimizer, iterations=1000)))
     bench.engine.step()
@@ -260,7 +254,7 @@ def test_a_deadline_on_a_small_scale_still_returns_the_full_size(bench):
     assert bench.last("a").pixels.shape == (256, 256, 3)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_deadline_right_after_a_change_of_scale_returns_the_canvas_carried_up(bench, optimizer):
     alone = Bench()
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=8, optimizer=optimizer))
@@ -299,7 +293,7 @@ def test_a_loss_that_is_not_finite_ends_a_line_search_too(bench):
     assert isinstance(bench.last("bad").error, DivergedError)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgsb"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_fault_in_a_step_fails_its_jobs_and_the_engine_lives_on(bench, optimizer):
     bench.failure = MemoryError("secret")
     bench.engine.accept(job("bad", classic(optimizer=optimizer)))

@@ -15,15 +15,13 @@ from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.events import EngineEvent, Failed, Finished, Progress, Progressed, Resumed
 from styleserve.optimizers.adam import Adam
-from styleserve.optimizers.lbfgs import Lbfgs
-from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import resolve
-from styleserve.recipes import RecipeChanges
+from styleserve.recipes import OPTIMIZERS, RecipeChanges
 from support.damage import DAMAGES, mutated, rewrite
 from support.toy import TOY_COST, TOY_COSTS, ToyEvaluator, WavyEvaluator, plain_image, plain_style
 
 CONTENT = np.random.default_rng(1).random((128, 96, 3)).astype(np.float32)
-OPTIMIZERS = ("adam", "lbfgs", "lbfgsb")
 ITERATIONS = 24
 
 
@@ -40,11 +38,7 @@ class Workshop:
     def begin_engine(self, network: str = "toy", checkpoint_s: float = 0.0, costs=TOY_COSTS) -> Engine:
         self.events: list[EngineEvent] = []
         self.evaluator = WavyEvaluator(before_step=self._judge)
-        optimizers = {
-            "adam": SlowAdam(self, self.evaluator),
-            "lbfgs": Lbfgs(self.evaluator),
-            "lbfgsb": Lbfgsb(self.evaluator),
-        }
+        optimizers = every_optimizer(self.evaluator) | {"adam": SlowAdam(self, self.evaluator)}
         self.engine = PatientEngine(
             self.evaluator,
             optimizers,

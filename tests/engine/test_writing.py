@@ -11,14 +11,10 @@ from styleserve.engine.checkpoints import Checkpoint, CheckpointFolder, Checkpoi
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import Cancel, JobSpecification
 from styleserve.events import Checkpointed, EngineEvent, Finished, Progressed
-from styleserve.optimizers.adam import Adam
-from styleserve.optimizers.lbfgs import Lbfgs
-from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import resolve
-from styleserve.recipes import RecipeChanges
+from styleserve.recipes import OPTIMIZERS, RecipeChanges
 from support.toy import WavyEvaluator, plain_image, plain_style
-
-OPTIMIZERS = {"adam": Adam, "lbfgs": Lbfgs, "lbfgsb": Lbfgsb}
 
 
 class SlowDisk(Checkpoints):
@@ -43,9 +39,13 @@ class Bench:
         self.events: list[EngineEvent] = []
         self.disk = SlowDisk(folder)
         evaluator = WavyEvaluator()
-        optimizers = {name: optimizer(evaluator) for name, optimizer in OPTIMIZERS.items()}
         self.engine = Engine(
-            evaluator, optimizers, self.events.append, lambda: 0.0, checkpoints=self.disk, checkpoint_s=0.0
+            evaluator,
+            every_optimizer(evaluator),
+            self.events.append,
+            lambda: 0.0,
+            checkpoints=self.disk,
+            checkpoint_s=0.0,
         )
 
     def heard(self, kind: type) -> list:

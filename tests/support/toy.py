@@ -154,18 +154,15 @@ class ToyEngineFactory:
     checkpoint_s: float = 10.0
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
-        from styleserve.optimizers.adam import Adam
-        from styleserve.optimizers.lbfgs import Lbfgs
-        from styleserve.optimizers.lbfgsb import Lbfgsb
+        from styleserve.optimizers.table import every_optimizer
 
         evaluator = ToyEvaluator(self.before_step, self.diverging_colour)
-        optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
         checkpoints = (
             None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), "toy")
         )
         engine = Engine(
             evaluator,
-            optimizers,
+            every_optimizer(evaluator),
             report,
             costs=self.costs,
             checkpoints=checkpoints,

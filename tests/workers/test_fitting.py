@@ -2,9 +2,8 @@
 
 import pytest
 
-from styleserve.optimizers.adam import Adam
-from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.optimizers.lbfgsb import Lbfgsb
+from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
 from styleserve.workers.fitting import fit_costs
 from support.toy import ToyEvaluator, plain_image
@@ -39,8 +38,13 @@ class MeteredEvaluator(ToyEvaluator):
 @pytest.fixture(scope="module")
 def costs():
     evaluator = MeteredEvaluator()
-    optimizers = {"adam": Adam(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
-    return fit_costs(evaluator, optimizers, lambda side: plain_image(0.2, side, side), evaluator, budget_bytes=10**9)
+    return fit_costs(
+        evaluator,
+        every_optimizer(evaluator),
+        lambda side: plain_image(0.2, side, side),
+        evaluator,
+        budget_bytes=10**9,
+    )
 
 
 def test_bytes_are_those_of_the_allocator_with_a_share_for_its_pool(costs):

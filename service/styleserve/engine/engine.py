@@ -33,6 +33,7 @@ from styleserve.events import (
     StopReason,
 )
 from styleserve.optimizers import AnyOptimizer
+from styleserve.recipes import OptimizerName
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Engine:
     def __init__(
         self,
         evaluator: Evaluator,
-        optimizers: Mapping[str, AnyOptimizer],
+        optimizers: Mapping[OptimizerName, AnyOptimizer],
         report: Callable[[EngineEvent], None],
         clock: Callable[[], float] = time.monotonic,
         costs: CostModel | None = None,

@@ -15,7 +15,7 @@ from styleserve.costs import CostModel, EvaluationCost, Line, fit_line
 from styleserve.evaluation import Evaluator, Pixels, StyleImage
 from styleserve.optimizers import AnyOptimizer
 from styleserve.presets import DEFAULT_PRESET, PRESETS
-from styleserve.recipes import OPTIMIZERS, Recipe
+from styleserve.recipes import OPTIMIZERS, OptimizerName, Recipe
 
 #: Sides of the canvases: one to trace by, two to measure by; all are multiples of what a tile may be.
 _TRACED_SIDE = 32
@@ -66,7 +66,7 @@ class _Measurement:
 
 def fit_costs(
     evaluator: TiledEvaluator,
-    optimizers: Mapping[str, AnyOptimizer],
+    optimizers: Mapping[OptimizerName, AnyOptimizer],
     paint: Callable[[int], Pixels],
     meter: Meter,
     budget_bytes: int,

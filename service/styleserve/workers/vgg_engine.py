@@ -15,7 +15,6 @@ from styleserve.engine.scheduler import MAX_BATCH
 from styleserve.errors import ConfigurationError
 from styleserve.events import EngineInfo
 from styleserve.memory import default_limit, resident_bytes
-from styleserve.optimizers import AnyOptimizer
 from styleserve.workers.fitting import fit_costs
 from styleserve.workers.loop import Report
 
@@ -51,9 +50,7 @@ class VggEngineFactory:
             from styleserve.model.perceptual import PerceptualEvaluator
             from styleserve.model.targets import TargetStore
             from styleserve.model.weights import acquire
-            from styleserve.optimizers.adam import Adam
-            from styleserve.optimizers.lbfgs import Lbfgs
-            from styleserve.optimizers.lbfgsb import Lbfgsb
+            from styleserve.optimizers.table import every_optimizer
         except ImportError as error:
             raise ConfigurationError(
                 f"the engine needs a package that cannot be imported ({error}); pip install 'styleserve[cpu]', or [gpu]"
@@ -64,11 +61,7 @@ class VggEngineFactory:
         weights = acquire(self.weights, self.cache_dir)
         hardware = device.configure(self.precision, memory_bytes)
         evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(self.cache_dir / "targets"))
-        optimizers: dict[str, AnyOptimizer] = {
-            "adam": Adam(evaluator),
-            "lbfgs": Lbfgs(evaluator),
-            "lbfgsb": Lbfgsb(evaluator),
-        }
+        optimizers = every_optimizer(evaluator)
         budget_bytes = self.memory_limit or hardware.memory_bytes or memory_bytes
         meter = device.MemoryMeter(is_gpu=hardware.memory_bytes is not None)
         costs = fit_costs(evaluator, optimizers, natural_image, meter, budget_bytes)

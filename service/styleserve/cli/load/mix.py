@@ -9,12 +9,11 @@ from typing import Literal, TypeAlias, TypeGuard, get_args
 from styleserve.documents import parse_mapping, read_mapping, unknown_keys
 from styleserve.errors import ConfigurationError
 from styleserve.presets import PRESETS
-from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE, OPTIMIZERS
+from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE, OPTIMIZERS, OptimizerName
 
 #: `paint` waits for a picture, `watch` follows one by its stream, `cancel` has a job cancelled, `leave` hangs up, and
 #: `read` reads a job.
 Action: TypeAlias = Literal["paint", "watch", "cancel", "leave", "read"]
-OptimizerName: TypeAlias = Literal["adam", "lbfgs", "lbfgsb"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 _LARGEST_SIDE = 4096
