@@ -91,7 +91,7 @@ class Painter:
         scales = scales_of(recipe, height, width)
         total = sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales) / 1e6
         begun, seconds, evaluations, megapixels, shown = time.perf_counter(), 0.0, 0, 0.0, 0
-        recipe = self._evaluator.calibrate(content, recipe)
+        recipe, _ = self._evaluator.calibrate(content, recipe)
         run: Run | None = None
         for scale in scales:
             run = self._begin(run, content, style, recipe, scale)

@@ -79,8 +79,11 @@ class Evaluator(Protocol):
     Law: an evaluation never depends on its batch-mates; nothing is averaged over the batch.
     """
 
-    def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
-        """Settle what of a recipe depends on the content; once a job, of the content at the size of the result."""
+    def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
+        """Settle what of a recipe depends on the content; once a job, of the content at the size of the result.
+
+        Returns the network passes that it cost beside the recipe.
+        """
         ...
 
     def objective(

@@ -220,7 +220,13 @@ def test_the_bound_is_the_leeway_as_a_share_of_the_contents_features_at_one_size
     judged_at = images.fit(content, 256)
     features = see(evaluator._networks["float32"], judged_at, ["block4_conv2"], True)["block4_conv2"]
     norm = np.sqrt(np.mean(np.square(features.numpy() * evaluator._gains["block4_conv2"])))
-    assert evaluator.calibrate(content, recipe).content_bound == pytest.approx(FARTHEST_CONTENT / 4 / norm, rel=1e-4)
+    calibrated, network_passes = evaluator.calibrate(content, recipe)
+    assert calibrated.content_bound == pytest.approx(FARTHEST_CONTENT / 4 / norm, rel=1e-4)
+    assert network_passes == 1
+
+
+def test_a_recipe_without_a_bound_is_what_it_was_and_costs_no_look_at_the_content(evaluator):
+    assert evaluator.calibrate(smooth(4), PRESETS["classic"]) == (PRESETS["classic"], 0)
 
 
 def test_content_within_its_bound_costs_nothing_and_beyond_it_the_square_of_the_share_beyond(evaluator):

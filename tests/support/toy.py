@@ -78,8 +78,8 @@ class ToyEvaluator:
     before_pixels: Callable[[int], None] = lambda num_pixels: None
     batches: list[int] = field(default_factory=list)
 
-    def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
-        return recipe
+    def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
+        return recipe, 0
 
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None

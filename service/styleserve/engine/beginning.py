@@ -37,7 +37,10 @@ def begin(
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """A job that is taken up: its forecast has the calibrated recipe, `identity` is that of the recipe as it came."""
+    """A job that is taken up: its forecast has the calibrated recipe, `identity` is that of the recipe as it came.
+
+    `network_passes` are those of the calibration.
+    """
 
     forecast: Forecast
     identity: str
@@ -46,6 +49,7 @@ class _Beginning:
     clock: Callable[[], float]
     started: float
     fair_slowness: float
+    network_passes: int
 
     @classmethod
     def of(
@@ -57,9 +61,18 @@ class _Beginning:
         fair_slowness: float,
     ) -> Self:
         started, specification = clock(), forecast.specification
-        recipe = evaluator.calibrate(specification.content, specification.recipe)
+        recipe, network_passes = evaluator.calibrate(specification.content, specification.recipe)
         calibrated = dataclasses.replace(forecast, specification=dataclasses.replace(specification, recipe=recipe))
-        return cls(calibrated, specification.identity, optimizer, evaluator, clock, started, fair_slowness)
+        return cls(
+            forecast=calibrated,
+            identity=specification.identity,
+            optimizer=optimizer,
+            evaluator=evaluator,
+            clock=clock,
+            started=started,
+            fair_slowness=fair_slowness,
+            network_passes=network_passes,
+        )
 
     def anew(self) -> Job:
         """Plan the scales, compute the first one's targets, and lay its first canvas."""
@@ -83,7 +96,7 @@ class _Beginning:
             started=self.started,
             scale_started=self.clock(),
             due=None if plan.next_s is None else planned + plan.next_s,
-            network_passes=objective.network_passes,
+            network_passes=self.network_passes + objective.network_passes,
             forecast=self.forecast,
             estimate=self.forecast.estimate(plan.scales),
             written=self.clock(),
@@ -117,7 +130,7 @@ class _Beginning:
             started=self.started - checkpoint.elapsed_s,
             scale_started=self.clock() - checkpoint.scale_elapsed_s,
             due=None if plan.next_s is None else planned + plan.next_s,
-            network_passes=checkpoint.network_passes + objective.network_passes,
+            network_passes=checkpoint.network_passes + self.network_passes + objective.network_passes,
             forecast=self.forecast,
             estimate=self.forecast.estimate(scales),
             written=self.clock(),

@@ -31,7 +31,7 @@ class Ledger:
         self._steps.append(Step(num_canvases, num_pixels, seconds))
 
     def note_targets(self, num_passes: int) -> None:
-        """Targets were computed with so many passes of the network."""
+        """Targets were computed, after a look at the content maybe, with so many passes of the network."""
         self._num_target_passes += num_passes
 
     def tell(self, is_idle: bool) -> None:

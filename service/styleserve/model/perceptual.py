@@ -84,17 +84,17 @@ class PerceptualEvaluator:
         self._gains = self._measure_gains()
         self._judges: dict[Form, Judge] = {}
 
-    def calibrate(self, content: Pixels, recipe: Recipe) -> Recipe:
+    def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
         """The recipe with its leeway as a share of the norm of the content's features, taken at one size for all."""
         if not recipe.loss.bounds_content:
-            return recipe
+            return recipe, 0
         reference = images.fit(content, _CALIBRATED_SIDE)
         judge = self._judge(self._form(recipe, *reference.shape[:2]))
         side = _round_up(max(reference.shape))
         features = tiling.content_features(judge, reference[np.newaxis], side)
         norms = [judge.strength(tap, of_layer) for tap, of_layer in zip(judge.form.content_taps, features, strict=True)]
         bound = recipe.content_leeway / max(*norms, _LEAST_FEATURES)
-        return dataclasses.replace(recipe, content_bound=max(bound, _LEAST_BOUND))
+        return dataclasses.replace(recipe, content_bound=max(bound, _LEAST_BOUND)), 1
 
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
