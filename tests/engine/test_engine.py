@@ -25,7 +25,7 @@ from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS, resolve
 from styleserve.recipes import OPTIMIZERS, Recipe, RecipeChanges
-from support.toy import TOY_COSTS, ToyEvaluator, plain_image, plain_style
+from support.toy import TOY_COSTS, ToyEvaluator, WavyEvaluator, plain_image, plain_style
 
 
 class Clock:
@@ -304,6 +304,33 @@ def test_a_fault_in_a_step_fails_its_jobs_and_the_engine_lives_on(bench, optimiz
     bench.failure = None
     bench.engine.accept(job("good", classic(optimizer=optimizer, iterations=2)))
     bench.run()
+    assert isinstance(bench.last("good"), Finished)
+
+
+class DamagingEvaluator(WavyEvaluator):
+    """Judges canvases that are to become `colour` without a gradient as soon as there are others beside them."""
+
+    colour = 0.8
+
+    def evaluate(self, canvases, objectives):
+        evaluations = super().evaluate(canvases, objectives)
+        return [
+            dataclasses.replace(evaluation, gradient=None)
+            if len(canvases) > 1 and np.allclose(objective.target, self.colour)
+            else evaluation
+            for evaluation, objective in zip(evaluations, objectives, strict=True)
+        ]
+
+
+def test_a_search_that_fails_fails_alone(bench, caplog):
+    evaluator = DamagingEvaluator(bench._evaluate)
+    bench.engine = Engine(evaluator, every_optimizer(evaluator), bench.events.append, bench.clock)
+    recipe = classic(optimizer="lbfgsb", iterations=20)
+    bench.engine.accept(job("good", recipe))
+    bench.engine.accept(dataclasses.replace(job("bad", recipe), styles=(plain_style(evaluator.colour),)))
+    bench.run()
+    assert isinstance(bench.last("bad").error, EngineError)
+    assert "bad cannot go on" in caplog.text
     assert isinstance(bench.last("good"), Finished)
 
 

@@ -1,8 +1,10 @@
 """L-BFGS-B inside out: the same points as SciPy alone, one pass a point, and no thread left behind."""
 
+import dataclasses
 import threading
 
 import numpy as np
+import pytest
 import scipy.optimize
 
 from styleserve.evaluation import Evaluation, Losses
@@ -115,6 +117,31 @@ def test_closing_a_run_ends_its_thread_and_asks_nothing_more():
     run.close()
     assert len(bowl.points) == 1
     assert threading.active_count() == before
+
+
+def test_a_search_that_fails_before_it_asks_anything_does_not_begin(monkeypatch):
+    def fail(*arguments, **named):
+        raise MemoryError
+
+    monkeypatch.setattr(scipy.optimize, "minimize", fail)
+    with pytest.raises(MemoryError):
+        Lbfgsb(Bowl()).start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=30)
+
+
+def test_a_search_that_fails_leaves_the_one_beside_it_alone():
+    class Crack(Bowl):
+        def evaluate(self, canvases, objectives):
+            broken, whole = super().evaluate(canvases, objectives)
+            return [dataclasses.replace(broken, gradient=None), whole]
+
+    optimizer = Lbfgsb(Crack())
+    runs = [optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], 30) for _ in range(2)]
+    optimizer.step(runs)
+    broken, whole = runs
+    assert isinstance(broken.failure, AttributeError)
+    assert (whole.failure, whole.evaluations) == (None, 1)
+    assert whole.question is not None
+    whole.close()
 
 
 def test_the_canvas_stays_within_its_bounds():

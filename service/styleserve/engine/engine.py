@@ -178,7 +178,11 @@ class Engine:
                 self._climb(job)
 
     def _advance(self, job: Job, now: float) -> None:
-        """Tell how far the job is; end it when it is done."""
+        """Tell how far the job is; end it when it is done, or cannot go on."""
+        if job.run.failure is not None:
+            logger.error("%s cannot go on", job.job_id, exc_info=job.run.failure, extra={"job": job.job_id})
+            self._fail(job, EngineError())
+            return
         losses = job.run.losses
         assert losses is not None
         if not losses.is_finite:

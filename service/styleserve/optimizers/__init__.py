@@ -69,13 +69,15 @@ class Run(Protocol):
     """One canvas under work.
 
     `iteration` counts the moves up to the canvas that `losses` speak of; `losses` is None before the first step.
-    `evaluations` counts judgements. `ended` says why there is nothing more to do, None while there is.
+    `evaluations` counts judgements. `ended` says why there is nothing more to do, None while there is. `failure` is why
+    this run cannot go on, though those beside it can; a step that raises has failed for all of its batch.
     """
 
     iteration: int
     evaluations: int
     losses: Losses | None
     ended: StopReason | None
+    failure: BaseException | None
 
     @property
     def batch_key(self) -> Hashable:

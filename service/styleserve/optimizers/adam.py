@@ -96,6 +96,7 @@ class AdamRun:
     evaluations: int = 0
     losses: Losses | None = None
     ended: StopReason | None = field(default=None)
+    failure: BaseException | None = None
 
     @property
     def batch_key(self) -> Hashable:

@@ -52,6 +52,7 @@ class LbfgsRun:
     losses: Losses | None = None
     evaluations: int = 0
     ended: StopReason | None = field(default=None)
+    failure: BaseException | None = None
 
     @property
     def iteration(self) -> int:

@@ -60,7 +60,8 @@ class PointEvaluator:
 class LbfgsbRun:
     """One call of SciPy's minimizer, for so many iterations, held between two evaluations.
 
-    `iteration` and `evaluations` count on from where they are.
+    `iteration` and `evaluations` count on from where they are. What SciPy raises is the `failure`, or, before its first
+    question, raised here.
     """
 
     def __init__(
@@ -70,16 +71,18 @@ class LbfgsbRun:
         self.evaluations = evaluations
         self.losses: Losses | None = None
         self.ended: StopReason | None = None
+        self.failure: BaseException | None = None
         self.objective = objective
         self._canvas = canvas
         self._iterations = iterations
         self._points = PointEvaluator(self._ask, canvas.shape)
         self._questions: SimpleQueue[Pixels | None] = SimpleQueue()
         self._answers: SimpleQueue[Evaluation | None] = SimpleQueue()
-        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._minimize, name="l-bfgs-b", daemon=True)
         self._thread.start()
         self.question = self._questions.get()
+        if self.failure is not None:
+            raise self.failure
 
     @property
     def batch_key(self) -> Hashable:
@@ -87,14 +90,12 @@ class LbfgsbRun:
         return self.objective.batch_key
 
     def answer(self, evaluation: Evaluation) -> None:
-        """Give SciPy the judgement of `question` and wait for its next question, or for its end."""
+        """Give SciPy the judgement of `question` and wait for its next question, its end or its failure."""
         self.evaluations += 1
         if self.losses is None or not evaluation.losses.is_finite:
             self.losses = evaluation.losses
         self._answers.put(evaluation)
         self.question = self._questions.get()
-        if self._failure is not None:
-            raise self._failure
 
     def result(self) -> Pixels:
         """The last point that SciPy accepted."""
@@ -123,7 +124,7 @@ class LbfgsbRun:
         except _ClosedError:
             pass
         except BaseException as failure:
-            self._failure = failure
+            self.failure = failure
         finally:
             self._questions.put(None)
 
