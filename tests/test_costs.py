@@ -17,7 +17,8 @@ COST = EvaluationCost(
     tile_seconds=Line(0.25, 2e-6),
     tile_bytes=Line(1000.0, 500.0),
     first_seconds=Line(3.0, 0.0),
-    targets_seconds=Line(0.0, 1e-7),
+    content_seconds=Line(0.0, 4e-8),
+    style_seconds=Line(0.0, 2.4e-7),
     halo=16,
     target_bytes_per_pixel=28.0,
 )
@@ -45,18 +46,39 @@ def test_noise_makes_neither_a_negative_fixed_part_nor_a_gain_of_size(measured):
 def test_a_whole_canvas_costs_its_pixels():
     costs = model(2e9)
     assert costs.evaluation_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.5 + 1.0)
-    # Targets 0.1 s, 3 s more for the first step, 9 iterations and the judgement of the last one's result.
-    assert costs.scale_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.1 + 3.0 + 10 * 1.5)
+    # Targets of 0.04 s for the content and 0.06 s for the style, 3 s more for the first step, 9 iterations and the
+    # judgement of the last one's result.
+    assert costs.scale_s(CLASSIC, MEGAPIXEL, None, [0.5]) == pytest.approx(0.1 + 3.0 + 10 * 1.5)
     footprint = costs.footprint(CLASSIC, MEGAPIXEL, None, result_pixels=10**6)
     assert footprint.kept_bytes == pytest.approx((12 + 40) * 1e6)
     assert costs.peak_bytes([footprint]) == pytest.approx(1e6 + 52e6 + 1e9)
 
 
+@pytest.mark.parametrize(
+    ("style_scales", "tile_side", "expected"),
+    [
+        ([0.5], None, 500**2),
+        ([0.5, 0.25, 0.5], None, 2 * 500**2 + 250**2),
+        # Cores 0-768 and 768-1000, with halos 784 and 248 long.
+        ([1.0], None, (784 + 248) ** 2),
+        # Cores 0-256 and 256-500, with halos 272 and 260 long.
+        ([0.5], 256, (272 + 260) ** 2),
+        # No style is seen at more than 4096 pixels: six cores, and ten halos between them.
+        ([10.0], None, (4096 + 10 * 16) ** 2),
+    ],
+)
+def test_each_style_costs_the_pixels_that_it_is_seen_at(style_scales, tile_side, expected):
+    costs = model(2e9)
+    content_s = costs.content_s(CLASSIC, MEGAPIXEL, tile_side)
+    style_s = costs.targets_s(CLASSIC, MEGAPIXEL, tile_side, style_scales) - content_s
+    assert style_s == pytest.approx(2.4e-7 * expected)
+
+
 def test_a_line_search_judges_more_often_than_it_moves():
     searching = CostModel(10**10, 0, ((CLASSIC, COST),), {"adam": Upkeep(1, extra_evaluations=4)})
     still = dataclasses.replace(MEGAPIXEL, iterations=0)
-    assert searching.scale_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.1 + 3.0 + 13 * 1.5)
-    assert searching.scale_s(CLASSIC, still, None) == pytest.approx(0.1 + 3.0 + 1.5)
+    assert searching.scale_s(CLASSIC, MEGAPIXEL, None, [0.5]) == pytest.approx(0.1 + 3.0 + 13 * 1.5)
+    assert searching.scale_s(CLASSIC, still, None, [0.5]) == pytest.approx(0.1 + 3.0 + 1.5)
 
 
 def test_tiles_cost_the_time_of_all_and_the_memory_of_the_largest():
@@ -82,12 +104,12 @@ def test_the_estimate_is_the_sum_of_the_scales_and_the_peak_of_the_worst():
     scales = plan_scales(recipe, 512, 400)
     assert len(scales) > 1
     costs = model(0.15e9)
-    estimate = costs.estimate(recipe, scales, 512, 400)
+    estimate = costs.estimate(recipe, scales, 512, 400, [1.0, 2.0])
     sides = [costs.tile_side(recipe, scale, 512 * 400) for scale in scales]
     assert sides[0] is None
     assert estimate.tile_side == sides[-1] is not None
     assert estimate.seconds == pytest.approx(
-        sum(costs.scale_s(recipe, scale, side) for scale, side in zip(scales, sides, strict=True))
+        sum(costs.scale_s(recipe, scale, side, [1.0, 2.0]) for scale, side in zip(scales, sides, strict=True))
     )
     assert estimate.peak_bytes <= 0.9 * 0.15e9
 

@@ -12,12 +12,14 @@ a canvas in tiles needs the memory of one tile and the time of all of them. What
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from styleserve.recipes import MIN_SIDE, OptimizerName, Recipe, Scale, plan_scales
+from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, OptimizerName, Recipe, Scale, plan_scales
 
 #: Bytes of a pixel as float32 RGB.
 BYTES_PER_PIXEL = 12
 #: Sides of a tile's core, the largest first; below the last, the halos cost many times the core.
 TILE_SIDES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128)
+#: Style images are seen in tiles of this side at most, so that none takes more memory than a small canvas.
+_STYLE_TILE_SIDE = 768
 #: The share of the budget that a plan may fill: the rest is for what the model does not know.
 _SAFE_SHARE = 0.9
 
@@ -68,8 +70,9 @@ class EvaluationCost:
 
     `seconds` and `working_bytes` are those of a step beside what its job holds, by the pixels of the canvas;
     `tile_seconds` and `tile_bytes` the same by those of a tile, whose halo is `halo` pixels wide. `first_seconds` is
-    what the first step of a size takes more, `targets_seconds` what its targets take. `target_bytes_per_pixel` is what
-    the targets hold as long as the canvas is worked at.
+    what the first step of a size takes more. Of the targets, `content_seconds` are those of the content's features,
+    `style_seconds` those of a style's Gram matrices, by the pixels that the style is seen at. `target_bytes_per_pixel`
+    is what the targets hold as long as the canvas is worked at.
     """
 
     seconds: Line
@@ -77,7 +80,8 @@ class EvaluationCost:
     tile_seconds: Line
     tile_bytes: Line
     first_seconds: Line
-    targets_seconds: Line
+    content_seconds: Line
+    style_seconds: Line
     halo: int
     target_bytes_per_pixel: float
 
@@ -132,16 +136,27 @@ class CostModel:
             return cost.seconds.at(scale.height * scale.width)
         return _all_tiles(cost.tile_seconds, scale, tile_side, cost.halo)
 
-    def scale_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
+    def scale_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
         """Seconds of a whole scale: its targets and its evaluations."""
-        start_s = self.targets_s(recipe, scale, tile_side) + self.first_s(recipe, scale, tile_side)
+        start_s = self.targets_s(recipe, scale, tile_side, style_scales) + self.first_s(recipe, scale, tile_side)
         extra = self.upkeep[recipe.optimizer].extra_evaluations if scale.iterations else 1
         return start_s + (scale.iterations + extra) * self.evaluation_s(recipe, scale, tile_side)
 
-    def targets_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
-        """Seconds of the targets of a scale."""
+    def targets_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
+        """Seconds of the targets of a scale whose styles, none of them known, are seen at so many times its size.
+
+        A style is taken for a square, since nothing has more pixels on the same side.
+        """
+        cost, seen_s = self.cost(recipe), self.content_s(recipe, scale, tile_side)
+        for style_scale in style_scales:
+            side = round(min(style_scale * max(scale.height, scale.width), MAX_STYLE_SIDE))
+            seen_s += _all_tiles(cost.style_seconds, Scale(side, side, 0), style_tile_side(tile_side), cost.halo)
+        return seen_s
+
+    def content_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
+        """Seconds of a look at the content at a scale."""
         cost = self.cost(recipe)
-        return _all_tiles(cost.targets_seconds, scale, tile_side or max(scale.height, scale.width), cost.halo)
+        return _all_tiles(cost.content_seconds, scale, tile_side or max(scale.height, scale.width), cost.halo)
 
     def first_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
         """Seconds that the first evaluation at a scale takes more than the others."""
@@ -194,14 +209,16 @@ class CostModel:
         """Whether these jobs may run side by side."""
         return self.peak_bytes(footprints) <= self._safe_bytes
 
-    def estimate(self, recipe: Recipe, scales: Sequence[Scale], height: int, width: int) -> Estimate:
-        """What a job with these scales and a result of this size will take, alone."""
+    def estimate(
+        self, recipe: Recipe, scales: Sequence[Scale], height: int, width: int, style_scales: Sequence[float]
+    ) -> Estimate:
+        """What a job with these scales, a result of this size and styles of these scales will take, alone."""
         result_pixels = height * width
         sides = [self.tile_side(recipe, scale, result_pixels) for scale in scales]
         planned = list(zip(scales, sides, strict=True))
         return Estimate(
             max(self.peak_bytes([self.footprint(recipe, scale, side, result_pixels)]) for scale, side in planned),
-            sum(self.scale_s(recipe, scale, side) for scale, side in planned),
+            sum(self.scale_s(recipe, scale, side, style_scales) for scale, side in planned),
             sides[-1],
         )
 
@@ -225,6 +242,11 @@ class CostModel:
     @property
     def _safe_bytes(self) -> float:
         return _SAFE_SHARE * self.budget_bytes
+
+
+def style_tile_side(tile_side: int | None) -> int:
+    """Side of the tiles that a style is seen in, beside a canvas that is judged in tiles of `tile_side` or whole."""
+    return min(tile_side or _STYLE_TILE_SIDE, _STYLE_TILE_SIDE)
 
 
 def _all_tiles(line: Line, scale: Scale, tile_side: int, halo: int) -> float:

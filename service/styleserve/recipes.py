@@ -22,6 +22,8 @@ FARTHEST_CONTENT = 1.97
 MAX_STYLE_SIZES = 2
 #: Sides below this many pixels have no positions left at the network's deepest layer.
 MIN_SIDE = 16
+#: The longest side at which a style image is seen, in pixels: that of the largest canvas.
+MAX_STYLE_SIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 
-from styleserve.costs import Line
+from styleserve.costs import CostModel, Line
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.errors import RunTimeoutError
@@ -26,15 +26,16 @@ _COSTS = dataclasses.replace(TOY_COSTS, costs=tuple((recipe, _COST) for recipe, 
 
 
 class Studio:
-    """An engine whose evaluations take `slowness` times what was predicted."""
+    """An engine whose evaluations take `slowness` times what was predicted by `costs`; targets take no time."""
 
-    def __init__(self, slowness: float = 1.0) -> None:
+    def __init__(self, slowness: float = 1.0, costs: CostModel = _COSTS) -> None:
         self.now = _START
         self.slowness = slowness
         self.ended: dict[str, float] = {}
         self.events: list[EngineEvent] = []
-        evaluator = ToyEvaluator(before_pixels=self._judge)
-        self.engine = Engine(evaluator, every_optimizer(evaluator), self._hear, lambda: self.now, _COSTS)
+        self.evaluator = ToyEvaluator(before_pixels=self._judge)
+        optimizers = every_optimizer(self.evaluator)
+        self.engine = Engine(self.evaluator, optimizers, self._hear, lambda: self.now, costs)
 
     def _judge(self, num_pixels: int) -> None:
         self.now += self.slowness * _S_PER_PIXEL * num_pixels
@@ -137,6 +138,29 @@ def test_jobs_beside_each_other_are_all_in_time():
         is_whole = studio.finished(job_id).stop_reason == "completed"
         assert studio.ended[job_id] <= deadline_s
         assert is_whole or studio.ended[job_id] >= 0.8 * deadline_s
+
+
+def test_styles_that_are_seen_large_are_in_every_plan(monkeypatch):
+    cost = dataclasses.replace(_COST, style_seconds=Line(0.0, _S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(_COSTS, costs=tuple((recipe, cost) for recipe, _ in _COSTS.costs)))
+    make_objective = studio.evaluator.objective
+
+    def see(content, styles, *arguments):
+        studio.now += sum(_S_PER_PIXEL * (style.scale * max(content.shape)) ** 2 for style in styles)
+        return make_objective(content, styles, *arguments)
+
+    monkeypatch.setattr(studio.evaluator, "objective", see)
+    studio.engine.accept(job(60.0))
+    while studio.now < _START + 30:
+        studio.engine.step()
+    large = dataclasses.replace(plain_style(0.6, weight=0.5), scale=10.0)
+    studio.engine.accept(dataclasses.replace(job(900.0, "b"), styles=(large, large)))
+    studio.run()
+    # Two styles at 640 pixels beside a canvas of 64 take 82 seconds, which the other job does not have any more.
+    assert (studio.finished("a").stop_reason, studio.ended["a"] <= 60.0) == ("deadline", True)
+    # At 1280 pixels they take 328 seconds, and at 2560, beside the canvas of 256, 1311.
+    assert studio.finished("b").progress.width == 128
+    assert studio.ended["b"] <= 900.0
 
 
 def test_scipys_search_is_cut_short_at_a_scale_too():

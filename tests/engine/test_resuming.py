@@ -430,7 +430,7 @@ def test_a_resumed_job_has_worked_at_its_scale_as_long_as_it_had(workshop):
 
 
 def test_the_targets_of_the_scale_where_a_job_goes_on_miss_nobodys_deadline(workshop):
-    cost = dataclasses.replace(TOY_COST, seconds=Line(1.0, 0.0), targets_seconds=Line(0.0, 1e-3))
+    cost = dataclasses.replace(TOY_COST, seconds=Line(1.0, 0.0), content_seconds=Line(0.0, 1e-3))
     costs = dataclasses.replace(TOY_COSTS, costs=tuple((recipe, cost) for recipe, _ in TOY_COSTS.costs))
     leave_checkpoint(workshop, job())
     workshop.begin_engine(costs=costs)

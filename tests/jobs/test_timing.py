@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import pytest
+
+from styleserve.costs import Line
 from styleserve.jobs import timing
 from styleserve.jobs.submission import ChosenStyle, Output, Submission
 from styleserve.presets import PRESETS
@@ -31,3 +34,14 @@ def test_an_engine_may_be_silent_for_some_minutes_and_for_many_times_what_its_la
     assert timing.longest_silence_s([SUBMISSION], costs) == 120
     assert timing.longest_silence_s([large], costs) >= 10 * evaluation_s
     assert timing.longest_silence_s([large, large], costs) >= 20 * evaluation_s
+
+
+def test_styles_that_are_seen_large_take_their_time_before_the_job_and_under_the_watchdog():
+    recipe = PRESETS["classic"]
+    cost = dataclasses.replace(TOY_COSTS.costs[0][1], style_seconds=Line(0.0, 1e-4), halo=0)
+    costs = dataclasses.replace(TOY_COSTS, costs=((recipe, cost),))
+    large = dataclasses.replace(SUBMISSION.styles[0], scale=10.0)
+    many = dataclasses.replace(SUBMISSION, styles=(large, large))
+    seconds = [timing.predict(submission, costs).seconds for submission in (SUBMISSION, many)]
+    assert seconds[1] - seconds[0] == pytest.approx(1e-4 * (2 * 640**2 - 64**2))
+    assert timing.longest_silence_s([many], costs) >= 10 * 1e-4 * 2 * 640**2

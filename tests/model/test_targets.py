@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from styleserve.model.targets import (
-    MAX_STYLE_SIDE,
     MIN_STYLE_SIDE,
     TargetCache,
     TargetKey,
@@ -15,6 +14,7 @@ from styleserve.model.targets import (
     blend,
     style_size,
 )
+from styleserve.recipes import MAX_STYLE_SIDE
 
 KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12, 34)
 

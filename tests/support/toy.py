@@ -32,7 +32,8 @@ TOY_COST = EvaluationCost(
     tile_seconds=Line(0.0, 2e-8),
     tile_bytes=Line(0.0, 500.0),
     first_seconds=Line(0.0, 0.0),
-    targets_seconds=Line(0.0, 0.0),
+    content_seconds=Line(0.0, 0.0),
+    style_seconds=Line(0.0, 0.0),
     halo=16,
     target_bytes_per_pixel=28.0,
 )

@@ -1,5 +1,7 @@
 """The model of costs is fitted to what clock and allocator say of the toy evaluator's steps."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from styleserve.optimizers.lbfgsb import Lbfgsb
@@ -35,9 +37,24 @@ class MeteredEvaluator(ToyEvaluator):
         return 123
 
 
-@pytest.fixture(scope="module")
-def costs():
-    evaluator = MeteredEvaluator()
+class TimedEvaluator(MeteredEvaluator):
+    """Takes 1 microsecond a pixel to judge a canvas, 2 to look at a content, 5 to see a style that it does not know."""
+
+    def __init__(self):
+        super().__init__(before_pixels=lambda num_pixels: self.take(1e-6 * num_pixels))
+        self.now, self.known = 0.0, set()
+
+    def take(self, seconds):
+        self.now += seconds
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        unknown = {style.key for style in styles} - self.known
+        self.known |= unknown
+        self.take((2e-6 + 5e-6 * len(unknown)) * content.shape[0] * content.shape[1])
+        return super().objective(content, styles, recipe, tile_side)
+
+
+def fit(evaluator):
     return fit_costs(
         evaluator,
         every_optimizer(evaluator),
@@ -47,11 +64,25 @@ def costs():
     )
 
 
+@pytest.fixture(scope="module")
+def costs():
+    return fit(MeteredEvaluator())
+
+
 def test_bytes_are_those_of_the_allocator_with_a_share_for_its_pool(costs):
     cost = costs.cost(PRESETS["standard"])
     assert (costs.budget_bytes, costs.base_bytes) == (10**9, 123)
     assert cost.working_bytes.at(10**6) == pytest.approx(1.2 * (1000 + 50e6))
     assert cost.tile_bytes.at(10**6) == pytest.approx(1.2 * (1000 + 30e6))
+
+
+def test_seconds_of_content_and_style_are_told_apart(monkeypatch):
+    evaluator = TimedEvaluator()
+    monkeypatch.setattr("styleserve.workers.fitting.time", SimpleNamespace(perf_counter=lambda: evaluator.now))
+    cost = fit(evaluator).cost(PRESETS["standard"])
+    assert cost.seconds.at(10**6) == pytest.approx(1.0)
+    assert cost.content_seconds.at(10**6) == pytest.approx(2.0)
+    assert cost.style_seconds.at(10**6) == pytest.approx(5.0)
 
 
 def test_optimizers_and_evaluator_say_what_they_keep(costs):

@@ -36,13 +36,16 @@ class Forecast:
     def beginning_s(self, scale: Scale) -> float:
         """To begin at a scale: a look at the content, and the scale's targets."""
         height, width = self.specification.content.shape[:2]
-        return self.targets_s(Scale(height, width, 0)) + self.targets_s(scale)
+        whole = Scale(height, width, 0)
+        if self.costs is None:
+            return _by_pixels(whole) + _by_pixels(scale)
+        return self.costs.content_s(self.specification.recipe, whole, self.tile_side(whole)) + self.targets_s(scale)
 
     def targets_s(self, scale: Scale) -> float:
         """The targets of a scale."""
         if self.costs is None:
             return _by_pixels(scale)
-        return self.costs.targets_s(self.specification.recipe, scale, self.tile_side(scale))
+        return self.costs.targets_s(self.specification.recipe, scale, self.tile_side(scale), self._style_scales)
 
     def step_s(self, scale: Scale) -> float:
         """An evaluation at a scale, with the optimizer's move."""
@@ -60,7 +63,8 @@ class Forecast:
         """Memory and seconds of the whole job, if these are its scales."""
         if self.costs is None:
             return None
-        return self.costs.estimate(self.specification.recipe, scales, *self.specification.content.shape[:2])
+        height, width = self.specification.content.shape[:2]
+        return self.costs.estimate(self.specification.recipe, scales, height, width, self._style_scales)
 
     def plan(self, scales: Sequence[Scale], now: float, slowness: float, owed: int = 0) -> Plan:
         """What of the scales to do on a machine so much slower: all, unless a deadline asks for the best by then."""
@@ -70,9 +74,13 @@ class Forecast:
         prices = []
         for scale in scales:
             iteration_s = slowness * self.step_s(scale)
-            scale_s = slowness * self.costs.scale_s(self.specification.recipe, scale, self.tile_side(scale))
-            prices.append(Price(scale_s - scale.iterations * iteration_s, iteration_s))
+            scale_s = self.costs.scale_s(self.specification.recipe, scale, self.tile_side(scale), self._style_scales)
+            prices.append(Price(slowness * scale_s - scale.iterations * iteration_s, iteration_s))
         return planning.fit(scales, prices, deadline - now, owed)
+
+    @property
+    def _style_scales(self) -> list[float]:
+        return [style.scale for style in self.specification.styles]
 
 
 def _by_pixels(scale: Scale) -> float:

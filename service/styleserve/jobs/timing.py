@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from styleserve.costs import CostModel, Estimate, Footprint
 from styleserve.events import EngineInfo
 from styleserve.jobs.submission import Submission
-from styleserve.recipes import Scale, plan_scales
+from styleserve.recipes import plan_scales
 
 #: From the engine to the caller, in seconds: for a small picture, and more for each megapixel, which a PNG takes.
 _FINISHING_S = 0.2
@@ -37,7 +37,7 @@ def predict(submission: Submission, costs: CostModel) -> Estimate:
     """What the job takes an engine that does nothing else."""
     recipe, output = submission.recipe, submission.output
     scales = plan_scales(recipe, output.height, output.width)
-    return costs.estimate(recipe, scales, output.height, output.width)
+    return costs.estimate(recipe, scales, output.height, output.width, _style_scales(submission))
 
 
 def longest_silence_s(submissions: Sequence[Submission], costs: CostModel) -> float:
@@ -53,10 +53,14 @@ def _beginning_s(submission: Submission, costs: CostModel) -> float:
     recipe, output = submission.recipe, submission.output
     largest = plan_scales(recipe, output.height, output.width)[-1]
     tile_side = costs.tile_side(recipe, largest, output.height * output.width)
-    style_sides = [round(chosen.scale * max(output.height, output.width)) for chosen in submission.styles]
-    seen = [largest, largest, *(Scale(side, side, 0) for side in style_sides)]
+    look_s = costs.content_s(recipe, largest, tile_side)
+    targets_s = costs.targets_s(recipe, largest, tile_side, _style_scales(submission))
     first_s = costs.first_s(recipe, largest, tile_side) + costs.evaluation_s(recipe, largest, tile_side)
-    return first_s + sum(costs.targets_s(recipe, scale, tile_side) for scale in seen)
+    return look_s + targets_s + first_s
+
+
+def _style_scales(submission: Submission) -> list[float]:
+    return [chosen.scale for chosen in submission.styles]
 
 
 def footprint(submission: Submission, costs: CostModel) -> Footprint:

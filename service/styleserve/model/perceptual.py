@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from styleserve import images
+from styleserve.costs import style_tile_side
 from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
 from styleserve.model import tiling
 from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
 from styleserve.model.targets import (
-    MAX_STYLE_SIDE,
     Grams,
     TargetCache,
     TargetKey,
@@ -27,7 +27,7 @@ from styleserve.model.targets import (
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
-from styleserve.recipes import MIN_SIDE, Recipe, plan_scales
+from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, Recipe, plan_scales
 
 Tensor: TypeAlias = tf.Tensor
 #: Longest sides up to which a catalogued style's targets are made before anybody asks.
@@ -40,8 +40,6 @@ _CALIBRATED_SIDE = 256
 _LEAST_FEATURES = 0.1
 #: Bound of a content that may not move at all: excess is counted in bounds.
 _LEAST_BOUND = 1e-3
-#: Style images are seen in tiles of this side, so that none takes more memory than a small canvas.
-_STYLE_TILE_SIDE = 768
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +208,7 @@ class PerceptualEvaluator:
             self._cache.write(key, known)
             return known, 0
         resized = images.resize(picture.pixels, height, width)
-        side = min(tile_side or _STYLE_TILE_SIDE, _STYLE_TILE_SIDE)
-        matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], side)
+        matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], style_tile_side(tile_side))
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
         if style.is_catalogued:

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from styleserve.images import ImageLimits
+from styleserve.recipes import MAX_STYLE_SIDE
 
 logger = logging.getLogger(__name__)
 
 #: Float32 Gram matrices divided by their positions, [C, C], one a layer.
 Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 
-#: Sides of a style image, in pixels: below the least the deepest layer has no positions; the most is that of a canvas.
+#: The least side of a style image, in pixels: below it the deepest layer has no positions.
 MIN_STYLE_SIDE = 16
-MAX_STYLE_SIDE = 4096
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 

@@ -56,11 +56,15 @@ class Meter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Measurement:
-    """What a canvas took: a step's seconds and bytes, how much longer the first step took, and its targets' seconds."""
+    """What a canvas took: a step's seconds and bytes, and how much longer the first step took.
+
+    `content_s` and `style_s` are seconds of its targets: the content's features, and a style's that is as large.
+    """
 
     step_s: float
     first_s: float
-    targets_s: float
+    content_s: float
+    style_s: float
     working_bytes: float
 
 
@@ -115,7 +119,8 @@ def _fit(
         tile_seconds=tile_seconds,
         tile_bytes=tile_bytes,
         first_seconds=_fit_line(whole, "first_s"),
-        targets_seconds=_fit_line(whole, "targets_s"),
+        content_seconds=_fit_line(whole, "content_s"),
+        style_seconds=_fit_line(whole, "style_s"),
         halo=evaluator.halo(recipe),
         target_bytes_per_pixel=evaluator.target_bytes_per_pixel(recipe),
     )
@@ -145,9 +150,10 @@ def _measure(
 ) -> _Measurement:
     data = images.encode(images.Picture(canvas, None), "png").data
     style = StyleImage(key=f"fitting-{recipe.preset}-{recipe.optimizer}-{tile_side}-{len(canvas)}", data=data)
+    targets_s = _timed(lambda: evaluator.objective(canvas, [style], recipe, tile_side))
     begun = time.perf_counter()
-    objective = evaluator.objective(canvas, [style], recipe, tile_side)
-    targets_s = time.perf_counter() - begun
+    objective = evaluator.objective(canvas, [style], recipe, tile_side)  # whose style is known by now
+    content_s = time.perf_counter() - begun
     run = optimizer.start(canvas, objective, recipe, num_steps)
     in_use = meter.restart()
     times_s: list[float] = []
@@ -156,10 +162,10 @@ def _measure(
     run.close()
     first_s, step_s = times_s[0], min(times_s[1:], default=times_s[0])
     working_bytes = _POOL_SHARE * (meter.peak_bytes() - in_use)
-    return _Measurement(step_s, max(0.0, first_s - step_s), targets_s, working_bytes)
+    return _Measurement(step_s, max(0.0, first_s - step_s), content_s, max(0.0, targets_s - content_s), working_bytes)
 
 
-def _timed(work: Callable[[], None]) -> float:
+def _timed(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
