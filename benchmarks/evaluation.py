@@ -96,7 +96,7 @@ def _style(side: int) -> Pixels:
     """The style as the engine sees it for a canvas of that side."""
     data = next(iter(subjects.styles().values())).data
     style = images.decode(data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
-    return images.resize(style, *style_size(style.shape[0], style.shape[1], longest_side=side))
+    return images.resize(style, *style_size(style.shape[0], style.shape[1], side))
 
 
 def _difference(ours: tuple[list[float], Pixels], theirs: tuple[list[float], Pixels]) -> float:

@@ -12,7 +12,7 @@ a canvas in tiles needs the memory of one tile and the time of all of them. What
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, OptimizerName, Recipe, Scale, plan_scales
+from styleserve.recipes import MIN_SIDE, OptimizerName, Recipe, Scale, plan_scales, style_side
 
 #: Bytes of a pixel as float32 RGB.
 BYTES_PER_PIXEL = 12
@@ -149,7 +149,7 @@ class CostModel:
         """
         cost, seen_s = self.cost(recipe), self.content_s(recipe, scale, tile_side)
         for style_scale in style_scales:
-            side = round(min(style_scale * max(scale.height, scale.width), MAX_STYLE_SIDE))
+            side = style_side(style_scale * max(scale.height, scale.width))
             seen_s += _all_tiles(cost.style_seconds, Scale(side, side, 0), style_tile_side(tile_side), cost.halo)
         return seen_s
 

@@ -162,6 +162,11 @@ def plan_scales(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
     )
 
 
+def style_side(wanted: float) -> int:
+    """The longest side at which a style image is seen, in whole pixels, where `wanted` pixels would be its scale."""
+    return round(min(max(wanted, MIN_SIDE), MAX_STYLE_SIDE))
+
+
 def _pyramid_sides(pyramid: Pyramid, end: int) -> list[int]:
     """Longest sides from the smallest to `end`, ascending: smallest_side * growth^k below the end, then the end."""
     sides: list[int] = []

@@ -121,6 +121,18 @@ def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
         np.testing.assert_array_equal(stored, computed)
 
 
+def test_an_image_whose_targets_are_known_is_not_decoded_again(tmp_path):
+    recipe, catalogued = PRESETS["standard"], style(2, is_catalogued=True)
+    unreadable = dataclasses.replace(catalogued, data=b"")
+    first = make_evaluator(TargetStore(tmp_path))
+    made = first.objective(smooth(1, 64, 48), [catalogued], recipe)
+    for evaluator in (first, make_evaluator(TargetStore(tmp_path))):
+        known = evaluator.objective(smooth(1, 64, 48), [unreadable], recipe)
+        assert known.network_passes == 1
+        for tensor, wanted in zip(known.tensors, made.tensors, strict=True):
+            np.testing.assert_array_equal(tensor, wanted)
+
+
 def test_a_strangers_style_image_leaves_nothing_on_disk(tmp_path):
     make_evaluator(TargetStore(tmp_path)).objective(smooth(1), [style(2)], PRESETS["standard"])
     assert not list(tmp_path.iterdir())

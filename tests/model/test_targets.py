@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 from styleserve.model.targets import (
-    MIN_STYLE_SIDE,
     TargetCache,
     TargetKey,
     TargetStore,
     blend,
     style_size,
 )
-from styleserve.recipes import MAX_STYLE_SIDE
+from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, style_side
 
-KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12, 34)
+KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12)
 
 
 def symmetric(side: int, seed: int = 0) -> np.ndarray:
@@ -63,7 +62,7 @@ def test_nothing_but_the_targets_is_left_in_the_folder(tmp_path):
 
 def test_the_cache_forgets_the_one_not_used_for_longest():
     cache = TargetCache(size=2)
-    keys = [dataclasses.replace(KEY, height=height) for height in (1, 2, 3)]
+    keys = [dataclasses.replace(KEY, side=side) for side in (1, 2, 3)]
     cache.write(keys[0], GRAMS)
     cache.write(keys[1], GRAMS)
     cache.read(keys[0])
@@ -82,11 +81,11 @@ def test_a_blend_is_the_weighted_mean_of_each_layer():
         ((100, 200), 50, (25, 50)),
         ((100, 200), 400, (200, 400)),
         ((1000, 1000), 99999, (MAX_STYLE_SIDE, MAX_STYLE_SIDE)),
-        ((10, 1000), 100, (MIN_STYLE_SIDE, 1600)),
+        ((10, 1000), 100, (MIN_SIDE, 1600)),
     ],
 )
 def test_a_style_image_is_sized_within_what_the_network_can_take(size, side, expected):
-    assert style_size(*size, side) == expected
+    assert style_size(*size, style_side(side)) == expected
 
 
 def test_a_disk_that_takes_nothing_is_told_and_does_no_harm(tmp_path, caplog):

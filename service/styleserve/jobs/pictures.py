@@ -16,6 +16,7 @@ from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
 from styleserve.model.targets import decoded_side
+from styleserve.recipes import style_side
 
 
 class Pictures:
@@ -67,7 +68,7 @@ class Pictures:
         data = self._image_store.shelf(submission.caller).read(chosen.digest)
         if submission.recipe.color != "content_matched":
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, chosen.is_catalogued)
-        fit_side = decoded_side(chosen.scale * max(content.shape[:2]))
+        fit_side = decoded_side(style_side(chosen.scale * max(content.shape[:2])))
         style = self._decoder.decode(data, fit_side=fit_side)
         matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)

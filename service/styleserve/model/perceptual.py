@@ -27,7 +27,7 @@ from styleserve.model.targets import (
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
-from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, Recipe, plan_scales
+from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, Recipe, plan_scales, style_side
 
 Tensor: TypeAlias = tf.Tensor
 #: Longest sides up to which a catalogued style's targets are made before anybody asks.
@@ -102,10 +102,11 @@ class PerceptualEvaluator:
         Styles are resized so that their longest side is `scale` times the content's.
         """
         height, width = content.shape[:2]
+        longest = max(height, width)
         form = self._form(recipe, height, width)
         judge = self._judge(form)
         known = [
-            [self._style_grams(style, form, style.scale * max(height, width) / shrink, tile_side) for style in styles]
+            [self._style_grams(style, form, style_side(style.scale * longest / shrink), tile_side) for style in styles]
             for shrink in form.shrinks
         ]
         grams = [
@@ -125,7 +126,7 @@ class PerceptualEvaluator:
             width,
             (
                 tf.constant([weights], tf.float32),
-                *tiling.content_features(judge, content[np.newaxis], tile_side or _round_up(max(height, width))),
+                *tiling.content_features(judge, content[np.newaxis], tile_side or _round_up(longest)),
                 *(
                     tf.constant(gram[np.newaxis] * judge.gram_gain(tap.name))
                     for gram, (tap, _, _) in zip(grams, form.style_comparisons, strict=True)
@@ -153,8 +154,8 @@ class PerceptualEvaluator:
         recipe = PRESETS[DEFAULT_PRESET]
         form = self._form(recipe, PREPARED_SIDE, PREPARED_SIDE)
         sides = [scale.width for scale in plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)]
-        lengths = {style.scale * side / shrink for side in sides for shrink in form.shrinks}
-        passes = (self._style_grams(style, form, length)[1] for length in sorted(lengths))
+        seen_at = {style_side(style.scale * side / shrink) for side in sides for shrink in form.shrinks}
+        passes = (self._style_grams(style, form, side)[1] for side in sorted(seen_at))
         return next((cost for cost in passes if cost > 0), 0)
 
     def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
@@ -185,21 +186,18 @@ class PerceptualEvaluator:
         size = tf.as_dtype(form.precision).size
         return float(sum(size * tap.channels / tap.stride**2 for tap in form.content_taps))
 
-    def _style_grams(
-        self, style: StyleImage, form: Form, longest_side: float, tile_side: int | None = None
-    ) -> tuple[Grams, int]:
-        """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known."""
-        picture = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(longest_side))
-        original_height, original_width = picture.pixels.shape[:2]
-        height, width = style_size(original_height, original_width, longest_side)
+    def _style_grams(self, style: StyleImage, form: Form, side: int, tile_side: int | None = None) -> tuple[Grams, int]:
+        """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known.
+
+        Only an image that is not known is decoded.
+        """
         key = TargetKey(
             image=style.key,
             network=self._digest,
             layers=tuple(tap.name for tap in form.style_taps),
             replicate_edges=form.design.replicate_edges,
             precision=form.precision,
-            height=height,
-            width=width,
+            side=side,
         )
         known = self._cache.read(key)
         if known is None and style.is_catalogued:
@@ -207,7 +205,8 @@ class PerceptualEvaluator:
         if known is not None:
             self._cache.write(key, known)
             return known, 0
-        resized = images.resize(picture.pixels, height, width)
+        pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
+        resized = images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
         matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], style_tile_side(tile_side))
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)

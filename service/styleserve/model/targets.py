@@ -17,15 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from styleserve.images import ImageLimits
-from styleserve.recipes import MAX_STYLE_SIDE
+from styleserve.recipes import MIN_SIDE
 
 logger = logging.getLogger(__name__)
 
 #: Float32 Gram matrices divided by their positions, [C, C], one a layer.
 Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
-
-#: The least side of a style image, in pixels: below it the deepest layer has no positions.
-MIN_STYLE_SIDE = 16
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -34,7 +31,8 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 class TargetKey:
     """What determines the Gram matrices of a style image.
 
-    `image` and `network` are digests, `layers` tap names; height and width are those of the resized image.
+    `image` and `network` are digests, `layers` tap names; `side` is the longest side, in pixels, at which the image is
+    seen, so that nothing of it has to be decoded to look its targets up.
     """
 
     image: str
@@ -42,8 +40,7 @@ class TargetKey:
     layers: tuple[str, ...]
     replicate_edges: bool
     precision: str
-    height: int
-    width: int
+    side: int
 
     @property
     def digest(self) -> str:
@@ -113,17 +110,15 @@ class TargetCache:
             self._targets.popitem(last=False)
 
 
-def style_size(height: int, width: int, longest_side: float) -> tuple[int, int]:
-    """Height and width of a style image whose longest side is to be `longest_side`, within the allowed sides."""
-    wanted = min(longest_side, MAX_STYLE_SIDE) / max(height, width)
-    factor = max(wanted, MIN_STYLE_SIDE / min(height, width))
-    return max(MIN_STYLE_SIDE, round(height * factor)), max(MIN_STYLE_SIDE, round(width * factor))
+def style_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width of a style image whose longest side is to be `side`; longer where it is too narrow for that."""
+    factor = max(side / max(height, width), MIN_SIDE / min(height, width))
+    return max(MIN_SIDE, round(height * factor)), max(MIN_SIDE, round(width * factor))
 
 
-def decoded_side(longest_side: float) -> int:
+def decoded_side(side: int) -> int:
     """How far a style image that is to have this side may be shrunk by its decoder; a narrow one has to stay longer."""
-    narrowest = MIN_STYLE_SIDE * ImageLimits().max_aspect
-    return math.ceil(min(max(longest_side, narrowest), MAX_STYLE_SIDE))
+    return max(side, MIN_SIDE * ImageLimits().max_aspect)
 
 
 def blend(grams: Sequence[Grams], weights: Sequence[float]) -> Grams:
