@@ -1,7 +1,9 @@
 """Style targets on disk: written whole or not at all, verified when read."""
 
 import dataclasses
+import errno
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -52,6 +54,33 @@ def test_a_damaged_file_is_reported_and_ignored(tmp_path, caplog, damage):
     assert file.name in caplog.text
     store.write(KEY, GRAMS)
     assert store.read(KEY) is not None
+
+
+def test_beyond_its_bound_the_folder_forgets_what_was_not_used_for_longest(tmp_path):
+    store = TargetStore(tmp_path)
+    keys = [dataclasses.replace(KEY, side=side) for side in range(4)]
+    for age, key in enumerate(keys[:3]):
+        store.write(key, GRAMS)
+        (written,) = (path for path in tmp_path.iterdir() if path.stat().st_mtime > 1000)
+        os.utime(written, (age, age))
+    half_written = tmp_path / ".left.partial"
+    half_written.write_bytes(b"left by a process that was killed")
+    os.utime(half_written, (0, 0))
+    assert store.read(keys[0]) is not None
+    num_bytes = written.stat().st_size
+    TargetStore(tmp_path, max_bytes=3 * num_bytes).write(keys[3], GRAMS)
+    assert [store.read(key) is not None for key in keys] == [True, False, True, True]
+    assert not half_written.exists()
+
+
+def test_a_full_disk_keeps_no_half_of_a_file(tmp_path, monkeypatch, caplog):
+    def fail(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    TargetStore(tmp_path).write(KEY, GRAMS)
+    assert "No space left" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_but_the_targets_is_left_in_the_folder(tmp_path):

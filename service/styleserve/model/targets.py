@@ -1,13 +1,13 @@
 """Style targets: Gram matrices of style images, computed once per (image, network, layers, size) and kept on disk."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import math
 import os
-import tempfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from styleserve.files import write_durably
 from styleserve.images import ImageLimits
 from styleserve.recipes import MIN_SIDE
 
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 #: Float32 Gram matrices divided by their positions, [C, C], one a layer.
 Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 
+#: Bytes of the targets on disk: those of some 800 images and sizes.
+MAX_STORED_BYTES = 10**9
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -52,12 +55,13 @@ class TargetKey:
 class TargetStore:
     """A folder of targets, each file its SHA-256 followed by the upper triangles of its matrices.
 
-    A file is written beside its place and moved there, so that readers and other processes see all of it or nothing. A
-    file that does not match its checksum is reported, ignored and written again.
+    Readers and other processes see all of a file or nothing. A file that does not match its checksum is reported,
+    ignored and written again. Beyond `max_bytes` in all, the files go that were not used for longest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_bytes: int = MAX_STORED_BYTES) -> None:
         self._folder = folder
+        self._max_bytes = max_bytes
 
     def read(self, key: TargetKey) -> Grams | None:
         """The targets, or None when they are not there or are damaged."""
@@ -70,6 +74,8 @@ class TargetStore:
         if hashlib.sha256(payload).digest() != digest:
             logger.warning("%s is damaged and is computed again", path)
             return None
+        with contextlib.suppress(OSError):  # where nothing may be written, nothing is forgotten either
+            os.utime(path)
         with np.load(BytesIO(payload), allow_pickle=False) as triangles:
             return tuple(_unfold(triangles[f"arr_{index}"]) for index in range(len(key.layers)))
 
@@ -79,11 +85,27 @@ class TargetStore:
         np.savez(payload, *(_fold(gram) for gram in grams))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
-            os.replace(file.name, self._path(key))
+            write_durably(self._path(key), hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
+            self._forget_unused()
         except OSError as error:
             logger.warning("targets cannot be kept in %s: %s", self._folder, error.strerror)
+
+    def _forget_unused(self) -> None:
+        """Remove what is beyond the bound, what a killed process left half written too; raises OSError."""
+        total = 0
+        for _, num_bytes, path in sorted(self._found(), reverse=True):
+            total += num_bytes
+            if total > self._max_bytes:
+                path.unlink(missing_ok=True)
+
+    def _found(self) -> Iterator[tuple[int, int, Path]]:
+        """When each file was used last, its bytes and its place; raises OSError."""
+        for path in self._folder.iterdir():
+            try:
+                facts = path.stat()
+            except FileNotFoundError:  # another process forgot it
+                continue
+            yield facts.st_mtime_ns, facts.st_size, path
 
     def _path(self, key: TargetKey) -> Path:
         return self._folder / f"{key.digest}.grams"
