@@ -46,9 +46,9 @@ def test_seeds_are_refused_or_read(target):
 
 
 def digest_of_inputs() -> str:
-    """Of some inputs of every target."""
+    """Of some inputs of every target, but for databases: which SQLite writes them depends on what else is loaded."""
     digest = hashlib.sha256()
-    for name in TARGETS:
+    for name in sorted(TARGETS.keys() - {"databases"}):
         seeds = seeds_of(name)
         for number in range(len(seeds) + 50):
             digest.update(input_of(name, seeds, number))
