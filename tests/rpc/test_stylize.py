@@ -234,6 +234,19 @@ async def test_a_request_whose_job_somebody_cancelled_stays_cancelled(slow_servi
     await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
 
 
+async def test_a_request_whose_job_failed_returns_that_failure_when_it_comes_again(slow_service):
+    asked = request(
+        iterations=5000,
+        request_id=str(uuid.uuid4()),
+        run_timeout=duration_pb2.Duration(nanos=400_000_000),
+        deadline_policy=style_transfer_pb2.DEADLINE_POLICY_FAIL,
+    )
+    for _ in range(2):
+        assert (await refused(slow_service.transfer.Stylize(asked)))[1] == "RUN_TIMEOUT"
+    (job,) = (await slow_service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+    assert job.state == job_pb2.JOB_STATE_FAILED
+
+
 async def test_one_of_two_callers_leaving_cancels_nothing(slow_service):
     same = request(iterations=25, request_id=str(uuid.uuid4()))
     leaving, staying = slow_service.transfer.Stylize(same), slow_service.transfer.Stylize(same)
