@@ -364,6 +364,14 @@ async def test_a_queue_timeout_ends_the_wait(slow_service):
     assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "QUEUE_TIMEOUT")
 
 
+async def test_a_job_whose_deadline_comes_while_it_waits_is_told_that_it_has_no_canvas(slow_service):
+    await slow_service.transfer.Stylize(request(iterations=200, detached=True))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await slow_service.transfer.Stylize(request(), timeout=1.0)
+    assert details(caught.value)[0].reason == "RUN_TIMEOUT"
+    assert "no canvas" in caught.value.details()
+
+
 @pytest.mark.parametrize("seconds", [-1, 0, 2**62])
 async def test_a_timeout_without_sense_is_refused_and_what_is_allowed_is_said(service, seconds):
     made = request(queue_timeout=duration_pb2.Duration(seconds=seconds))
