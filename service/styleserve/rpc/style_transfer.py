@@ -137,17 +137,14 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     async def DownloadImage(
         self, request: style_transfer_pb2.DownloadImageRequest, context: Context
     ) -> AsyncIterator[style_transfer_pb2.DownloadImageResponse]:
-        """Send an image from an offset in chunks."""
-        path = self._image_store.shelf(calling().name).path(request.image)
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if not 0 <= request.offset <= size:
-                raise violation("offset", f"got {request.offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
-            file.seek(request.offset)
-            offset = request.offset
-            while chunk := await self._disk.do(file.read, CHUNK_BYTES):
-                yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
-                offset += len(chunk)
+        """Send an image from an offset in chunks; between them no file is open, since a reader may take any time."""
+        shelf, offset = self._image_store.shelf(calling().name), request.offset
+        size = await self._disk.do(shelf.num_bytes, request.image)
+        if not 0 <= offset <= size:
+            raise violation("offset", f"got {offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
+        while chunk := await self._disk.do(shelf.read_part, request.image, offset, CHUNK_BYTES):
+            yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
+            offset += len(chunk)
 
     async def _receive(self, parts: AsyncIterator[style_transfer_pb2.UploadImageRequest], caller: Caller) -> str:
         """Keep the image that comes; returns its digest."""
