@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2
 from styleserve import images
 from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.requests import RequestReader
-from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
 from styleserve_client import flows
 from support.rich_errors import details, refused
@@ -113,6 +113,20 @@ async def test_no_iterations_read_the_losses_and_move_nothing(service):
     response = await service.transfer.Stylize(request(iterations=0))
     assert response.job.progress.evaluations == 1
     assert response.job.progress.losses.total == pytest.approx(0.5 * 24 * 32 * 3 * 0.4**2, rel=0.02)
+
+
+@pytest.mark.parametrize("preset", ["classic", "standard"])
+async def test_no_job_has_more_iterations_than_the_server_allows_whoever_set_them(tmp_path, preset):
+    async with running(tmp_path, max_iterations=7) as service:
+        (tmp_path / "styles" / "long.yaml").write_text("title: Long\nimage: grey.png\nrecipe: {iterations: 400}\n")
+        await service.admin.ReloadCatalog(style_catalog_pb2.ReloadCatalogRequest())
+        for style in (GREY, "styles/long"):
+            made = request(recipe=recipe_pb2.Recipe(preset=preset), styles=[recipe_pb2.StyleInput(style=style)])
+            del made.styles[0]
+            made.recipe.ClearField("iterations")
+            assert (await service.transfer.Stylize(made)).job.progress.total_iterations == 7
+        _, reason, (violations,) = await refused(service.transfer.Stylize(request(iterations=8)))
+        assert (reason, violations.field_violations[0].field) == ("INVALID_REQUEST", "recipe.iterations")
 
 
 async def test_a_large_result_is_downloaded(service):

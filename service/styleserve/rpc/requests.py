@@ -144,7 +144,7 @@ class _Reading:
             caller=self.caller,
             content_digest=content_digest,
             styles=_with_shares(styles),
-            recipe=resolve(self._settings(styles[0]), changes),
+            recipe=resolve(self._settings(styles[0]), changes, self.reader.max_iterations),
             output=output,
             fingerprint=request_fingerprint,
             request_id=canonical_request_id(request),
