@@ -120,9 +120,10 @@ class AsyncClient:
         """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
         final = await self.job(job)
         if final.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING):
-            async for event in self.attach(job):
-                if isinstance(event, ResultReady):
-                    return event.picture
+            async with contextlib.aclosing(self.attach(job)) as events:
+                async for event in events:
+                    if isinstance(event, ResultReady):
+                        return event.picture
             final = await self.job(job)
         flows.raise_for(final)
         picture: Picture = await self._run(flows.finish(final.result, final))
