@@ -1,12 +1,17 @@
 """Workers: an engine in a thread and in a spawned process behave alike, and a lost process is told."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
+import multiprocessing
 import os
+import resource
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from queue import SimpleQueue
 
 import numpy as np
@@ -38,6 +43,17 @@ def job(iterations: int, job_id: str = "a", optimizer: str = "lbfgsb") -> JobSpe
     recipe = resolve(RecipeChanges(), RecipeChanges(preset="classic", optimizer=optimizer, iterations=iterations))
     canvas = np.random.default_rng(0).random((24, 24, 3)).astype(np.float32)
     return JobSpecification(job_id, canvas, (plain_style(0.6),), recipe)
+
+
+@contextlib.contextmanager
+def few_handles(are_few: bool) -> Iterator[None]:
+    """While this lasts no file or pipe can be opened, if so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 if are_few else soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Listening:
@@ -113,6 +129,32 @@ def test_a_killed_engine_is_lost_and_can_be_replaced():
     again = Listening(worker)
     worker.send(job(iterations=1))
     again.until(Finished)
+    worker.stop()
+
+
+@pytest.mark.parametrize("scarce", ["handles", "the thread that writes", "the thread that reads"])
+def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_one_lives(scarce, monkeypatch):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    threads_left = ["the thread that writes", "the thread that reads", "handles"].index(scarce)
+
+    class ScarceThread(threading.Thread):
+        def start(self) -> None:
+            nonlocal threads_left
+            if threads_left == 0:
+                raise RuntimeError("can't start new thread")
+            threads_left -= 1
+            super().start()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("styleserve.workers.process.threading.Thread", ScarceThread)
+        with few_handles(scarce == "handles"):
+            lost = Listening(worker).until(Lost)
+    assert "cannot be started" in lost.description
+    for child in multiprocessing.active_children():
+        child.join(20)
+        assert not child.is_alive(), "nothing is left of the attempt"
+    assert not any(thread.name.startswith("engine") for thread in threading.enumerate())
+    Listening(worker).until(Ready)
     worker.stop()
 
 

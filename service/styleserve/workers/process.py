@@ -50,25 +50,37 @@ class ProcessWorker:
         return self._process.pid if self._process is not None else None
 
     def start(self, listener: Listener) -> None:
-        """Spawn the process; the listener hears `Ready`, or `Lost` when it ends for whatever reason."""
+        """Spawn the process; the listener hears `Ready`, or `Lost` when it ends or cannot be spawned."""
         self._is_stopping = self._is_ready = False
         self._outbox = SimpleQueue()
+        self._process, self._threads = None, []
+        try:
+            self._spawn(listener)
+        except (OSError, RuntimeError) as error:  # no memory, handles, processes or (RuntimeError) threads are left
+            listener(Lost(f"the engine's process cannot be started: {error}"))
+
+    def _spawn(self, listener: Listener) -> None:
+        """Start the process and its threads; when one of them cannot be, nothing of it stays."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
-        )
-        with _signals_held():
-            self._process.start()
-        theirs.close()
-        self._threads = [
-            threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
-            threading.Thread(
-                target=self._read, args=(ours, self._process, self._outbox, listener), name="engine-events", daemon=True
-            ),
-        ]
-        for thread in self._threads:
-            thread.start()
+        with contextlib.ExitStack() as undoing, theirs:
+            undoing.callback(ours.close)  # which the process takes for its end
+            undoing.callback(self._outbox.put, None)
+            process = context.Process(
+                target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
+            )
+            with _signals_held():
+                process.start()
+            threads = [
+                threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
+                threading.Thread(
+                    target=self._read, args=(ours, process, self._outbox, listener), name="engine-events", daemon=True
+                ),
+            ]
+            for thread in threads:
+                thread.start()
+            undoing.pop_all()
+        self._process, self._threads = process, threads
 
     def send(self, command: Command) -> None:
         """Hand the engine a command."""
