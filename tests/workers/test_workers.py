@@ -22,7 +22,7 @@ from styleserve.errors import WeightsError
 from styleserve.events import Cancelled, EngineEvent, Finished, Lost, Progressed, Ready, Started
 from styleserve.presets import resolve
 from styleserve.recipes import RecipeChanges
-from styleserve.workers import Worker
+from styleserve.workers import Worker, process
 from styleserve.workers.process import ProcessWorker as PlainProcessWorker
 from styleserve.workers.thread import ThreadWorker
 from support.toy import TOY_INFO, ToyEngineFactory, plain_image, plain_style
@@ -176,6 +176,26 @@ def test_no_process_is_left_behind():
     pid = worker.pid
     worker.stop()
     assert not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stops a process")
+def test_a_process_that_cannot_be_killed_is_left_behind(monkeypatch, caplog):
+    monkeypatch.setattr(process, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(process, "KILL_TIMEOUT_S", 0.2)
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    Listening(worker).until(Ready)
+    pid = worker.pid
+    os.kill(pid, signal.SIGSTOP)
+    stopping = threading.Thread(target=worker.stop, daemon=True)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("multiprocessing.process.BaseProcess.kill", lambda self: None)
+            stopping.start()
+            stopping.join(20)
+            assert not stopping.is_alive()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert f"{pid} was killed and does not end" in caplog.text
 
 
 def test_what_a_killed_process_left_the_next_one_goes_on_from(tmp_path):

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: How long a stopping engine may take for its last evaluation before it is killed.
 STOP_TIMEOUT_S = 10.0
+#: How long a killed engine may take until it is gone. One that a device or a disk holds in the kernel never is, and is
+#: left behind.
+KILL_TIMEOUT_S = 10.0
 _IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -101,9 +104,12 @@ class ProcessWorker:
             self._process.join(STOP_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
-            self._process.join()
-        for thread in self._threads:
-            thread.join()
+            self._process.join(KILL_TIMEOUT_S)
+        if self._process.is_alive():
+            logger.error("the engine's process %d was killed and does not end: it is left behind", self._process.pid)
+        else:
+            for thread in self._threads:
+                thread.join()
         self._process = None
 
     def _read(self, connection: Connection, process: BaseProcess, outbox: Inbox, listener: Listener) -> None:
@@ -120,11 +126,13 @@ class ProcessWorker:
                     listener(event)
         except (EOFError, OSError):
             pass
-        process.join()
+        process.join(KILL_TIMEOUT_S)
         outbox.put(None)
         connection.close()
         if not self._is_stopping:
-            listener(lost or Lost(f"the engine's process ended with exit code {process.exitcode}"))
+            code = process.exitcode
+            how = "hung up and does not end" if code is None else f"ended with exit code {code}"
+            listener(lost or Lost(f"the engine's process {how}"))
 
 
 @contextlib.contextmanager
