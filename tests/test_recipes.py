@@ -19,6 +19,12 @@ def test_an_empty_request_gets_the_standard_preset():
     assert resolve(RecipeChanges(), RecipeChanges()) == PRESETS["standard"]
 
 
+def test_what_preset_and_style_bring_is_cut_to_the_most_iterations():
+    for style in (RecipeChanges(), RecipeChanges(iterations=40), RecipeChanges(preset="classic")):
+        assert resolve(style, RecipeChanges(), max_iterations=30).iterations == 30
+    assert resolve(RecipeChanges(iterations=20), RecipeChanges(), max_iterations=30).iterations == 20
+
+
 def test_zero_is_a_value_and_not_unset():
     recipe = resolve(RecipeChanges(iterations=40, seed=5), RecipeChanges(iterations=0, seed=0))
     assert (recipe.iterations, recipe.seed) == (0, 0)

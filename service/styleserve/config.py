@@ -85,7 +85,9 @@ class Config:
         default=False, metadata=_setting("evaluate every job by itself: same bytes on any device, slower", "")
     )
     max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
-    max_iterations: int = field(default=MAX_ITERATIONS, metadata=_setting("most iterations of a job", "N"))
+    max_iterations: int = field(
+        default=MAX_ITERATIONS, metadata=_setting("most iterations of a job; presets and styles with more are cut", "N")
+    )
     retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))
     retention_size: str = field(
         default="10GB", metadata=_setting("most disk space of images; the longest unused go first", "SIZE")

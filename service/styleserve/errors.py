@@ -325,12 +325,18 @@ class CatalogInvalidError(RequestError):
 
 
 class RunTimeoutError(RequestError):
-    """The job's time was up and its policy was to fail then."""
+    """The job's time was up: its policy was to fail then, or it has no canvas to return, as `has_canvas` says."""
 
     reason = "RUN_TIMEOUT"
 
+    def __init__(self, has_canvas: bool = True) -> None:
+        super().__init__(has_canvas)
+        self.has_canvas = has_canvas
+
     def __str__(self) -> str:
-        return "the job's time was up; allow more time, or ask for RETURN_BEST to get the best canvas until then"
+        if self.has_canvas:
+            return "the job's time was up; allow more time, or ask for RETURN_BEST to get the best canvas until then"
+        return "the job's time was up while it had no canvas to return; allow more time, or ask for a smaller picture"
 
 
 class QueueTimeoutError(RequestError):

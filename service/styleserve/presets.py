@@ -144,8 +144,8 @@ def check(changes: RecipeChanges, field: str = "recipe", max_iterations: int = M
     return violations
 
 
-def resolve(style: RecipeChanges, request: RecipeChanges) -> Recipe:
-    """Combine preset < style < request, all checked before.
+def resolve(style: RecipeChanges, request: RecipeChanges, max_iterations: int = MAX_ITERATIONS) -> Recipe:
+    """Combine preset < style < request, all checked before; what comes out has `max_iterations` at most.
 
     A `strength` of 0 is the content itself, 1 leaves the style alone. In between it is how far the content may move in
     presets that bound it; in the others it sets the balance: the content's weight is multiplied by (1 - s) / s, so that
@@ -166,7 +166,7 @@ def resolve(style: RecipeChanges, request: RecipeChanges) -> Recipe:
         recipe = dataclasses.replace(recipe, content_weight=recipe.content_weight * balance)
     elif recipe.strength == 0:
         recipe = dataclasses.replace(recipe, iterations=0, init="content", pyramid=None)
-    return recipe
+    return dataclasses.replace(recipe, iterations=min(recipe.iterations, max_iterations))
 
 
 def _check_choice(field: str, value: str | None, allowed: Sequence[str]) -> list[Violation]:

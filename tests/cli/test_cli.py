@@ -22,6 +22,7 @@ from styleserve import images
 from styleserve.cli.display import Display
 from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
+from styleserve.cli.serve import heed_end
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, Picture, Progressed
 from support.service import GREY, png, running, wait_until_serving
@@ -364,6 +365,17 @@ def test_a_signal_ends_a_server_that_is_not_ready_yet(tmp_path, after_s):
     assert server.returncode == 0
     assert "stopped" in log
     assert "Traceback" not in log
+
+
+async def test_a_closed_input_calls_for_the_stop_once_however_long_that_takes():
+    reading, writing = os.pipe()
+    calls = []
+    heed_end(reading, lambda: calls.append("stop"))
+    os.close(writing)
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    os.close(reading)
+    assert calls == ["stop"]
 
 
 def test_ctrl_c_cancels_the_job_on_the_server(tmp_path):

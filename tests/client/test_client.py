@@ -209,6 +209,24 @@ async def test_a_result_is_waited_for_and_a_cancelled_one_raised(slow):
         await slow.result(job.name)
 
 
+async def test_who_has_a_result_watches_its_job_no_more(tmp_path):
+    has_left = False
+
+    class Watching(AsyncClient):
+        async def attach(self, job, **options):
+            nonlocal has_left
+            try:
+                async for event in super().attach(job, **options):
+                    yield event
+            finally:
+                has_left = True
+
+    async with running(tmp_path, SLOWLY) as service, Watching(service.address) as client:
+        job = await client.submit(CONTENT, GREY, preset="classic", iterations=20)
+        assert (await client.result(job.name)).data
+        assert has_left, "and not only when the garbage is collected"
+
+
 async def test_large_images_go_up_and_down_in_chunks_by_themselves(client):
     large = images.encode(images.Picture(images.noise(1000, 1200, seed=1)), "png").data
     assert len(large) > 3_400_000

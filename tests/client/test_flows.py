@@ -1,5 +1,7 @@
 """What the client does step by step, driven by hand: no server, no waiting."""
 
+from types import SimpleNamespace
+
 import grpc
 import pytest
 
@@ -74,6 +76,19 @@ def test_a_stream_is_opened_again_by_the_same_request_after_the_last_event(reque
     watch.recover(CUT_OFF)
     assert watch.request.start.request_id == request_id
     assert watch.request.after_sequence == 4
+
+
+def test_all_streams_of_one_watch_have_its_timeout_together(request_made, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(flows, "time", SimpleNamespace(monotonic=lambda: now))
+    watch = flows.Watch(style_transfer_pb2.StreamProgressRequest(start=request_made), timeout_s=10)
+    assert watch.timeout_s == 10
+    now = 107.0
+    assert watch.recover(CUT_OFF) < 1
+    assert watch.timeout_s == 3
+    with pytest.raises(RetryLaterError):
+        watch.recover(later(3))
+    assert flows.Watch(style_transfer_pb2.StreamProgressRequest(start=request_made)).timeout_s is None
 
 
 def test_a_download_goes_on_where_it_broke():

@@ -275,7 +275,18 @@ def test_a_deadline_right_after_a_change_of_scale_returns_the_canvas_carried_up(
 def test_a_deadline_fails_the_job_where_that_was_asked(bench):
     bench.engine.accept(job("a", small_steps(100), deadline=bench.clock.now + 5.5, fails_at_deadline=True))
     bench.run()
-    assert isinstance(bench.last("a").error, RunTimeoutError)
+    error = bench.last("a").error
+    assert isinstance(error, RunTimeoutError)
+    assert "ask for RETURN_BEST" in str(error)
+
+
+def test_a_job_that_has_no_canvas_when_its_time_is_up_is_told_so_and_not_of_a_policy_that_it_has(bench):
+    bench.engine.accept(job("a", small_steps(100), deadline=bench.clock.now - 1.0))
+    bench.run()
+    error = bench.last("a").error
+    assert isinstance(error, RunTimeoutError)
+    assert "no canvas" in str(error)
+    assert "RETURN_BEST" not in str(error)
 
 
 def test_a_loss_that_is_not_finite_ends_the_job_as_diverged_and_no_other(bench):

@@ -1,7 +1,8 @@
 """One target's inputs in a process of their own, whose memory is bounded: python -m fuzz.child TARGET FIRST LAST.
 
-Input `n` of a target is always the same, of databases by the same SQLite. The number of each is written before it is tried, so that whoever reads knows
-which one ended the process; what a target raises is written as JSON; so is the memory, at the end.
+Input `n` of a target is always the same, of databases by the same SQLite. The number of each is written before it is
+tried, so that whoever reads knows which one ended the process; what a target raises is written as JSON; so is the
+memory, at the end.
 """
 
 import json

@@ -94,3 +94,35 @@ async def test_an_engine_that_has_jobs_and_tells_nothing_gives_way_to_another(mo
     longest_silence_s = 0.3
     await asyncio.wait_for(worker.started.wait(), 10)
     await keeper.stop()
+
+
+async def test_an_engine_that_does_not_become_ready_gives_way_to_another(monkeypatch):
+    monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
+    monkeypatch.setattr(engine_keeper, "LONGEST_WARM_UP_S", 0.2)
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.01)
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
+    worker.started.clear()
+    await asyncio.wait_for(worker.started.wait(), 10)
+    await keeper.stop()
+
+
+async def test_an_engine_that_cannot_be_killed_is_given_up_and_not_listened_to_any_more(monkeypatch):
+    monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
+    monkeypatch.setattr(engine_keeper, "LONGEST_DEATH_S", 0.05)
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.01)
+    worker, longest_silence_s = ScriptedWorker(), 0.1
+    monkeypatch.setattr(worker, "kill", lambda: None)
+    keeper = keeper_of(worker, lambda: longest_silence_s)
+    keeper.start()
+    worker.tell(Ready(TOY_INFO))
+    tell_of_the_first = worker.tell
+    worker.started.clear()
+    await asyncio.wait_for(worker.started.wait(), 10)
+    longest_silence_s = None
+    worker.tell(Ready(TOY_INFO))
+    tell_of_the_first(Lost("at last"))
+    await asyncio.sleep(0.1)
+    assert keeper.is_alive
+    await keeper.stop()

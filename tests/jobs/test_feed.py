@@ -9,7 +9,8 @@ import pytest
 from styleserve.errors import DrainingError
 from styleserve.evaluation import Losses
 from styleserve.events import Progress
-from styleserve.jobs.feed import Feed, Update
+from styleserve.jobs.crowd import LONGEST_REST_S
+from styleserve.jobs.feed import IDLE_S, Feed, Update
 from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.status import JobStatus, StoredImage
 from styleserve.observing.happenings import PreviewDropped, PreviewSent
@@ -190,6 +191,27 @@ async def test_a_crowd_hears_no_more_often_than_a_few_together():
     assert crowd < 500 + 3 * few, "the first event of each, and then no more than a few hear"
 
 
+async def test_no_rest_however_large_the_crowd_makes_a_silence_longer(monkeypatch):
+    monkeypatch.setattr("styleserve.jobs.crowd.SECONDS_A_WATCHER", 1000.0)
+    monkeypatch.setattr("styleserve.jobs.crowd.LONGEST_REST_S", 1.0)
+    feed = Feed()
+    feed.tell_state(status("running"))
+    feed.tell_progress(progress(1))
+    watching = feed.watch(idle_s=1.2)
+    await anext(watching)
+    feed.tell_progress(progress(2))
+    async with asyncio.timeout(30):
+        assert (await anext(watching)).content.iteration == 2
+        begun = time.monotonic()
+        assert (await anext(watching)).content.iteration == 2
+    assert time.monotonic() - begun < 1.8, "the rest is part of the silence, which a repetition breaks"
+    await watching.aclose()
+
+
+def test_the_longest_rest_is_within_the_longest_silence():
+    assert LONGEST_REST_S < IDLE_S
+
+
 async def test_a_change_of_state_wakes_whoever_rests():
     feed = Feed()
     feed.tell_state(status("queued"))
@@ -201,6 +223,6 @@ async def test_a_change_of_state_wakes_whoever_rests():
     feed.tell_state(status("running"))
     begun = time.monotonic()
     assert {update.content.state for update in await asyncio.gather(*resting)} == {"running"}
-    assert time.monotonic() - begun < 2.0, "a rest of such a crowd takes up to four seconds"
+    assert time.monotonic() - begun < 2.0, "a rest of such a crowd takes up to ten seconds"
     for watching in crowd:
         await watching.aclose()

@@ -1,14 +1,20 @@
 """Requests with images inside are held while calls wait, and no more of them than there is memory for."""
 
 import functools
+import os
 import time
+import tracemalloc
+from collections.abc import Callable
 
 import grpc
 import pytest
 
+from styleserve.callers import ANONYMOUS
+from styleserve.decoding import Decoder
 from styleserve.rpc import held
 from styleserve.rpc.requests import fingerprint
-from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.rpc.uploads import MAX_CHUNK_BYTES
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from support.rich_errors import refused
 from support.service import png, request, running
 
@@ -62,6 +68,55 @@ async def test_whoever_goes_makes_room(service):
         await watching.read()
         watching.cancel()
         await service.wait_for(detached.name, job_pb2.JOB_STATE_SUCCEEDED)
+
+
+async def upload(service, data: bytes) -> image_pb2.ImageSource:
+    chunks = [
+        style_transfer_pb2.UploadImageRequest(header=style_transfer_pb2.UploadHeader(size_bytes=len(data))),
+        *(
+            style_transfer_pb2.UploadImageRequest(chunk=data[begin : begin + MAX_CHUNK_BYTES])
+            for begin in range(0, len(data), MAX_CHUNK_BYTES)
+        ),
+    ]
+    return image_pb2.ImageSource(image=(await service.transfer.UploadImage(iter(chunks))).image)
+
+
+@pytest.mark.parametrize("num_images", [1, 9])
+async def test_of_the_images_that_a_request_names_one_at_a_time_is_in_memory(service, num_images):
+    num_bytes = 8 * 1024 * 1024
+    named = [await upload(service, png(0.3).ljust(num_bytes + index, b"\0")) for index in range(num_images)]
+    content, *others = (named * 9)[:9]
+    styles = [recipe_pb2.StyleInput(image=source) for source in others]
+    asked = style_transfer_pb2.StylizeRequest(content=content, styles=styles, priority=99)
+    tracemalloc.start()
+    try:
+        _, reason, (violations,) = await refused(service.transfer.Stylize(asked))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (reason, [each.field for each in violations.field_violations]) == ("INVALID_REQUEST", ["priority"])
+    assert num_bytes < peak < 3 * num_bytes
+
+
+async def test_a_named_image_is_used_when_its_job_is_admitted_and_one_that_is_gone_by_then_is_told(
+    tmp_path, monkeypatch
+):
+    """Reading a request may take minutes, as when a style's image has to be fetched."""
+    measure = Decoder.measure
+
+    def measure_then(change: Callable[[], None]) -> None:
+        monkeypatch.setattr(Decoder, "measure", lambda *arguments: (measure(*arguments), change())[0])
+
+    async with running(tmp_path, SLOWLY, max_running=1) as service:
+        await service.transfer.Stylize(request(5000, detached=True))  # so that the next one only waits
+        source = await upload(service, png(0.4))
+        path = tmp_path / "data" / "images" / ANONYMOUS.name / source.image.removeprefix("images/")
+        measure_then(lambda: os.utime(path, (1, 1)))
+        await service.transfer.Stylize(request(content=source, detached=True))
+        assert path.stat().st_mtime > 1
+        measure_then(path.unlink)
+        _, reason, (resource,) = await refused(service.transfer.Stylize(request(4, content=source, detached=True)))
+        assert (reason, resource.resource_name) == ("IMAGE_NOT_FOUND", source.image)
 
 
 def test_the_same_request_has_one_fingerprint_whatever_its_id_and_stays_as_it_is():

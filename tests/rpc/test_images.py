@@ -1,16 +1,23 @@
 """Images go up and down in chunks, once each, and nothing is stored that is not what it claims."""
 
+import contextlib
 import hashlib
+import os
+import sys
+from pathlib import Path
 
 import grpc
 import pytest
 
 from styleserve import images
 from styleserve.v1 import image_pb2, style_transfer_pb2
+from support.killing import until
 from support.rich_errors import refused
 from support.service import png, request, running
 
 IMAGE = images.encode(images.Picture(images.noise(400, 600, seed=0)), "png").data
+#: More than a stream holds that nobody reads.
+LARGE = png(0.5).ljust(16 * 1024 * 1024, b"\0")
 CHUNK = 1024 * 1024 // 4
 
 
@@ -90,6 +97,43 @@ async def test_an_unknown_image_is_not_found_wherever_it_is_named(service, name)
     if name:
         code, reason, _ = await refused(service.transfer.Stylize(request(content=image_pb2.ImageSource(image=name))))
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND")
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files in a folder that this process has open."""
+    names = []
+    for handle in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # one that was closed meanwhile
+            names.append(os.readlink(f"/proc/self/fd/{handle}"))
+    return [name for name in names if name.startswith(str(folder))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_readers_who_stall_keep_no_file_open(service, tmp_path):
+    image = (await service.transfer.UploadImage(parts(LARGE))).image
+    asked = style_transfer_pb2.DownloadImageRequest(image=image)
+    stalled = [service.transfer.DownloadImage(asked) for _ in range(5)]
+    for call in stalled:
+        assert (await call.read()).chunk
+    await until(lambda: not open_files(tmp_path / "data" / "images"))
+    for call in stalled:
+        call.cancel()
+
+
+async def test_an_image_that_is_forgotten_while_it_is_read_is_not_there_any_more(service, tmp_path):
+    image = (await service.transfer.UploadImage(parts(LARGE))).image
+    call = service.transfer.DownloadImage(style_transfer_pb2.DownloadImageRequest(image=image))
+    assert (await call.read()).chunk
+    for path in (tmp_path / "data" / "images").glob("*/*"):
+        path.unlink()
+
+    async def read_on() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    code, reason, others = await refused(read_on())
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND")
+    assert others[0].resource_name == image
 
 
 async def test_an_offset_beyond_the_end_is_refused(service):

@@ -32,7 +32,7 @@ EXAMPLES: dict[type[RequestError], RequestError] = {
         errors.StorageError(),
         errors.ImageTooLargeForDeviceError(8192, 4096, 2048),
         errors.DeadlineUnattainableError(0.1, 2.0),
-        errors.RunTimeoutError(),
+        errors.RunTimeoutError(has_canvas=False),
         errors.QueueTimeoutError(),
         errors.UploadIdleError(30, 10_000),
         errors.UnauthenticatedError("got no token"),

@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2
 from styleserve import images
 from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.requests import RequestReader
-from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
 from styleserve_client import flows
 from support.rich_errors import details, refused
@@ -113,6 +113,20 @@ async def test_no_iterations_read_the_losses_and_move_nothing(service):
     response = await service.transfer.Stylize(request(iterations=0))
     assert response.job.progress.evaluations == 1
     assert response.job.progress.losses.total == pytest.approx(0.5 * 24 * 32 * 3 * 0.4**2, rel=0.02)
+
+
+@pytest.mark.parametrize("preset", ["classic", "standard"])
+async def test_no_job_has_more_iterations_than_the_server_allows_whoever_set_them(tmp_path, preset):
+    async with running(tmp_path, max_iterations=7) as service:
+        (tmp_path / "styles" / "long.yaml").write_text("title: Long\nimage: grey.png\nrecipe: {iterations: 400}\n")
+        await service.admin.ReloadCatalog(style_catalog_pb2.ReloadCatalogRequest())
+        for style in (GREY, "styles/long"):
+            made = request(recipe=recipe_pb2.Recipe(preset=preset), styles=[recipe_pb2.StyleInput(style=style)])
+            del made.styles[0]
+            made.recipe.ClearField("iterations")
+            assert (await service.transfer.Stylize(made)).job.progress.total_iterations == 7
+        _, reason, (violations,) = await refused(service.transfer.Stylize(request(iterations=8)))
+        assert (reason, violations.field_violations[0].field) == ("INVALID_REQUEST", "recipe.iterations")
 
 
 async def test_a_large_result_is_downloaded(service):
@@ -234,6 +248,19 @@ async def test_a_request_whose_job_somebody_cancelled_stays_cancelled(slow_servi
     await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
 
 
+async def test_a_request_whose_job_failed_returns_that_failure_when_it_comes_again(slow_service):
+    asked = request(
+        iterations=5000,
+        request_id=str(uuid.uuid4()),
+        run_timeout=duration_pb2.Duration(nanos=400_000_000),
+        deadline_policy=style_transfer_pb2.DEADLINE_POLICY_FAIL,
+    )
+    for _ in range(2):
+        assert (await refused(slow_service.transfer.Stylize(asked)))[1] == "RUN_TIMEOUT"
+    (job,) = (await slow_service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+    assert job.state == job_pb2.JOB_STATE_FAILED
+
+
 async def test_one_of_two_callers_leaving_cancels_nothing(slow_service):
     same = request(iterations=25, request_id=str(uuid.uuid4()))
     leaving, staying = slow_service.transfer.Stylize(same), slow_service.transfer.Stylize(same)
@@ -349,6 +376,14 @@ async def test_a_queue_timeout_ends_the_wait(slow_service):
     made = request(queue_timeout=duration_pb2.Duration(nanos=200_000_000))
     code, reason, _ = await refused(slow_service.transfer.Stylize(made))
     assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "QUEUE_TIMEOUT")
+
+
+async def test_a_job_whose_deadline_comes_while_it_waits_is_told_that_it_has_no_canvas(slow_service):
+    await slow_service.transfer.Stylize(request(iterations=200, detached=True))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await slow_service.transfer.Stylize(request(), timeout=1.0)
+    assert details(caught.value)[0].reason == "RUN_TIMEOUT"
+    assert "no canvas" in caught.value.details()
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 2**62])

@@ -1,12 +1,17 @@
 """Workers: an engine in a thread and in a spawned process behave alike, and a lost process is told."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
+import multiprocessing
 import os
+import resource
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from queue import SimpleQueue
 
 import numpy as np
@@ -17,7 +22,7 @@ from styleserve.errors import WeightsError
 from styleserve.events import Cancelled, EngineEvent, Finished, Lost, Progressed, Ready, Started
 from styleserve.presets import resolve
 from styleserve.recipes import RecipeChanges
-from styleserve.workers import Worker
+from styleserve.workers import Worker, process
 from styleserve.workers.process import ProcessWorker as PlainProcessWorker
 from styleserve.workers.thread import ThreadWorker
 from support.toy import TOY_INFO, ToyEngineFactory, plain_image, plain_style
@@ -38,6 +43,17 @@ def job(iterations: int, job_id: str = "a", optimizer: str = "lbfgsb") -> JobSpe
     recipe = resolve(RecipeChanges(), RecipeChanges(preset="classic", optimizer=optimizer, iterations=iterations))
     canvas = np.random.default_rng(0).random((24, 24, 3)).astype(np.float32)
     return JobSpecification(job_id, canvas, (plain_style(0.6),), recipe)
+
+
+@contextlib.contextmanager
+def few_handles(are_few: bool) -> Iterator[None]:
+    """While this lasts no file or pipe can be opened, if so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 if are_few else soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Listening:
@@ -116,6 +132,32 @@ def test_a_killed_engine_is_lost_and_can_be_replaced():
     worker.stop()
 
 
+@pytest.mark.parametrize("scarce", ["handles", "the thread that writes", "the thread that reads"])
+def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_one_lives(scarce, monkeypatch):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    threads_left = ["the thread that writes", "the thread that reads", "handles"].index(scarce)
+
+    class ScarceThread(threading.Thread):
+        def start(self) -> None:
+            nonlocal threads_left
+            if threads_left == 0:
+                raise RuntimeError("can't start new thread")
+            threads_left -= 1
+            super().start()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("styleserve.workers.process.threading.Thread", ScarceThread)
+        with few_handles(scarce == "handles"):
+            lost = Listening(worker).until(Lost)
+    assert "cannot be started" in lost.description
+    for child in multiprocessing.active_children():
+        child.join(20)
+        assert not child.is_alive(), "nothing is left of the attempt"
+    assert not any(thread.name.startswith("engine") for thread in threading.enumerate())
+    Listening(worker).until(Ready)
+    worker.stop()
+
+
 def test_a_large_command_does_not_block_the_sender_while_the_engine_is_busy():
     worker = ProcessWorker(ToyEngineFactory(functools.partial(time.sleep, 0.5)))
     listening = Listening(worker)
@@ -134,6 +176,26 @@ def test_no_process_is_left_behind():
     pid = worker.pid
     worker.stop()
     assert not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stops a process")
+def test_a_process_that_cannot_be_killed_is_left_behind(monkeypatch, caplog):
+    monkeypatch.setattr(process, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(process, "KILL_TIMEOUT_S", 0.2)
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    Listening(worker).until(Ready)
+    pid = worker.pid
+    os.kill(pid, signal.SIGSTOP)
+    stopping = threading.Thread(target=worker.stop, daemon=True)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("multiprocessing.process.BaseProcess.kill", lambda self: None)
+            stopping.start()
+            stopping.join(20)
+            assert not stopping.is_alive()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert f"{pid} was killed and does not end" in caplog.text
 
 
 def test_what_a_killed_process_left_the_next_one_goes_on_from(tmp_path):

@@ -98,10 +98,10 @@ class AsyncClient:
 
         A job that was cancelled because the connection broke is made anew, under another name.
         """
-        request = requests.build(content, style, options)
-        await self._run(flows.send_large_images(request))
-        start = style_transfer_pb2.StreamProgressRequest(start=request)
-        async with contextlib.aclosing(self._watch(start, previews, timeout_s)) as events:
+        request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
+        watch = flows.Watch(request, timeout_s)
+        await self._run(flows.send_large_images(request.start))
+        async with contextlib.aclosing(self._watch(watch, previews)) as events:
             async for event in events:
                 yield event
 
@@ -112,7 +112,7 @@ class AsyncClient:
         request = style_transfer_pb2.StreamProgressRequest(
             job=requests.resource_name("jobs", job), after_sequence=after_sequence
         )
-        async with contextlib.aclosing(self._watch(request, previews, timeout_s)) as events:
+        async with contextlib.aclosing(self._watch(flows.Watch(request, timeout_s), previews)) as events:
             async for event in events:
                 yield event
 
@@ -120,9 +120,10 @@ class AsyncClient:
         """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
         final = await self.job(job)
         if final.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING):
-            async for event in self.attach(job):
-                if isinstance(event, ResultReady):
-                    return event.picture
+            async with contextlib.aclosing(self.attach(job)) as events:
+                async for event in events:
+                    if isinstance(event, ResultReady):
+                        return event.picture
             final = await self.job(job)
         flows.raise_for(final)
         picture: Picture = await self._run(flows.finish(final.result, final))
@@ -220,14 +221,12 @@ class AsyncClient:
     async def _call(self, service: str, method: str, request: object) -> Any:
         return await self._run(flows.call(service, method, request, DEFAULT_TIMEOUT_S))
 
-    async def _watch(
-        self, request: style_transfer_pb2.StreamProgressRequest, previews: Previews | None, timeout_s: float | None
-    ) -> AsyncGenerator[Event]:
+    async def _watch(self, watch: flows.Watch, previews: Previews | None) -> AsyncGenerator[Event]:
         if previews is not None:
-            request.preview.CopyFrom(requests.preview_options(previews))
-        watch = flows.Watch(request)
+            watch.request.preview.CopyFrom(requests.preview_options(previews))
+        stream = self._stubs["transfer"].StreamProgress
         while True:
-            call = self._stubs["transfer"].StreamProgress(watch.request, timeout=timeout_s, metadata=self._metadata)
+            call = stream(watch.request, timeout=watch.timeout_s, metadata=self._metadata)
             try:
                 async for message in call:
                     event = watch.receive(message)

@@ -101,9 +101,10 @@ class Client:
 
         A job that was cancelled because the connection broke is made anew, under another name.
         """
-        request = requests.build(content, style, options)
-        self._run(flows.send_large_images(request))
-        return self._watch(style_transfer_pb2.StreamProgressRequest(start=request), previews, timeout_s)
+        request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
+        watch = flows.Watch(request, timeout_s)
+        self._run(flows.send_large_images(request.start))
+        return self._watch(watch, previews)
 
     def attach(
         self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
@@ -112,7 +113,7 @@ class Client:
         request = style_transfer_pb2.StreamProgressRequest(
             job=requests.resource_name("jobs", job), after_sequence=after_sequence
         )
-        return self._watch(request, previews, timeout_s)
+        return self._watch(flows.Watch(request, timeout_s), previews)
 
     def result(self, job: str) -> Picture:
         """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
@@ -216,14 +217,12 @@ class Client:
     def _call(self, service: str, method: str, request: object) -> Any:
         return self._run(flows.call(service, method, request, DEFAULT_TIMEOUT_S))
 
-    def _watch(
-        self, request: style_transfer_pb2.StreamProgressRequest, previews: Previews | None, timeout_s: float | None
-    ) -> Generator[Event, None, None]:
+    def _watch(self, watch: flows.Watch, previews: Previews | None) -> Generator[Event, None, None]:
         if previews is not None:
-            request.preview.CopyFrom(requests.preview_options(previews))
-        watch = flows.Watch(request)
+            watch.request.preview.CopyFrom(requests.preview_options(previews))
+        stream = self._stubs["transfer"].StreamProgress
         while True:
-            call = self._stubs["transfer"].StreamProgress(watch.request, timeout=timeout_s, metadata=self._metadata)
+            call = stream(watch.request, timeout=watch.timeout_s, metadata=self._metadata)
             try:
                 for message in call:
                     event = watch.receive(message)

@@ -124,15 +124,14 @@ def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None)
     The request ID makes it safe to ask again: it finds the job, or has it made anew when it was cancelled because the
     connection broke and nobody waited for it any more.
     """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    deadline = _deadline(timeout_s)
     yield from send_large_images(request)
     for attempt in range(MAX_ATTEMPTS):
-        remaining_s = None if deadline is None else max(0.001, deadline - time.monotonic())
         try:
-            response = yield Call("transfer", "Stylize", request, remaining_s)
+            response = yield Call("transfer", "Stylize", request, _remaining_s(deadline))
         except RetryLaterError as error:
-            delay_s = _delay(error, attempt)
-            if delay_s is None or (deadline is not None and time.monotonic() + delay_s > deadline):
+            delay_s = _delay(error, attempt, deadline)
+            if delay_s is None:
                 raise
             yield Sleep(delay_s)
         else:
@@ -147,14 +146,16 @@ def finish(result: image_pb2.ImageResult, job: job_pb2.Job) -> Flow:
 
 
 class Watch:
-    """One job being watched, across lost connections; it knows where to go on.
+    """One job being watched, across lost connections; it knows where to go on, and for how long yet.
 
-    A stream that starts a job is opened again by the same request, as of `stylize`.
+    A stream that starts a job is opened again by the same request, as of `stylize`. The `timeout_s` seconds begin now,
+    and all streams have them together.
     """
 
-    def __init__(self, request: style_transfer_pb2.StreamProgressRequest) -> None:
+    def __init__(self, request: style_transfer_pb2.StreamProgressRequest, timeout_s: float | None = None) -> None:
         self._request = request
         self._request.include_result = True
+        self._deadline = _deadline(timeout_s)
         self._num_failures = 0
         self._job = job_pb2.Job()
 
@@ -162,6 +163,11 @@ class Watch:
     def request(self) -> style_transfer_pb2.StreamProgressRequest:
         """What to ask for next: what came after the last event."""
         return self._request
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds that the next stream has; None for as many as it takes."""
+        return _remaining_s(self._deadline)
 
     def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Event | image_pb2.ImageResult:
         """The event of a message; a result is returned as it is, since it may have to be downloaded yet."""
@@ -186,7 +192,7 @@ class Watch:
 
     def recover(self, error: StyleServeError) -> float:
         """Seconds to wait before the stream is opened again; raises the error when that would not help."""
-        delay_s = _delay(error, self._num_failures)
+        delay_s = _delay(error, self._num_failures, self._deadline)
         self._num_failures += 1
         if delay_s is None:
             raise error
@@ -213,10 +219,20 @@ def _retry(operation: Operation) -> Flow:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _delay(error: StyleServeError, attempt: int) -> float | None:
+def _deadline(timeout_s: float | None) -> float | None:
+    """When so many seconds from now are over, as a reading of `time.monotonic()`; None for never."""
+    return None if timeout_s is None else time.monotonic() + timeout_s
+
+
+def _remaining_s(deadline: float | None) -> float | None:
+    """Seconds until then, and a moment where it is over, since a call needs some; None for as many as it takes."""
+    return None if deadline is None else max(0.001, deadline - time.monotonic())
+
+
+def _delay(error: StyleServeError, attempt: int, deadline: float | None = None) -> float | None:
     """Seconds until the next attempt: what the server said, else twice as long each time; None to give up.
 
-    A wait longer than half a minute is for the caller to decide upon.
+    A wait longer than half a minute is for the caller to decide upon, and none goes beyond the deadline.
     """
     if not isinstance(error, RetryLaterError) or attempt + 1 >= MAX_ATTEMPTS:
         return None
@@ -225,4 +241,5 @@ def _delay(error: StyleServeError, attempt: int) -> float | None:
     if error.retry_after_s is None and not isinstance(error, UnavailableError):
         return None
     backoff_s = min(_FIRST_DELAY_S * 2**attempt, _LONGEST_DELAY_S)
-    return (error.retry_after_s or backoff_s) * random.uniform(1.0, 1.2)  # noqa: S311 (spreads clients, hides nothing)
+    delay_s = (error.retry_after_s or backoff_s) * random.uniform(1.0, 1.2)  # noqa: S311 (spreads clients, hides nothing)
+    return None if deadline is not None and time.monotonic() + delay_s > deadline else delay_s

@@ -117,10 +117,21 @@ async def _serve(config: Config, observer: Observer, until_stdin_closes: bool) -
     server.heed_signals()
     address = await server.start()
     if until_stdin_closes:
-        asyncio.get_running_loop().add_reader(0, server.request_stop)
+        heed_end(0, server.request_stop)
     # The one line on standard output: with port 0 nobody could know where else.
     click.echo(f"listening on {address}")
     await server.serve_until_stopped()
+
+
+def heed_end(handle: int, request_stop: Callable[[], None]) -> None:
+    """Call for the stop, once, when the other end of `handle` closes."""
+    loop = asyncio.get_running_loop()
+
+    def heed() -> None:
+        loop.remove_reader(handle)  # which would be ready again and again, until the stop is done
+        request_stop()
+
+    loop.add_reader(handle, heed)
 
 
 def _expand(value: object) -> object:

@@ -224,7 +224,7 @@ class Engine:
         ]
         for job in late:
             if job.specification.fails_at_deadline or job.judged is None:
-                self._fail(job, RunTimeoutError())
+                self._fail(job, RunTimeoutError(has_canvas=job.judged is not None))
             else:
                 self._finish(job, "deadline")
         return bool(late)

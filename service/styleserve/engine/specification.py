@@ -16,7 +16,7 @@ class JobSpecification:
 
     `content` has the size of the result. `deadline` is a reading of `time.monotonic()`, which processes of one machine
     share: the engine ends the job so that its result is there by then, as `Finished` with the best canvas, or as
-    `Failed` with RunTimeoutError when `fails_at_deadline`.
+    `Failed` with RunTimeoutError when `fails_at_deadline` or there is no canvas yet.
     """
 
     job_id: str

@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-#: Seconds of rest for each who watches: all together hear of 50 events a second at most.
+#: Seconds of rest for each who watches: all together hear of 50 events a second at most, while they are 500 or fewer.
 SECONDS_A_WATCHER = 0.02
+#: No rest is longer than this, in seconds, so that it stays within the longest silence of a stream.
+LONGEST_REST_S = 10.0
 #: Multiples of the golden ratio's fraction spread evenly over 0 to 1, however many there are, and never bunch.
 _GOLDEN = 0.6180339887498949
 
@@ -38,8 +40,9 @@ class Crowd:
 
     async def rest(self, share: float) -> None:
         """Wait for so much of a rest, or until there is news that must not wait."""
+        rest_s = min(SECONDS_A_WATCHER * self._num_watchers, LONGEST_REST_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._pressing.wait(), share * SECONDS_A_WATCHER * self._num_watchers)
+            await asyncio.wait_for(self._pressing.wait(), share * rest_s)
 
 
 class Watcher:

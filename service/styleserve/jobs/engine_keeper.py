@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 #: Engines lost before the first was ready after which there is no use in another.
 MAX_STILLBIRTHS = 3
+#: From its start an engine may take so long until it is ready, in seconds: it may have 80 MB to fetch by a slow line.
+LONGEST_WARM_UP_S = 3600.0
+#: One that was killed and is not gone after so many seconds is given up for lost.
+LONGEST_DEATH_S = 30.0
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
 
@@ -29,8 +33,8 @@ class EngineKeeper:
     `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. `hear` gets
     what the engine tells of jobs, `welcome` is called when one is ready, and `take_back` when one is lost with the jobs
     that it had. An engine that tells nothing for longer than `longest_silence_s` is killed, and so is lost; None there
-    while it has no job. `observer` is told of the engine itself. `generation` changes with every engine; `engine` is
-    what the last one that was ready runs on.
+    while it has no job. So is one that is not ready in time. `observer` is told of the engine itself. `generation`
+    changes with every engine; `engine` is what the last one that was ready runs on.
     """
 
     def __init__(
@@ -54,7 +58,8 @@ class EngineKeeper:
         self._unprepared: dict[str, StyleImage] = {}
         self._num_stillbirths = 0
         self._restart_s = _FIRST_RESTART_S
-        self._watchdog = Watchdog(longest_silence_s, self._kill)
+        self._longest_silence_of_jobs_s = longest_silence_s
+        self._watchdog = Watchdog(self._longest_silence_s, self._kill)
         self._watching: asyncio.Task[None] | None = None
         self._restart: asyncio.TimerHandle | None = None
         self.generation = 0
@@ -102,6 +107,7 @@ class EngineKeeper:
         def listen(event: EngineEvent) -> None:
             loop.call_soon_threadsafe(self._hear, generation, event)
 
+        self._watchdog.hear()
         self._worker.start(listen)
 
     def _hear(self, generation: int, event: EngineEvent) -> None:
@@ -124,9 +130,16 @@ class EngineKeeper:
             case _:
                 self._hear_of_job(event)
 
+    def _longest_silence_s(self) -> float | None:
+        return self._longest_silence_of_jobs_s() if self.is_alive else LONGEST_WARM_UP_S
+
     def _kill(self, silence_s: float) -> None:
-        logger.error("the engine has jobs and told nothing for %.0f s: it is killed", silence_s)
+        """Kill an engine that hangs; a device or a disk that holds it in the kernel keeps it from dying."""
+        doing = "has jobs" if self.is_alive else "is not ready"
+        logger.error("the engine %s and told nothing for %.0f s: it is killed", doing, silence_s)
         self._worker.kill()
+        lost = Lost("the engine was killed and does not end: it is given up")
+        asyncio.get_running_loop().call_later(LONGEST_DEATH_S, self._hear, self.generation, lost)
 
     def _welcome(self, info: EngineInfo) -> None:
         logger.info("an engine is ready: %s", info)

@@ -155,6 +155,8 @@ class Feed:
     async def _follow(self, after_sequence: int, frames: Frames, idle_s: float) -> AsyncGenerator[Update]:
         cursor = after_sequence if after_sequence <= self._sequence else 0
         is_first = True
+        clock = asyncio.get_running_loop().time
+        spoke = clock()
         with self._crowd.joined() as watcher:
             while True:
                 changed = self._changed
@@ -162,6 +164,7 @@ class Feed:
                 if told is not None:
                     is_first, cursor = False, told.sequence
                     yield await self._publish(told, frames)
+                    spoke = clock()
                     if not self._must_tell(cursor):
                         await watcher.rest()
                 elif self.is_closed:
@@ -170,10 +173,11 @@ class Feed:
                     raise self._interruption
                 else:
                     try:
-                        await asyncio.wait_for(changed.wait(), idle_s)
+                        async with asyncio.timeout_at(spoke + idle_s):
+                            await changed.wait()
                     except TimeoutError:
                         yield self._repeat(is_first)
-                        is_first = False
+                        is_first, spoke = False, clock()
 
     async def ended(self) -> None:
         """Wait until nothing more will be told; raises the interruption when there is one."""

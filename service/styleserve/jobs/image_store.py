@@ -108,8 +108,20 @@ class Shelf:
 
     def read(self, digest: str) -> bytes:
         """The image; raises ImageNotFoundError."""
-        path = self.path(PREFIX + digest)
-        return path.read_bytes()
+        name = PREFIX + digest
+        with _present(name):
+            return self.path(name).read_bytes()
+
+    def num_bytes(self, name: str) -> int:
+        """How large the image called `images/{sha256}` is; raises ImageNotFoundError."""
+        with _present(name):
+            return self.path(name).stat().st_size
+
+    def read_part(self, name: str, offset: int, num_bytes: int) -> bytes:
+        """So many bytes of the image called `images/{sha256}`, fewer at its end; raises ImageNotFoundError."""
+        with _present(name), self.path(name).open("rb") as file:
+            file.seek(offset)
+            return file.read(num_bytes)
 
     def path(self, name: str) -> Path:
         """The file of the image called `images/{sha256}`; raises ImageNotFoundError."""
@@ -190,6 +202,15 @@ class ImageStore:
             with contextlib.suppress(FileNotFoundError):  # one that somebody took away meanwhile
                 found = path.stat()
                 yield found.st_mtime, found.st_size, path
+
+
+@contextlib.contextmanager
+def _present(name: str) -> Iterator[None]:
+    """An image that is forgotten between the look for it and its use is not there."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageNotFoundError(name) from None
 
 
 @contextlib.contextmanager

@@ -254,9 +254,14 @@ class Jobs:
             if wish is not None:
                 job.feed.withdraw(wish)
                 self._dispatcher.order_previews(job)
-            if job.num_waiting == 0 and job.submission.is_cancelled_when_orphaned and not self._is_draining:
-                job.is_orphaned = job.is_orphaned or not job.is_cancel_wanted
-                self.cancel(job)
+            if job.num_waiting == 0 and not job.has_ended and not self._is_draining:
+                self._orphan(job)
+
+    def _orphan(self, job: Job) -> None:
+        """The last who waited for a job has left before it ended."""
+        if job.submission.is_cancelled_when_orphaned:
+            job.is_orphaned = job.is_orphaned or not job.is_cancel_wanted
+            self.cancel(job)
 
     def _check_serving(self) -> None:
         if self._is_draining:

@@ -42,4 +42,4 @@ def _limits(job: Job) -> Iterator[tuple[float, RequestError]]:
         yield job.status.create_time + timeout_s - time.time(), QueueTimeoutError()
     left_s = timing.left_s(job.submission)
     if left_s is not None:
-        yield left_s, RunTimeoutError()
+        yield left_s, RunTimeoutError(has_canvas=False)

@@ -64,7 +64,7 @@ class JobQueue:
         self._tell_positions()
 
     def put_back(self, job: Job) -> None:
-        """Let a job wait again that was taken out and had nothing of it."""
+        """Let a job wait again whose engine was lost, however far it was; its caller is charged for it in its turn."""
         self._enter(job).had -= self._cost_s(job)
         self._tell_positions()
 

@@ -1,14 +1,20 @@
-"""Paging: sizes of pages, and tokens that say where the next one begins."""
+"""Paging: sizes of pages, in entries and in bytes, and tokens that say where the next one begins."""
 
 import base64
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from styleserve.errors import violation
 
 MAX_PAGE = 1000
+#: Entries of a page together: clients of gRPC take messages of 4 MiB unless they are told otherwise.
+MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 KeyT = TypeVar("KeyT")
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 def page_size(asked: int, default: int) -> int:
@@ -16,6 +22,18 @@ def page_size(asked: int, default: int) -> int:
     if asked < 0:
         raise violation("page_size", f"got {asked}; allowed: 0 to {MAX_PAGE}", "OUT_OF_RANGE")
     return min(asked or default, MAX_PAGE)
+
+
+def fill_page(entries: Iterable[MessageT], size: int) -> list[MessageT]:
+    """The first entries: `size` of them, or as many as fit into `MAX_PAGE_BYTES`, but one if there is any."""
+    page: list[MessageT] = []
+    num_bytes = 0
+    for entry in itertools.islice(entries, size):
+        num_bytes += entry.ByteSize()
+        if page and num_bytes > MAX_PAGE_BYTES:
+            break
+        page.append(entry)
+    return page
 
 
 def encode_token(last: str) -> str:

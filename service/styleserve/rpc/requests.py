@@ -97,9 +97,22 @@ class RequestReader:
         return _Reading(self, request, caller, shelf).submission(request_fingerprint, deadline)
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """An image of the caller's own: its digest, and its size in pixels once it is upright."""
+
+    digest: str
+    height: int
+    width: int
+
+
 @dataclass(slots=True)
 class _Reading:
-    """One request being read; what is wrong is gathered until all of it is known."""
+    """One request being read; what is wrong is gathered until all of it is known.
+
+    Images that came inside the request are kept in `inline`, by digest, until they are stored. Those that it names, in
+    `named`, are on the shelf and stay there: all of them at once would be far more than a request may hold.
+    """
 
     reader: RequestReader
     request: style_transfer_pb2.StylizeRequest
@@ -107,7 +120,8 @@ class _Reading:
     shelf: Shelf
     violations: list[Violation] = field(default_factory=list)
     not_found: list[NotFoundError] = field(default_factory=list)
-    own_images: list[bytes] = field(default_factory=list)
+    inline: dict[str, bytes] = field(default_factory=dict)
+    named: dict[str, _Measured] = field(default_factory=dict)
     catalogued: dict[str, Style] = field(default_factory=dict)
 
     def submission(self, request_fingerprint: str, deadline: float | None) -> Submission:
@@ -130,7 +144,7 @@ class _Reading:
             caller=self.caller,
             content_digest=content_digest,
             styles=_with_shares(styles),
-            recipe=resolve(self._settings(styles[0]), changes),
+            recipe=resolve(self._settings(styles[0]), changes, self.reader.max_iterations),
             output=output,
             fingerprint=request_fingerprint,
             request_id=canonical_request_id(request),
@@ -188,19 +202,18 @@ class _Reading:
         if options.max_side:
             self._check_range("output.max_side", options.max_side, MIN_SIDE, self.reader.max_side)
         is_side_allowed = len(self.violations) == num_violations
-        data = self._image(self.request.content, "content")
-        size = self._decoded_size(data, "content") if data is not None else None
-        if data is None or size is None:
+        content = self._measure(self.request.content, "content")
+        if content is None:
             return "", Output(0, 0)
-        height, width = images.fitted_size(*size, options.max_side or self.reader.max_side)
+        max_side = options.max_side or self.reader.max_side
+        height, width = images.fitted_size(content.height, content.width, max_side)
         if is_side_allowed and min(height, width) < MIN_SIDE:
             self._complain(
                 "output.max_side",
                 f"the result would have {width} x {height} pixels; allowed: sides of at least {MIN_SIDE}",
                 "OUT_OF_RANGE",
             )
-        self.own_images.append(data)
-        return hashlib.sha256(data).hexdigest(), Output(
+        return content.digest, Output(
             height=height,
             width=width,
             image_format=FORMATS.get(options.format, "png"),
@@ -211,21 +224,28 @@ class _Reading:
             carries_provenance=not options.omit_provenance,
         )
 
-    def _image(self, source: image_pb2.ImageSource, field_path: str) -> bytes | None:
+    def _measure(self, source: image_pb2.ImageSource, field_path: str) -> _Measured | None:
+        """What is known of an image of the caller's own; None when something is wrong with it."""
+        if source.image in self.named:
+            return self.named[source.image]
         try:
-            return read_source(source, field_path, self.shelf)
+            data = read_source(source, field_path, self.shelf)
+            height, width = self.reader.decoder.measure(data)
         except ImageNotFoundError as error:
             self.not_found.append(error)
         except InvalidRequestError as error:
             self.violations += error.violations
-        return None
-
-    def _decoded_size(self, data: bytes, field_path: str) -> tuple[int, int] | None:
-        try:
-            return self.reader.decoder.measure(data)
         except InvalidImageError as error:
             self._complain(field_path, error.description, error.reason)
-            return None
+        else:
+            digest = source.image.removeprefix(IMAGE_PREFIX) or hashlib.sha256(data).hexdigest()
+            measured = _Measured(digest, height, width)
+            if source.image:
+                self.named[source.image] = measured
+            else:
+                self.inline[digest] = data
+            return measured
+        return None
 
     def _styles(self) -> list[ChosenStyle]:
         given = self.request.styles
@@ -253,12 +273,8 @@ class _Reading:
                 self.catalogued[style.versioned_name] = style
                 return ChosenStyle(style.image.sha256, style.versioned_name, True, weight, scale)
             case "image":
-                data = self._image(given.image, f"{field_path}.image")
-                if data is None or self._decoded_size(data, f"{field_path}.image") is None:
-                    return None
-                self.own_images.append(data)
-                digest = hashlib.sha256(data).hexdigest()
-                return ChosenStyle(digest, IMAGE_PREFIX + digest, False, weight, scale)
+                own = self._measure(given.image, f"{field_path}.image")
+                return None if own is None else ChosenStyle(own.digest, IMAGE_PREFIX + own.digest, False, weight, scale)
             case _:
                 self._complain(field_path, "got no style; set `style` or `image`", "REQUIRED")
                 return None
@@ -275,10 +291,16 @@ class _Reading:
         return RecipeChanges() if style is None else style.recipe
 
     def _store_images(self) -> None:
-        """Keep the job's images for it, the catalogue's too, which may be another one before the job runs."""
-        fetched = [self.reader.style_images.load(style) for style in self.catalogued.values()]
-        for data in (*self.own_images, *fetched):
+        """Keep the job's images for it, the catalogue's too, which may be another one before the job runs.
+
+        Those that are named are used by this, lest they be forgotten; raises ImageNotFoundError for one that was.
+        """
+        for style in self.catalogued.values():
+            self.shelf.put(self.reader.style_images.load(style))
+        for data in self.inline.values():
             self.shelf.put(data)
+        for name in self.named:
+            self.shelf.path(name)
 
 
 def _with_shares(styles: list[ChosenStyle]) -> tuple[ChosenStyle, ...]:

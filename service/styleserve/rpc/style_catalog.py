@@ -13,7 +13,7 @@ from styleserve.decoding import Decoder
 from styleserve.images import Encoded
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
-from styleserve.rpc.paging import decode_token, encode_token, page_size
+from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -38,10 +38,10 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
         size = page_size(request.page_size, _DEFAULT_PAGE)
         last = decode_token(request.page_token, str)
         styles = [style for style in self._catalogs.catalog.styles if last is None or style.style_id > last]
-        page = styles[:size]
+        page = fill_page((responses.style(style, self._has_targets(style)) for style in styles), size)
         return style_catalog_pb2.ListStylesResponse(
-            styles=[responses.style(style, self._has_targets(style)) for style in page],
-            next_page_token=encode_token(page[-1].style_id) if len(styles) > size else "",
+            styles=page,
+            next_page_token=encode_token(styles[len(page) - 1].style_id) if len(page) < len(styles) else "",
         )
 
     async def GetStyle(

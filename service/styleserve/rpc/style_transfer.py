@@ -23,7 +23,7 @@ from styleserve.rpc.access import calling, require
 from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
 from styleserve.rpc.held import HeldRequests
-from styleserve.rpc.paging import decode_token, encode_token, page_size
+from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 
@@ -103,10 +103,10 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             raise violation("states", f"got {unknown[0]}; allowed: {allowed}", "UNKNOWN_VALUE")
         before = decode_token(request.page_token, int)
         jobs = self._jobs.list(calling().name, {names[state] for state in request.states}, before, size + 1)
-        page = jobs[:size]
+        page = fill_page((responses.job(job.status) for job in jobs), size)
         return style_transfer_pb2.ListJobsResponse(
-            jobs=[responses.job(job.status) for job in page],
-            next_page_token=encode_token(str(page[-1].number)) if len(jobs) > size else "",
+            jobs=page,
+            next_page_token=encode_token(str(jobs[len(page) - 1].number)) if len(page) < len(jobs) else "",
         )
 
     async def CancelJob(
@@ -137,17 +137,14 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     async def DownloadImage(
         self, request: style_transfer_pb2.DownloadImageRequest, context: Context
     ) -> AsyncIterator[style_transfer_pb2.DownloadImageResponse]:
-        """Send an image from an offset in chunks."""
-        path = self._image_store.shelf(calling().name).path(request.image)
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if not 0 <= request.offset <= size:
-                raise violation("offset", f"got {request.offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
-            file.seek(request.offset)
-            offset = request.offset
-            while chunk := await self._disk.do(file.read, CHUNK_BYTES):
-                yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
-                offset += len(chunk)
+        """Send an image from an offset in chunks; between them no file is open, since a reader may take any time."""
+        shelf, offset = self._image_store.shelf(calling().name), request.offset
+        size = await self._disk.do(shelf.num_bytes, request.image)
+        if not 0 <= offset <= size:
+            raise violation("offset", f"got {offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
+        while chunk := await self._disk.do(shelf.read_part, request.image, offset, CHUNK_BYTES):
+            yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
+            offset += len(chunk)
 
     async def _receive(self, parts: AsyncIterator[style_transfer_pb2.UploadImageRequest], caller: Caller) -> str:
         """Keep the image that comes; returns its digest."""

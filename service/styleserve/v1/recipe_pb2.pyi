@@ -207,7 +207,9 @@ class Recipe(_message.Message):
     optimizer: Global___Optimizer.ValueType
     """The optimiser."""
     iterations: _builtins.int
-    """Iterations of the optimiser in all; 0 evaluates the start and stops."""
+    """Iterations of the optimiser in all; 0 evaluates the start and stops. Up to GetServerInfo's max_iterations, to which
+    those of presets and styles are cut.
+    """
     strength: _builtins.float
     """How much style, from 0 (the content) to 1 (the style's texture); same look at every size."""
     init: Global___CanvasInit.ValueType

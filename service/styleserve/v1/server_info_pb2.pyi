@@ -74,7 +74,7 @@ class GetServerInfoResponse(_message.Message):
     max_output_side: _builtins.int
     """Longest side of a result, in pixels."""
     max_iterations: _builtins.int
-    """Most iterations of a job."""
+    """Most iterations of a job; those of presets and styles are cut to it."""
     max_queue: _builtins.int
     """Most jobs that may wait; the last quarter of the places is for requests that come back when they were told."""
     queued: _builtins.int

@@ -101,7 +101,7 @@ class ListStylesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 100 when 0, 1000 at most."""
+    """At most this many; 100 when 0, 1000 at most, and fewer where they would take more than 3 MiB."""
     page_token: _builtins.str
     """The previous page's token."""
     def __init__(

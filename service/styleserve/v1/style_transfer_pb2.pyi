@@ -397,7 +397,7 @@ class ListJobsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 50 when 0, 1000 at most."""
+    """At most this many; 50 when 0, 1000 at most, and fewer where they would take more than 3 MiB."""
     page_token: _builtins.str
     """The previous page's token."""
     @_builtins.property

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 from styleserve.engine.specification import Command
 from styleserve.events import EngineEvent
 
-#: Called once for each event, from a thread of the worker's.
+#: Called once for each event, from a thread of the worker's or within its `start`.
 Listener: TypeAlias = Callable[[EngineEvent], None]
 
 
@@ -18,7 +18,7 @@ class Worker(Protocol):
     """
 
     def start(self, listener: Listener) -> None:
-        """Begin; returns at once."""
+        """Begin; returns at once. What keeps it from that the listener hears as `Lost`."""
         ...
 
     def send(self, command: Command) -> None:
@@ -26,9 +26,9 @@ class Worker(Protocol):
         ...
 
     def kill(self) -> None:
-        """End an engine that does not do so by itself; the listener hears `Lost` once it is gone."""
+        """End an engine that does not do so by itself; the listener hears `Lost` once it is gone, if it ever is."""
         ...
 
     def stop(self) -> None:
-        """End the engine and whatever it runs, and wait for that; the listener hears nothing more."""
+        """End the engine and whatever it runs, and wait for that, if it can end; the listener hears nothing more."""
         ...

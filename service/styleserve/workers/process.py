@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: How long a stopping engine may take for its last evaluation before it is killed.
 STOP_TIMEOUT_S = 10.0
+#: How long a killed engine may take until it is gone. One that a device or a disk holds in the kernel never is, and is
+#: left behind.
+KILL_TIMEOUT_S = 10.0
 _IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -50,25 +53,37 @@ class ProcessWorker:
         return self._process.pid if self._process is not None else None
 
     def start(self, listener: Listener) -> None:
-        """Spawn the process; the listener hears `Ready`, or `Lost` when it ends for whatever reason."""
+        """Spawn the process; the listener hears `Ready`, or `Lost` when it ends or cannot be spawned."""
         self._is_stopping = self._is_ready = False
         self._outbox = SimpleQueue()
+        self._process, self._threads = None, []
+        try:
+            self._spawn(listener)
+        except (OSError, RuntimeError) as error:  # no memory, handles, processes or (RuntimeError) threads are left
+            listener(Lost(f"the engine's process cannot be started: {error}"))
+
+    def _spawn(self, listener: Listener) -> None:
+        """Start the process and its threads; when one of them cannot be, nothing of it stays."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
-        )
-        with _signals_held():
-            self._process.start()
-        theirs.close()
-        self._threads = [
-            threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
-            threading.Thread(
-                target=self._read, args=(ours, self._process, self._outbox, listener), name="engine-events", daemon=True
-            ),
-        ]
-        for thread in self._threads:
-            thread.start()
+        with contextlib.ExitStack() as undoing, theirs:
+            undoing.callback(ours.close)  # which the process takes for its end
+            undoing.callback(self._outbox.put, None)
+            process = context.Process(
+                target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
+            )
+            with _signals_held():
+                process.start()
+            threads = [
+                threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
+                threading.Thread(
+                    target=self._read, args=(ours, process, self._outbox, listener), name="engine-events", daemon=True
+                ),
+            ]
+            for thread in threads:
+                thread.start()
+            undoing.pop_all()
+        self._process, self._threads = process, threads
 
     def send(self, command: Command) -> None:
         """Hand the engine a command."""
@@ -89,9 +104,12 @@ class ProcessWorker:
             self._process.join(STOP_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
-            self._process.join()
-        for thread in self._threads:
-            thread.join()
+            self._process.join(KILL_TIMEOUT_S)
+        if self._process.is_alive():
+            logger.error("the engine's process %d was killed and does not end: it is left behind", self._process.pid)
+        else:
+            for thread in self._threads:
+                thread.join()
         self._process = None
 
     def _read(self, connection: Connection, process: BaseProcess, outbox: Inbox, listener: Listener) -> None:
@@ -108,11 +126,13 @@ class ProcessWorker:
                     listener(event)
         except (EOFError, OSError):
             pass
-        process.join()
+        process.join(KILL_TIMEOUT_S)
         outbox.put(None)
         connection.close()
         if not self._is_stopping:
-            listener(lost or Lost(f"the engine's process ended with exit code {process.exitcode}"))
+            code = process.exitcode
+            how = "hung up and does not end" if code is None else f"ended with exit code {code}"
+            listener(lost or Lost(f"the engine's process {how}"))
 
 
 @contextlib.contextmanager
