@@ -134,7 +134,7 @@ def test_a_killed_engine_is_lost_and_can_be_replaced():
 
 @pytest.mark.parametrize("scarce", ["handles", "the thread that writes", "the thread that reads"])
 def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_one_lives(scarce, monkeypatch):
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    worker, others = ProcessWorker(ToyEngineFactory(SLOWLY)), set(threading.enumerate())
     threads_left = ["the thread that writes", "the thread that reads", "handles"].index(scarce)
 
     class ScarceThread(threading.Thread):
@@ -153,7 +153,7 @@ def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_on
     for child in multiprocessing.active_children():
         child.join(20)
         assert not child.is_alive(), "nothing is left of the attempt"
-    assert not any(thread.name.startswith("engine") for thread in threading.enumerate())
+    assert set(threading.enumerate()) <= others
     Listening(worker).until(Ready)
     worker.stop()
 
