@@ -28,7 +28,7 @@ ROWS = (
     ("recipes",),
     ("images", "download", "memory"),
     ("image_parts", "followed"),
-    ("errors", "logs", "files", "addresses"),
+    ("errors", "logs", "files", "addresses", "detached"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.

@@ -1,13 +1,16 @@
 """A style's image comes from beside its file, from the operator's folder, or from the web, once."""
 
+import asyncio
 import dataclasses
 import hashlib
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from styleserve import images
+from styleserve import detached, images
 from styleserve.catalog.reader import read_folder
 from styleserve.catalog.style import ImageReference
 from styleserve.catalog.style_images import StyleImages
@@ -36,6 +39,12 @@ def remote(style, url):
     return dataclasses.replace(style, image=ImageReference(DIGEST, url=url))
 
 
+async def load(style_images, style):
+    """As a request does."""
+    await style_images.fetch(style)
+    return style_images.load(style)
+
+
 def test_a_local_image_is_read(local_style, tmp_path):
     style_images = StyleImages(tmp_path / "cache")
     assert style_images.is_at_hand(local_style)
@@ -48,21 +57,62 @@ def test_an_image_that_changed_since_the_start_is_not_passed_off_as_the_old_one(
         StyleImages(tmp_path / "cache").load(local_style)
 
 
-def test_a_remote_image_is_fetched_once_and_then_at_hand(local_style, site, tmp_path):
+async def test_a_remote_image_is_fetched_once_and_then_at_hand(local_style, site, tmp_path):
     style = remote(local_style, f"{site.address}/dots.png")
     assert not StyleImages(tmp_path / "cache").is_at_hand(style)
     for _ in range(2):
-        assert StyleImages(tmp_path / "cache").load(style) == IMAGE
+        assert await load(StyleImages(tmp_path / "cache"), style) == IMAGE
     assert site.asked == ["/dots.png"]
     assert StyleImages(tmp_path / "cache").is_at_hand(style)
 
 
-def test_the_operators_folder_is_searched_by_content_before_the_web(local_style, site, tmp_path):
+async def test_callers_of_the_same_image_wait_for_one_download_which_goes_on_when_one_leaves(
+    local_style, site, tmp_path
+):
+    style_images = StyleImages(tmp_path / "cache")
+    site.may_answer.clear()
+    callers = [asyncio.create_task(load(style_images, remote(local_style, f"{site.address}/dots.png"))) for _ in "abc"]
+    await asyncio.to_thread(site.was_asked.wait)
+    callers[0].cancel()
+    await asyncio.wait(callers, timeout=0.1)
+    site.may_answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await callers[0]
+    assert [await caller for caller in callers[1:]] == [IMAGE, IMAGE]
+    assert site.asked == ["/dots.png"]
+
+
+async def test_downloads_leave_the_threads_that_requests_are_read_in(local_style, site, tmp_path):
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    site.may_answer.clear()
+    caller = asyncio.create_task(load(StyleImages(tmp_path / "cache"), remote(local_style, f"{site.address}/dots.png")))
+    await asyncio.wrap_future(detached.begin("site", site.was_asked.wait))
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "read"), 5) == "read"
+    site.may_answer.set()
+    assert await caller == IMAGE
+
+
+def test_the_end_of_the_process_does_not_wait_for_a_download(local_style, site, tmp_path):
+    async def serve() -> None:
+        style = remote(local_style, f"{site.address}/dots.png")
+        caller = asyncio.create_task(StyleImages(tmp_path / "cache").fetch(style))
+        await asyncio.to_thread(site.was_asked.wait)
+        caller.cancel()
+
+    site.may_answer.clear()
+    patience = threading.Timer(10, site.may_answer.set)
+    patience.start()
+    asyncio.run(serve())
+    assert not site.may_answer.is_set()
+    patience.cancel()
+
+
+async def test_the_operators_folder_is_searched_by_content_before_the_web(local_style, site, tmp_path):
     folder = tmp_path / "paintings"
     folder.mkdir()
     (folder / "whatever-its-name").write_bytes(IMAGE)
     style = remote(local_style, f"{site.address}/dots.png")
-    assert StyleImages(tmp_path / "cache", folder).load(style) == IMAGE
+    assert await load(StyleImages(tmp_path / "cache", folder), style) == IMAGE
     assert site.asked == []
 
 
@@ -82,7 +132,9 @@ def test_files_that_come_change_and_go_in_the_operators_folder_count_at_once(loc
     assert not style_images.is_at_hand(style)
 
 
-def test_what_cannot_be_read_or_waits_for_a_writer_is_passed_over_and_told_once(local_style, site, tmp_path, caplog):
+async def test_what_cannot_be_read_or_waits_for_a_writer_is_passed_over_and_told_once(
+    local_style, site, tmp_path, caplog
+):
     folder = tmp_path / "paintings"
     folder.mkdir()
     (folder / "broken").symlink_to("/proc/self/mem")  # not even root reads its beginning
@@ -96,26 +148,26 @@ def test_what_cannot_be_read_or_waits_for_a_writer_is_passed_over_and_told_once(
     large = dataclasses.replace(far, image=dataclasses.replace(far.image, sha256=digest))
     for _ in range(2):
         assert not style_images.is_at_hand(large)
-        assert style_images.load(far) == IMAGE
+        assert await load(style_images, far) == IMAGE
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
     for part in (f"{folder}/broken is passed over: ", f"{folder}/backup.tar is passed over: more than 67108864 bytes"):
         assert any(line.startswith(part) for line in told), told
 
 
-def test_a_folder_that_is_gone_is_told_once_and_the_web_is_asked(local_style, site, tmp_path, caplog):
+async def test_a_folder_that_is_gone_is_told_once_and_the_web_is_asked(local_style, site, tmp_path, caplog):
     folder = tmp_path / "paintings"
     folder.mkdir()
     style_images = StyleImages(tmp_path / "cache", folder)
     style = remote(local_style, f"{site.address}/dots.png")
     shutil.rmtree(folder)
     for _ in range(2):
-        assert style_images.load(style) == IMAGE
+        assert await load(style_images, style) == IMAGE
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         f"{folder} is passed over: No such file or directory"
     ]
 
 
-def test_an_image_that_cannot_be_fetched_is_told_with_what_to_do(local_style, site, tmp_path):
+async def test_an_image_that_cannot_be_fetched_is_told_with_what_to_do(local_style, site, tmp_path):
     with pytest.raises(StyleImageUnavailableError, match="--style-images"):
-        StyleImages(tmp_path / "cache").load(remote(local_style, f"{site.address}/none.png"))
+        await StyleImages(tmp_path / "cache").fetch(remote(local_style, f"{site.address}/none.png"))

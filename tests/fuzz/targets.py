@@ -74,7 +74,7 @@ def request_target(folder: Path) -> Target:
     def read(data: bytes) -> None:
         try:
             request = style_transfer_pb2.StylizeRequest.FromString(data)
-            submission = reader.read(request, "fuzz", fingerprint(request), deadline=None)
+            submission = asyncio.run(reader.read(request, "fuzz", fingerprint(request), deadline=None))
         except DecodeError:
             return  # gRPC's own refusal
         except RequestError as error:

@@ -1,7 +1,9 @@
 """StyleImages: the bytes of a style's image: from beside its YAML, from a folder of the operator's, or fetched once."""
 
+import asyncio
 import contextlib
 import errno
+import functools
 import hashlib
 import logging
 import os
@@ -10,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
+from styleserve.catalog.fetches import Fetches
 from styleserve.catalog.style import Style
 from styleserve.download import Source, fetch
 from styleserve.errors import DownloadError, StyleImageUnavailableError
@@ -20,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: When to try again an image that could not be fetched.
 RETRY_AFTER_S = 60.0
+#: The longest that fetching one may take.
+_FETCH_TIMEOUT_S = 300.0
 _MAX_BYTES = ImageLimits().max_bytes
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
@@ -29,7 +34,7 @@ class StyleImages:
     """Finds images by their SHA-256; `folder` is searched before anything is fetched into `cache_dir`.
 
     Files come, change and go there while the server runs; one that cannot be read, or is larger than an image may be,
-    is told in the log and passed over. Safe to be used from several threads.
+    is told in the log and passed over. Safe to be used from several threads, except `fetch`: it is an event loop's.
     """
 
     def __init__(self, cache_dir: Path, folder: Path | None = None) -> None:
@@ -38,16 +43,26 @@ class StyleImages:
         self._digests: dict[Path, tuple[_Stamp, str]] = {}
         self._hashing = threading.Lock()
         self._passed_over: set[Path] = set()
+        self._fetches = Fetches()
+
+    async def fetch(self, style: Style) -> None:
+        """Have the image at hand, which may take a download; raises StyleImageUnavailableError."""
+        if style.image.path is not None or await asyncio.to_thread(self.is_at_hand, style):
+            return
+        try:
+            await self._fetches.fetch(style.image.sha256, functools.partial(self._download, style))
+        except DownloadError:
+            raise StyleImageUnavailableError(RETRY_AFTER_S, style.name) from None
 
     def load(self, style: Style) -> bytes:
-        """The encoded image, which may take a download; raises StyleImageUnavailableError."""
+        """The encoded image, which is at hand; raises StyleImageUnavailableError, also when it is not any more."""
         path = self._find(style)
         if path is None:
-            path = self._fetch(style)
+            raise StyleImageUnavailableError(RETRY_AFTER_S, style.name)
         return _read(style, path)
 
     def is_at_hand(self, style: Style) -> bool:
-        """Whether `load` needs no download."""
+        """Whether the image is there and needs no download."""
         return self._find(style) is not None
 
     def load_at_hand(self, styles: Iterable[Style]) -> dict[str, bytes]:
@@ -66,14 +81,16 @@ class StyleImages:
         places = [*self._files(), self._cache_dir / style.image.sha256]
         return next((path for path in places if self._digest(path) == style.image.sha256), None)
 
-    def _fetch(self, style: Style) -> Path:
+    def _download(self, style: Style) -> None:
+        """Fetch the image into the cache; raises DownloadError, which the log has."""
         assert style.image.url is not None
-        source = Source(style.image.url, f"sha256:{style.image.sha256}", file_name=style.image.sha256)
+        digest = style.image.sha256
+        source = Source(style.image.url, f"sha256:{digest}", digest, _MAX_BYTES, _FETCH_TIMEOUT_S)
         try:
-            return fetch(source, self._cache_dir)
+            fetch(source, self._cache_dir)
         except DownloadError as error:
             logger.warning("the image of %s: %s; it may be put at %s", style.name, error, error.place)
-            raise StyleImageUnavailableError(RETRY_AFTER_S, style.name) from None
+            raise
 
     def _files(self) -> list[Path]:
         """The files of the operator's folder as it is now."""

@@ -173,7 +173,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             return job
         self._jobs.check_open(caller.name, request_id, same)
         self._jobs.charge(caller, request.ByteSize())
-        submission = await asyncio.to_thread(self._reader.read, request, caller.name, same, deadline)
+        submission = await self._reader.read(request, caller.name, same, deadline)
         return self._jobs.submit(dataclasses.replace(submission, trace=logs.call_trace.get()))
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:
