@@ -14,7 +14,9 @@ from styleserve import detached, images
 from styleserve.catalog.reader import read_folder
 from styleserve.catalog.style import ImageReference
 from styleserve.catalog.style_images import StyleImages
+from styleserve.decoding import Decoder
 from styleserve.errors import StyleImageUnavailableError
+from styleserve.images import ImageLimits
 from support import web
 
 IMAGE = images.encode(images.Picture(images.noise(32, 32, seed=3)), "png").data
@@ -35,8 +37,12 @@ def site(monkeypatch):
         yield site
 
 
-def remote(style, url):
-    return dataclasses.replace(style, image=ImageReference(DIGEST, url=url))
+def remote(style, url, digest=DIGEST):
+    return dataclasses.replace(style, image=ImageReference(digest, url=url))
+
+
+def images_of(cache_dir, folder=None):
+    return StyleImages(cache_dir, Decoder(ImageLimits()), folder)
 
 
 async def load(style_images, style):
@@ -46,7 +52,7 @@ async def load(style_images, style):
 
 
 def test_a_local_image_is_read(local_style, tmp_path):
-    style_images = StyleImages(tmp_path / "cache")
+    style_images = images_of(tmp_path / "cache")
     assert style_images.is_at_hand(local_style)
     assert style_images.load(local_style) == IMAGE
 
@@ -54,22 +60,22 @@ def test_a_local_image_is_read(local_style, tmp_path):
 def test_an_image_that_changed_since_the_start_is_not_passed_off_as_the_old_one(local_style, tmp_path):
     (tmp_path / "dots.png").write_bytes(IMAGE + b"more")
     with pytest.raises(StyleImageUnavailableError):
-        StyleImages(tmp_path / "cache").load(local_style)
+        images_of(tmp_path / "cache").load(local_style)
 
 
 async def test_a_remote_image_is_fetched_once_and_then_at_hand(local_style, site, tmp_path):
     style = remote(local_style, f"{site.address}/dots.png")
-    assert not StyleImages(tmp_path / "cache").is_at_hand(style)
+    assert not images_of(tmp_path / "cache").is_at_hand(style)
     for _ in range(2):
-        assert await load(StyleImages(tmp_path / "cache"), style) == IMAGE
+        assert await load(images_of(tmp_path / "cache"), style) == IMAGE
     assert site.asked == ["/dots.png"]
-    assert StyleImages(tmp_path / "cache").is_at_hand(style)
+    assert images_of(tmp_path / "cache").is_at_hand(style)
 
 
 async def test_callers_of_the_same_image_wait_for_one_download_which_goes_on_when_one_leaves(
     local_style, site, tmp_path
 ):
-    style_images = StyleImages(tmp_path / "cache")
+    style_images = images_of(tmp_path / "cache")
     site.may_answer.clear()
     callers = [asyncio.create_task(load(style_images, remote(local_style, f"{site.address}/dots.png"))) for _ in "abc"]
     await asyncio.to_thread(site.was_asked.wait)
@@ -85,7 +91,7 @@ async def test_callers_of_the_same_image_wait_for_one_download_which_goes_on_whe
 async def test_downloads_leave_the_threads_that_requests_are_read_in(local_style, site, tmp_path):
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     site.may_answer.clear()
-    caller = asyncio.create_task(load(StyleImages(tmp_path / "cache"), remote(local_style, f"{site.address}/dots.png")))
+    caller = asyncio.create_task(load(images_of(tmp_path / "cache"), remote(local_style, f"{site.address}/dots.png")))
     await asyncio.wrap_future(detached.begin("site", site.was_asked.wait))
     assert await asyncio.wait_for(asyncio.to_thread(lambda: "read"), 5) == "read"
     site.may_answer.set()
@@ -95,7 +101,7 @@ async def test_downloads_leave_the_threads_that_requests_are_read_in(local_style
 def test_the_end_of_the_process_does_not_wait_for_a_download(local_style, site, tmp_path):
     async def serve() -> None:
         style = remote(local_style, f"{site.address}/dots.png")
-        caller = asyncio.create_task(StyleImages(tmp_path / "cache").fetch(style))
+        caller = asyncio.create_task(images_of(tmp_path / "cache").fetch(style))
         await asyncio.to_thread(site.was_asked.wait)
         caller.cancel()
 
@@ -112,14 +118,14 @@ async def test_the_operators_folder_is_searched_by_content_before_the_web(local_
     folder.mkdir()
     (folder / "whatever-its-name").write_bytes(IMAGE)
     style = remote(local_style, f"{site.address}/dots.png")
-    assert await load(StyleImages(tmp_path / "cache", folder), style) == IMAGE
+    assert await load(images_of(tmp_path / "cache", folder), style) == IMAGE
     assert site.asked == []
 
 
 def test_files_that_come_change_and_go_in_the_operators_folder_count_at_once(local_style, site, tmp_path):
     folder = tmp_path / "paintings"
     folder.mkdir()
-    style_images = StyleImages(tmp_path / "cache", folder)
+    style_images = images_of(tmp_path / "cache", folder)
     style = remote(local_style, f"{site.address}/dots.png")
     assert not style_images.is_at_hand(style)
     (folder / "one").write_bytes(IMAGE)
@@ -140,12 +146,12 @@ async def test_what_cannot_be_read_or_waits_for_a_writer_is_passed_over_and_told
     (folder / "broken").symlink_to("/proc/self/mem")  # not even root reads its beginning
     os.mkfifo(folder / "pipe")
     with (folder / "backup.tar").open("w+b") as file:
-        file.truncate(images.ImageLimits().max_bytes + 1)
+        file.truncate(ImageLimits().max_bytes + 1)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     (folder / "dots").write_bytes(IMAGE)
-    style_images = StyleImages(tmp_path / "cache", folder)
+    style_images = images_of(tmp_path / "cache", folder)
     far = remote(local_style, f"{site.address}/dots.png")
-    large = dataclasses.replace(far, image=dataclasses.replace(far.image, sha256=digest))
+    large = remote(local_style, f"{site.address}/large.png", digest)
     for _ in range(2):
         assert not style_images.is_at_hand(large)
         assert await load(style_images, far) == IMAGE
@@ -158,7 +164,7 @@ async def test_what_cannot_be_read_or_waits_for_a_writer_is_passed_over_and_told
 async def test_a_folder_that_is_gone_is_told_once_and_the_web_is_asked(local_style, site, tmp_path, caplog):
     folder = tmp_path / "paintings"
     folder.mkdir()
-    style_images = StyleImages(tmp_path / "cache", folder)
+    style_images = images_of(tmp_path / "cache", folder)
     style = remote(local_style, f"{site.address}/dots.png")
     shutil.rmtree(folder)
     for _ in range(2):
@@ -170,4 +176,25 @@ async def test_a_folder_that_is_gone_is_told_once_and_the_web_is_asked(local_sty
 
 async def test_an_image_that_cannot_be_fetched_is_told_with_what_to_do(local_style, site, tmp_path):
     with pytest.raises(StyleImageUnavailableError, match="--style-images"):
-        await StyleImages(tmp_path / "cache").fetch(remote(local_style, f"{site.address}/none.png"))
+        await images_of(tmp_path / "cache").fetch(remote(local_style, f"{site.address}/none.png"))
+
+
+@pytest.mark.parametrize(
+    ("painting", "explanation"),
+    [
+        (b"GIF89a" + bytes(64), "the first bytes are those of no image we read"),
+        (images.encode(images.Picture(images.noise(8, 64, seed=0)), "png").data, "got 64 x 8 pixels"),
+    ],
+    ids=["of another format", "too narrow"],
+)
+async def test_what_was_fetched_and_is_no_image_that_a_style_can_have_is_told_to_the_operator(
+    local_style, site, tmp_path, caplog, painting, explanation
+):
+    site.files["/painting"] = painting
+    style = remote(local_style, f"{site.address}/painting", hashlib.sha256(painting).hexdigest())
+    style_images = images_of(tmp_path / "cache")
+    for _ in range(2):
+        with pytest.raises(StyleImageUnavailableError):
+            await load(style_images, style)
+    assert caplog.text.count(f"cannot be the image of styles/dots: {explanation}") == 2
+    assert site.asked == ["/painting"]

@@ -209,11 +209,12 @@ TARGETS: Mapping[str, Callable[[Path], Target]] = {
 
 
 def _request_reader(folder: Path) -> RequestReader:
+    decoder = Decoder(LIMITS)
     return RequestReader(
         catalogs=CatalogKeeper([], CreatedStyles(folder / "created"), _forget_it),
-        style_images=StyleImages(folder / "cache"),
+        style_images=StyleImages(folder / "cache", decoder),
         image_store=ImageStore(folder / "images"),
-        decoder=Decoder(LIMITS),
+        decoder=decoder,
         max_side=1024,
         max_iterations=10_000,
     )

@@ -87,7 +87,7 @@ class Server:
         self._config = config
         self._catalogs = CatalogKeeper(config.styles, created, self._adopt)
         self._watcher = FolderWatcher(config.styles, self._catalogs.reload)
-        self._style_images = StyleImages(config.cache_dir, config.style_images)
+        self._style_images = StyleImages(config.cache_dir, decoder, config.style_images)
         self._health = Health(SERVICES)
         self._stopping = asyncio.Event()
         self._broken: ConfigurationError | None = None
