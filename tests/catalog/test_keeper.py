@@ -16,7 +16,7 @@ DRAFT = Draft("dots", {"title": "Dots"}, (), RecipeChanges(), png(0.5))
 
 
 async def test_a_change_is_answered_although_what_hears_of_it_fails(tmp_path, caplog):
-    async def fail(_: Catalog) -> None:
+    def fail(_: Catalog) -> None:
         raise OSError("nobody listens")
 
     catalogs = CatalogKeeper([], CreatedStyles(tmp_path), fail)
@@ -28,9 +28,6 @@ async def test_a_change_is_answered_although_what_hears_of_it_fails(tmp_path, ca
 
 
 def test_the_end_of_the_process_does_not_wait_for_a_change_that_does_not_end(tmp_path, monkeypatch, caplog):
-    async def hear(_: Catalog) -> None:
-        pass
-
     answered, reading, has_waited = threading.Event(), threading.Event(), []
 
     def read_for_ever(*_: object) -> Catalog:
@@ -40,7 +37,7 @@ def test_the_end_of_the_process_does_not_wait_for_a_change_that_does_not_end(tmp
         return Catalog([])
 
     async def serve() -> None:
-        catalogs = CatalogKeeper([], CreatedStyles(tmp_path), hear)
+        catalogs = CatalogKeeper([], CreatedStyles(tmp_path), lambda _: None)
         monkeypatch.setattr(keeper, "load_catalog", read_for_ever)
         change = asyncio.create_task(catalogs.reload())
         await asyncio.to_thread(reading.wait)

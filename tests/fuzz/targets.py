@@ -220,7 +220,7 @@ def _request_reader(folder: Path) -> RequestReader:
     )
 
 
-async def _forget_it(catalog: Catalog) -> None:
+def _forget_it(catalog: Catalog) -> None:
     """Nobody is told of another catalogue."""
 
 

@@ -7,7 +7,7 @@ that no stop waits for: a disk may never answer.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
@@ -42,13 +42,11 @@ _NOTHING = CatalogChanges((), (), ())
 class CatalogKeeper:
     """Styles from the installed packs, from `folders` and from `created`; raises CatalogError with every problem.
 
-    `tell` is awaited with every new catalogue, before the change is answered; what it raises is logged, since the
-    change is made by then.
+    `tell` hears of every new catalogue before the change is answered; what it raises is logged: the change is made by
+    then.
     """
 
-    def __init__(
-        self, folders: Sequence[Path], created: CreatedStyles, tell: Callable[[Catalog], Awaitable[None]]
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], created: CreatedStyles, tell: Callable[[Catalog], None]) -> None:
         self._folders = tuple(folders)
         self._created = created
         self._tell = tell
@@ -91,7 +89,7 @@ class CatalogKeeper:
             if any(style.name == name for style in self._catalog.styles):
                 raise StyleExistsError(name)
             style = await _beside(self._created.write, draft)
-            await self._adopt(Catalog([*self._catalog.styles, style]))
+            self._adopt(Catalog([*self._catalog.styles, style]))
             logger.info("%s was created", style.versioned_name)
             return style
 
@@ -99,7 +97,7 @@ class CatalogKeeper:
         async with self._turn:
             gone = self._catalog.find(name)
             await _beside(self._created.remove, gone)
-            await self._adopt(Catalog(style for style in self._catalog.styles if style is not gone))
+            self._adopt(Catalog(style for style in self._catalog.styles if style is not gone))
             logger.info("%s was deleted", gone.versioned_name)
 
     async def _reload(self, validate_only: bool) -> CatalogChanges:
@@ -107,15 +105,15 @@ class CatalogKeeper:
             catalog = await _beside(load_catalog, self._folders, self._created)
             changes = _compare(self._catalog, catalog)
             if not validate_only:
-                await self._adopt(catalog)
+                self._adopt(catalog)
                 if changes != _NOTHING:
                     logger.info("the catalogue was reloaded: %s", changes)
             return changes
 
-    async def _adopt(self, catalog: Catalog) -> None:
+    def _adopt(self, catalog: Catalog) -> None:
         self._catalog = catalog
         try:
-            await self._tell(catalog)
+            self._tell(catalog)
         except Exception:
             logger.exception("the catalogue has changed, but not all is prepared for it")
 

@@ -1,14 +1,12 @@
 """StyleImages: the bytes of a style's image: from beside its YAML, from a folder of the operator's, or fetched once."""
 
 import asyncio
-import contextlib
 import errno
 import functools
 import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -69,16 +67,6 @@ class StyleImages:
     def is_at_hand(self, style: Style) -> bool:
         """Whether the image is there and needs no download."""
         return self._find(style) is not None
-
-    def load_at_hand(self, styles: Iterable[Style]) -> dict[str, bytes]:
-        """By their digests, the images of these styles that need no download; what `load` would refuse is left out."""
-        found = {}
-        for style in styles:
-            path = self._find(style)
-            if path is not None:
-                with contextlib.suppress(StyleImageUnavailableError):
-                    found[style.image.sha256] = self._read(style, path)
-        return found
 
     def _find(self, style: Style) -> Path | None:
         if style.image.path is not None:

@@ -151,7 +151,7 @@ class Server:
             logger.warning("not only this machine's programs may read the metrics at %s", self._config.metrics)
         await self._server.start()
         self._jobs.start()
-        await self._jobs.prepare(self._catalogs.catalog, self._style_images)
+        self._adopt(self._catalogs.catalog)
         if self._config.watch:
             self._watcher.start()
         logger.info("listening on %s:%d", host, port)
@@ -207,9 +207,9 @@ class Server:
         files = TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
         return self._server.add_secure_port(config.listen, server_credentials(files))
 
-    async def _adopt(self, catalog: Catalog) -> None:
-        """Have a new catalogue's targets prepared."""
-        await self._jobs.prepare(catalog, self._style_images)
+    def _adopt(self, catalog: Catalog) -> None:
+        """Have a catalogue's targets prepared."""
+        self._jobs.prepare(catalog, self._style_images)
 
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error
