@@ -27,8 +27,8 @@ ROWS = (
     ("presets", "costs"),
     ("recipes",),
     ("images", "download", "memory"),
-    ("image_parts", "followed"),
-    ("errors", "logs", "files", "addresses", "detached"),
+    ("image_parts", "followed", "storing"),
+    ("errors", "logs", "files", "addresses", "detached", "digests", "version"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 Pixels: TypeAlias = npt.NDArray[np.float32]
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 
+#: Sides of a canvas in pixels, and of a style as it is seen; no image is narrower than the least, below which the
+#: network's deepest layer has no positions left.
+MIN_SIDE, MAX_SIDE = 16, 4096
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 DEFAULT_QUALITY = 92
 PREVIEW_QUALITY = 80
@@ -58,7 +61,7 @@ class ImageLimits:
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 40_000_000
-    min_side: int = 16
+    min_side: int = MIN_SIDE
     max_aspect: int = 32
 
 

@@ -27,13 +27,13 @@ from styleserve.errors import (
     StyleNotFoundError,
     Violation,
 )
-from styleserve.images import DEFAULT_QUALITY
+from styleserve.images import DEFAULT_QUALITY, MIN_SIDE
 from styleserve.jobs.frames import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
 from styleserve.presets import resolve
-from styleserve.recipes import MIN_SIDE, RecipeChanges
+from styleserve.recipes import RecipeChanges
 from styleserve.rpc.enums import FORMATS
 from styleserve.rpc.parts import check_enum, read_recipe, read_source
 from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
