@@ -32,7 +32,7 @@ from styleserve.digests import is_sha256
 from styleserve.documents import decode_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
 from styleserve.followed import FollowedFiles
-from styleserve.memory import parse_size
+from styleserve.sizes import parse_size
 
 Scope: TypeAlias = Literal["stylize", "read", "admin"]
 #: What there is to be allowed: to have pictures made, to read, to change the style catalogue.

@@ -17,8 +17,8 @@ from styleserve.addresses import address_problems, endpoint_problems, is_loopbac
 from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
 from styleserve.images import MAX_SIDE, MIN_SIDE
-from styleserve.memory import parse_limit, parse_size
 from styleserve.recipes import MAX_ITERATIONS
+from styleserve.sizes import parse_limit, parse_size
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")

@@ -26,7 +26,6 @@ from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.store import JobStore
-from styleserve.memory import parse_size
 from styleserve.observing.observer import SILENCE, Observer
 from styleserve.rpc.access import Access, AccessInterceptor
 from styleserve.rpc.health import Health
@@ -38,6 +37,7 @@ from styleserve.rpc.style_admin import StyleAdminServicer
 from styleserve.rpc.style_catalog import StyleCatalogServicer
 from styleserve.rpc.style_transfer import StyleTransferServicer
 from styleserve.rpc.tls import TlsFiles, server_credentials
+from styleserve.sizes import parse_size
 from styleserve.v1 import (
     server_info_pb2_grpc,
     style_catalog_pb2_grpc,
