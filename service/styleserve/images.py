@@ -153,17 +153,6 @@ def encode(
     return Encoded(buffer.getvalue(), f"image/{image_format}", image.width, image.height)
 
 
-def read_metadata(data: bytes) -> Mapping[str, object] | None:
-    """How a result was made, as `encode` wrote it; None when it does not say."""
-    image = _open(data, ImageLimits())
-    text = image.info.get(_METADATA_KEY)
-    if text is None:
-        comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
-        text = comment.removeprefix(_COMMENT_PREFIX).decode("ascii", "replace") if isinstance(comment, bytes) else None
-    metadata = json.loads(text) if text else None
-    return metadata if isinstance(metadata, dict) else None
-
-
 def encode_preview(pixels: npt.NDArray[np.uint8], max_side: int) -> Encoded:
     """A JPEG of uint8 RGB pixels, at most `max_side` pixels a side."""
     height, width = fitted_size(pixels.shape[0], pixels.shape[1], max_side)
