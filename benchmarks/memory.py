@@ -21,8 +21,8 @@ from benchmarks import report, subjects
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import StyleImage
 from styleserve.events import EngineEvent, Failed, Finished, Lost, Progressed, Ready
-from styleserve.memory import parse_limit
 from styleserve.presets import PRESETS
+from styleserve.sizes import parse_limit
 from styleserve.workers.process import ProcessWorker
 
 #: Memory limits that each side is done with, and how many iterations.

@@ -26,9 +26,9 @@ ROWS = (
     ("documents", "colors", "decoding"),
     ("presets", "costs"),
     ("recipes",),
-    ("images", "download", "memory"),
-    ("image_parts", "followed"),
-    ("errors", "logs", "files", "addresses"),
+    ("images", "download", "sizes"),
+    ("image_parts", "followed", "storing"),
+    ("errors", "logs", "files", "addresses", "detached", "digests", "memory", "version"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.

@@ -28,17 +28,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from styleserve.digests import is_sha256
 from styleserve.documents import decode_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
 from styleserve.followed import FollowedFiles
-from styleserve.memory import parse_size
+from styleserve.sizes import parse_size
 
 Scope: TypeAlias = Literal["stylize", "read", "admin"]
 #: What there is to be allowed: to have pictures made, to read, to change the style catalogue.
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _TOKEN_BYTES = 32
 _REREAD_S = 1.0
 _MOST_JOBS = 100_000
@@ -144,10 +144,6 @@ class _Entry:
     certificates: tuple[str, ...]
 
 
-def _is_sha256(text: str) -> bool:
-    return _SHA256_PATTERN.fullmatch(text) is not None
-
-
 _KEYS = ("token_sha256", "certificates", "scopes", "max_waiting", "max_running", "max_bytes_per_minute")
 
 
@@ -199,7 +195,7 @@ class _Reading:
             self._complain(f"got the name {shown(name)}, which is no text; quote it")
         elif not is_callers_name(name):
             self._complain(f"got the name {name!r}; allowed: {NAMES_ALLOWED}")
-        tokens = self._texts("token_sha256", _is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
+        tokens = self._texts("token_sha256", is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
         certificates = self._texts("certificates", is_name, "common names of certificates")
         if not tokens and not certificates:
             self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")

@@ -16,14 +16,14 @@ from platformdirs import user_cache_path, user_data_path
 from styleserve.addresses import address_problems, endpoint_problems, is_loopback
 from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError
-from styleserve.memory import parse_limit, parse_size
-from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE
+from styleserve.images import MAX_SIDE, MIN_SIDE
+from styleserve.recipes import MAX_ITERATIONS
+from styleserve.sizes import parse_limit, parse_size
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
 #: In the place of the data folder: what the server is told is forgotten when it ends.
 FORGOTTEN = Path(":memory:")
-_LARGEST_SIDE = 4096
 
 
 def _setting(help_text: str, metavar: str) -> dict[str, str]:
@@ -133,7 +133,7 @@ class Config:
         for name, low, high in (
             ("max_queue", 1, 100_000),
             ("max_running", 1, 64),
-            ("max_side", MIN_SIDE, _LARGEST_SIDE),
+            ("max_side", MIN_SIDE, MAX_SIDE),
             ("max_iterations", 0, MAX_ITERATIONS),
             ("retention_s", 1, 10**9),
             ("retention_jobs", 1, 10_000_000),

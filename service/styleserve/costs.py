@@ -12,7 +12,8 @@ a canvas in tiles needs the memory of one tile and the time of all of them. What
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from styleserve.recipes import MIN_SIDE, OptimizerName, Recipe, Scale, plan_scales, style_side
+from styleserve.images import MIN_SIDE
+from styleserve.recipes import OptimizerName, Recipe, Scale, plan_scales, style_side
 
 #: Bytes of a pixel as float32 RGB.
 BYTES_PER_PIXEL = 12

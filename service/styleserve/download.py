@@ -7,14 +7,15 @@ whatever stands in the cache is whole. A file that is not what it should be is f
 import logging
 import socket
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import pooch
 import requests
 
+from styleserve import detached
 from styleserve.errors import DownloadError
 
 logger = logging.getLogger(__name__)
@@ -27,39 +28,89 @@ READ_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file on the web: `checksum` is `md5:` or `sha256:` and hex digits; `file_name` is its name in the cache."""
+    """A file on the web: `checksum` is `md5:` or `sha256:` and hex digits; `file_name` is its name in the cache.
+
+    It is given up when it has more than `max_bytes`, or takes longer than `timeout_s` seconds in all.
+    """
 
     url: str
     checksum: str
     file_name: str
+    max_bytes: int
+    timeout_s: float
 
 
 def fetch(source: Source, folder: Path) -> Path:
     """The file in `folder`, fetched unless it is there and is what it should be; raises DownloadError."""
-    place = folder / source.file_name
+    attempt = _Attempt(source, folder / source.file_name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(
-            source.url, known_hash=source.checksum, fname=source.file_name, path=folder, downloader=_download
-        )
+        detached.begin("download", attempt.make).result(source.timeout_s)
+    except TimeoutError:
+        attempt.is_given_up = True
+        raise attempt.failure(f"it takes more than {source.timeout_s:.0f} s") from None
     except requests.RequestException as error:
         logger.debug("%s cannot be fetched", source.url, exc_info=error)
-        raise DownloadError(source.url, place, _explain(error)) from None
+        raise attempt.failure(_explain(error)) from None
     except ValueError:
-        raise DownloadError(source.url, place, f"what was received does not match {source.checksum}") from None
+        raise attempt.failure(f"what was received does not match {source.checksum}") from None
     except OSError as error:
-        raise DownloadError(source.url, place, error.strerror or "the file cannot be written") from None
-    return place
+        raise attempt.failure(error.strerror or "the file cannot be written") from None
+    return attempt.place
 
 
-def _download(url: str, output_file: str, caller: pooch.Pooch | None) -> None:
-    """Pooch's downloader, behind an attempt to connect that is bounded as a whole."""
-    _require_reachable(url)
-    logger.info("fetching %s", url)
-    show_progress = sys.stderr.isatty()
-    pooch.HTTPDownloader(progressbar=show_progress, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))(
-        url, output_file, caller
-    )
+@dataclass(slots=True)
+class _Attempt:
+    """To have a file at its place, in a thread that is left to itself once the attempt `is_given_up`.
+
+    The timeouts of a library are for each silence: a server that sends a byte now and then is within them for ever.
+    """
+
+    source: Source
+    place: Path
+    is_given_up: bool = False
+
+    def make(self) -> None:
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(
+            self.source.url,
+            known_hash=self.source.checksum,
+            fname=self.place.name,
+            path=self.place.parent,
+            downloader=self._download,
+        )
+
+    def failure(self, explanation: str) -> DownloadError:
+        return DownloadError(self.source.url, self.place, explanation)
+
+    def _download(self, url: str, output_file: str, caller: pooch.Pooch | None) -> None:
+        """Pooch's downloader, behind an attempt to connect that is bounded as a whole."""
+        _require_reachable(url)
+        logger.info("fetching %s", url)
+        show_progress = sys.stderr.isatty()
+        with open(output_file, "wb") as file:
+            pooch.HTTPDownloader(progressbar=show_progress, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))(
+                url, _BoundedFile(file, self), caller
+            )
+
+
+@dataclass(slots=True)
+class _BoundedFile:
+    """Takes what comes of a file within its attempt's bounds; raises DownloadError."""
+
+    file: IO[bytes]
+    attempt: _Attempt
+    num_bytes: int = 0
+
+    def write(self, chunk: bytes) -> None:
+        self.num_bytes += len(chunk)
+        if self.attempt.is_given_up:
+            raise self.attempt.failure("it was given up")
+        if self.num_bytes > self.attempt.source.max_bytes:
+            raise self.attempt.failure(f"it has more than {self.attempt.source.max_bytes} bytes")
+        self.file.write(chunk)
+
+    def flush(self) -> None:
+        """Nothing: the file is read when it is closed."""
 
 
 def _require_reachable(url: str) -> None:
@@ -70,22 +121,16 @@ def _require_reachable(url: str) -> None:
     proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     target = urlsplit(proxy or url)
     port = target.port or (443 if target.scheme == "https" else 80)
-    outcome: list[OSError | None] = []
 
     def connect() -> None:
-        try:
-            socket.create_connection((target.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
-            outcome.append(None)
-        except OSError as error:
-            outcome.append(error)
+        socket.create_connection((target.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
 
-    attempt = threading.Thread(target=connect, name="connect", daemon=True)
-    attempt.start()
-    attempt.join(CONNECT_TIMEOUT_S)
-    if not outcome:
-        raise requests.ConnectTimeout(f"{target.hostname} did not answer")
-    if outcome[0] is not None:
-        raise requests.ConnectionError(f"{target.hostname} cannot be reached")
+    try:
+        detached.begin("connect", connect).result(CONNECT_TIMEOUT_S)
+    except TimeoutError:
+        raise requests.ConnectTimeout(f"{target.hostname} did not answer") from None
+    except OSError:
+        raise requests.ConnectionError(f"{target.hostname} cannot be reached") from None
 
 
 def _explain(error: requests.RequestException) -> str:

@@ -224,7 +224,7 @@ class DrainingError(RetryLaterError):
 
 
 class StyleImageUnavailableError(RetryLaterError):
-    """The style's image has to be fetched and cannot be."""
+    """The style's image cannot be fetched, or not be used; the log says why."""
 
     reason = "STYLE_IMAGE_UNAVAILABLE"
 
@@ -235,8 +235,8 @@ class StyleImageUnavailableError(RetryLaterError):
 
     def __str__(self) -> str:
         return (
-            f"the image of style {self.style!r} could not be fetched; choose another style, try again later, or ask "
-            "the operator to put the image into the folder named by --style-images"
+            f"the image of style {self.style!r} cannot be fetched or used; choose another style, try again later, or "
+            "ask the operator, whose log says why, to put the image into the folder named by --style-images"
         )
 
 

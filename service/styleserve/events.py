@@ -78,6 +78,13 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Unprepared:
+    """The targets of the style image with this SHA-256 cannot be computed; the log says why."""
+
+    style_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The engine took the job up."""
 
@@ -184,4 +191,4 @@ class Worked:
 
 
 JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
-EngineEvent: TypeAlias = Ready | Lost | Prepared | Worked | JobEvent
+EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Worked | JobEvent

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 Pixels: TypeAlias = npt.NDArray[np.float32]
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 
+#: Sides of a canvas in pixels, and of a style as it is seen; no image is narrower than the least, below which the
+#: network's deepest layer has no positions left.
+MIN_SIDE, MAX_SIDE = 16, 4096
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 DEFAULT_QUALITY = 92
 PREVIEW_QUALITY = 80
@@ -58,7 +61,7 @@ class ImageLimits:
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 40_000_000
-    min_side: int = 16
+    min_side: int = MIN_SIDE
     max_aspect: int = 32
 
 
@@ -148,17 +151,6 @@ def encode(
         case "webp":
             image.save(buffer, "WEBP", quality=quality, exif=_comment_exif(comment))
     return Encoded(buffer.getvalue(), f"image/{image_format}", image.width, image.height)
-
-
-def read_metadata(data: bytes) -> Mapping[str, object] | None:
-    """How a result was made, as `encode` wrote it; None when it does not say."""
-    image = _open(data, ImageLimits())
-    text = image.info.get(_METADATA_KEY)
-    if text is None:
-        comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
-        text = comment.removeprefix(_COMMENT_PREFIX).decode("ascii", "replace") if isinstance(comment, bytes) else None
-    metadata = json.loads(text) if text else None
-    return metadata if isinstance(metadata, dict) else None
 
 
 def encode_preview(pixels: npt.NDArray[np.uint8], max_side: int) -> Encoded:

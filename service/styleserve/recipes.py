@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from styleserve.images import MAX_SIDE, MIN_SIDE
+
 OptimizerName: TypeAlias = Literal["adam", "lbfgs", "lbfgsb"]
 CanvasInit: TypeAlias = Literal["content", "noise"]
 ColorMode: TypeAlias = Literal["style", "content_luminance", "content_matched"]
@@ -20,10 +22,6 @@ MAX_ITERATIONS = 10_000
 #: iterations a scale of averaged Adam) ends near 1.3 for every pair tried; half of this keeps more of the content.
 FARTHEST_CONTENT = 1.97
 MAX_STYLE_SIZES = 2
-#: Sides below this many pixels have no positions left at the network's deepest layer.
-MIN_SIDE = 16
-#: The longest side at which a style image is seen, in pixels: that of the largest canvas.
-MAX_STYLE_SIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +162,7 @@ def plan_scales(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
 
 def style_side(wanted: float) -> int:
     """The longest side at which a style image is seen, in whole pixels, where `wanted` pixels would be its scale."""
-    return round(min(max(wanted, MIN_SIDE), MAX_STYLE_SIDE))
+    return round(min(max(wanted, MIN_SIDE), MAX_SIDE))
 
 
 def _pyramid_sides(pyramid: Pyramid, end: int) -> list[int]:

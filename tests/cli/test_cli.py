@@ -25,6 +25,7 @@ from styleserve.cli.plot import plot_losses
 from styleserve.cli.serve import heed_end
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, Picture, Progressed
+from support import carried
 from support.service import GREY, png, running, wait_until_serving
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
@@ -320,7 +321,7 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
     messages = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
     assert any("UNTRAINED WEIGHTS" in message for message in messages)
     assert any("draining" in message for message in messages)
-    assert images.read_metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
+    assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
 
 
 def test_a_private_server_that_cannot_start_says_why_and_leaves_nothing_behind(tmp_path):

@@ -35,6 +35,7 @@ from styleserve_client import (
     StyleReadOnlyError,
     UnavailableError,
 )
+from support import carried
 from support.relay import Relay
 from support.service import GREY, png, running
 
@@ -141,7 +142,7 @@ async def test_every_option_reaches_the_server(client):
         assert part in recipe
     assert (picture.width, picture.mime_type, picture.job.name) == (24, "image/jpeg", "jobs/every-option")
     assert picture.job.labels == {"a": "b"}
-    assert images.read_metadata(picture.data) is None
+    assert carried.metadata(picture.data) is None
 
 
 async def test_an_option_that_does_not_exist_says_what_does(client):

@@ -8,7 +8,7 @@ import pytest
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import Cancel, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RunTimeoutError
-from styleserve.evaluation import Losses
+from styleserve.evaluation import Losses, StyleImage
 from styleserve.events import (
     Cancelled,
     EngineEvent,
@@ -19,6 +19,7 @@ from styleserve.events import (
     Previewed,
     Progressed,
     Started,
+    Unprepared,
     Worked,
 )
 from styleserve.optimizers.adam import Adam
@@ -372,6 +373,17 @@ def test_previews_stop_when_nobody_wants_them_any_more(bench):
     bench.engine.accept(Preview("a", max_side=0, interval_s=0.5))
     bench.run()
     assert len([event for event in bench.of("a") if isinstance(event, Previewed)]) == 1
+
+
+def test_targets_that_cannot_be_prepared_are_told_so_that_others_may_follow(bench, monkeypatch):
+    def fail(style: StyleImage) -> int:
+        raise ValueError("no image")
+
+    monkeypatch.setattr(bench.evaluator, "prepare", fail)
+    style = plain_style(0.1)
+    bench.engine.accept(Prepare(style))
+    bench.run()
+    assert bench.events.count(Unprepared(style.key)) == 1
 
 
 def test_targets_are_prepared_only_while_nobody_waits(bench):

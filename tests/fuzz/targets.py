@@ -74,7 +74,7 @@ def request_target(folder: Path) -> Target:
     def read(data: bytes) -> None:
         try:
             request = style_transfer_pb2.StylizeRequest.FromString(data)
-            submission = reader.read(request, "fuzz", fingerprint(request), deadline=None)
+            submission = asyncio.run(reader.read(request, "fuzz", fingerprint(request), deadline=None))
         except DecodeError:
             return  # gRPC's own refusal
         except RequestError as error:
@@ -209,17 +209,18 @@ TARGETS: Mapping[str, Callable[[Path], Target]] = {
 
 
 def _request_reader(folder: Path) -> RequestReader:
+    decoder = Decoder(LIMITS)
     return RequestReader(
         catalogs=CatalogKeeper([], CreatedStyles(folder / "created"), _forget_it),
-        style_images=StyleImages(folder / "cache"),
+        style_images=StyleImages(folder / "cache", decoder),
         image_store=ImageStore(folder / "images"),
-        decoder=Decoder(LIMITS),
+        decoder=decoder,
         max_side=1024,
         max_iterations=10_000,
     )
 
 
-async def _forget_it(catalog: Catalog) -> None:
+def _forget_it(catalog: Catalog) -> None:
     """Nobody is told of another catalogue."""
 
 

@@ -1,9 +1,8 @@
-"""Whichever engine lives is told which styles to prepare, and none twice that is done; one that hangs is replaced."""
+"""Whichever engine lives is told which style to prepare, and none twice that is done; one that hangs is replaced."""
 
 import asyncio
 
 from styleserve.engine.specification import Command, Prepare
-from styleserve.evaluation import StyleImage
 from styleserve.events import Lost, Prepared, Ready, Worked
 from styleserve.jobs import engine_keeper, watchdog
 from styleserve.jobs.engine_keeper import EngineKeeper
@@ -16,7 +15,7 @@ class ScriptedWorker:
     """A worker without an engine: a test says what the engine tells, and reads what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[Command] = []
+        self.told: asyncio.Queue[Command] = asyncio.Queue()
         self.started = asyncio.Event()
 
     def start(self, listener: Listener) -> None:
@@ -24,7 +23,7 @@ class ScriptedWorker:
         self.started.set()
 
     def send(self, command: Command) -> None:
-        self.told.append(command)
+        self.told.put_nowait(command)
 
     def kill(self) -> None:
         self.tell(Lost("killed"))
@@ -32,10 +31,10 @@ class ScriptedWorker:
     def stop(self) -> None:
         pass
 
-    def asked(self) -> list[str]:
-        keys = [command.style.key for command in self.told if isinstance(command, Prepare)]
-        self.told.clear()
-        return keys
+    async def next_prepared(self) -> str:
+        command = await asyncio.wait_for(self.told.get(), 5)
+        assert isinstance(command, Prepare)
+        return command.style.key
 
 
 def keeper_of(worker: ScriptedWorker, longest_silence_s=lambda: None) -> EngineKeeper:
@@ -55,24 +54,20 @@ async def test_an_engine_prepares_what_it_finds_and_what_comes_later_and_its_suc
     monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
     worker = ScriptedWorker()
     keeper = keeper_of(worker)
-    a, b, c = (StyleImage(key, b"", is_catalogued=True) for key in "abc")
+    images = {key: key.encode for key in "abc"}
     keeper.start()
-    keeper.prepare([a], "a")
-    assert worker.asked() == []
+    keeper.preparation.want({"a": images["a"]})
     worker.tell(Ready(TOY_INFO))
-    await asyncio.sleep(0)
-    assert worker.asked() == ["a"]
-    keeper.prepare([a, b, c], "abc")
-    assert worker.asked() == ["b", "c"]
+    assert await worker.next_prepared() == "a"
+    keeper.preparation.want(images)
     worker.tell(Prepared("a"))
+    assert await worker.next_prepared() == "b"
     worker.started.clear()
     worker.tell(Lost("killed"))
     await worker.started.wait()
-    keeper.prepare([], "ac")
+    keeper.preparation.want({key: images[key] for key in "ac"})
     worker.tell(Ready(TOY_INFO))
-    await asyncio.sleep(0)
-    assert worker.asked() == ["c"]
-    assert [keeper.is_preparing(key) for key in "abc"] == [True, False, True]
+    assert await worker.next_prepared() == "c"
     await keeper.stop()
 
 

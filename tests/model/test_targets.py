@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 
+from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.model.targets import (
     TargetCache,
     TargetKey,
@@ -15,7 +16,7 @@ from styleserve.model.targets import (
     blend,
     style_size,
 )
-from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, style_side
+from styleserve.recipes import style_side
 
 KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12)
 
@@ -109,7 +110,7 @@ def test_a_blend_is_the_weighted_mean_of_each_layer():
     [
         ((100, 200), 50, (25, 50)),
         ((100, 200), 400, (200, 400)),
-        ((1000, 1000), 99999, (MAX_STYLE_SIDE, MAX_STYLE_SIDE)),
+        ((1000, 1000), 99999, (MAX_SIDE, MAX_SIDE)),
         ((10, 1000), 100, (MIN_SIDE, 1600)),
     ],
 )

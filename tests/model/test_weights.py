@@ -13,7 +13,7 @@ from styleserve.model.weights import BLOCKS, acquire, kernel_shapes, load_file, 
 from support.network import REAL_WEIGHTS, needs_weights, see
 
 SMALL = ((1, 4), (2, 8))
-NOWHERE = Source("http://127.0.0.1:9/vgg19.h5", f"md5:{'0' * 32}", "vgg19.h5")
+NOWHERE = Source("http://127.0.0.1:9/vgg19.h5", f"md5:{'0' * 32}", "vgg19.h5", max_bytes=10**6, timeout_s=20.0)
 
 
 def write(path, shapes, change=None):

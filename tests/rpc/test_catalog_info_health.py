@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import time
 
 import grpc
@@ -14,6 +15,8 @@ from styleserve.rpc.server import SERVICES
 from styleserve.v1 import recipe_pb2, server_info_pb2, style_catalog_pb2
 from support.rich_errors import refused
 from support.service import GREY, request, running
+
+GIF = b"GIF89a" + bytes(64)
 
 
 @pytest.fixture
@@ -49,6 +52,23 @@ async def test_a_style_whose_image_is_far_away_is_shown_without_fetching_it(serv
     style = (await service.catalog.GetStyle(style_catalog_pb2.GetStyleRequest(name="styles/far-away"))).style
     assert style.title == "Far away"
     assert not style.HasField("thumbnail")
+
+
+async def test_a_style_whose_image_turns_out_to_be_none_is_unavailable_to_all_who_want_it(tmp_path):
+    (tmp_path / "paintings").mkdir()
+    (tmp_path / "paintings" / "dance.gif").write_bytes(GIF)
+    (tmp_path / "styles").mkdir()
+    digest = hashlib.sha256(GIF).hexdigest()
+    (tmp_path / "styles" / "dance.yaml").write_text(
+        f"title: Dance\nimage: {{url: 'http://127.0.0.1:9/dance.gif', sha256: '{digest}'}}\n"
+    )
+    unavailable = grpc.StatusCode.UNAVAILABLE, "STYLE_IMAGE_UNAVAILABLE"
+    async with running(tmp_path, style_images=tmp_path / "paintings") as service:
+        call = service.catalog.GetStyle(style_catalog_pb2.GetStyleRequest(name="styles/dance"))
+        assert (await refused(call))[:2] == unavailable
+        asked = request()
+        asked.styles[0].style = "styles/dance"
+        assert (await refused(service.transfer.Stylize(asked)))[:2] == unavailable
 
 
 async def test_targets_become_ready_while_nobody_waits(service):

@@ -19,6 +19,7 @@ from styleserve.rpc.requests import RequestReader
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
 from styleserve_client import flows
+from support import carried
 from support.rich_errors import details, refused
 from support.service import GREY, png, request, running
 from support.toy import ToyEngineFactory
@@ -70,15 +71,15 @@ async def test_a_job_says_when_how_and_with_what_it_was_made(service):
     assert json.loads(job.provenance.recipe_json)["iterations"] == 3
     assert job.provenance.styles[0].startswith(f"{GREY}@")
     assert job.provenance.network_passes > 3
-    carried = images.read_metadata(response.result.inline)
-    assert carried["recipe"] == job.provenance.recipe_json
-    assert carried["styles"] == list(job.provenance.styles)
+    made = carried.metadata(response.result.inline)
+    assert made["recipe"] == job.provenance.recipe_json
+    assert made["styles"] == list(job.provenance.styles)
 
 
 async def test_the_result_says_nothing_of_itself_when_told_not_to(service):
     output = image_pb2.OutputOptions(omit_provenance=True)
     response = await service.transfer.Stylize(request(output=output))
-    assert images.read_metadata(response.result.inline) is None
+    assert carried.metadata(response.result.inline) is None
 
 
 async def test_the_same_request_gives_the_same_bytes(service):

@@ -6,9 +6,8 @@ whatever ends the server, all of a style is there, or the next server knows by t
 
 import contextlib
 import dataclasses
-import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from styleserve import images
 from styleserve.catalog.reader import Reading, read_folder, read_style
 from styleserve.catalog.style import PREFIX, Style
 from styleserve.documents import write_mapping
-from styleserve.errors import StorageError, StyleExistsError, StyleReadOnlyError
+from styleserve.errors import StyleExistsError, StyleReadOnlyError
 from styleserve.files import synchronise, write_durably
 from styleserve.recipes import RecipeChanges
-
-logger = logging.getLogger(__name__)
+from styleserve.storing import storing
 
 #: The folder in the server's folder of data, and the origin of its styles.
 FOLDER = "styles"
@@ -62,7 +60,7 @@ class CreatedStyles:
         assert image_format is not None
         image_place, half = place.with_suffix(f".{image_format}"), _half(place)
         try:
-            with _storing():
+            with storing("a style cannot be stored or removed"):
                 write_durably(half, write_mapping(_entries(draft, image_place.name)).encode())
                 write_durably(image_place, draft.image)
                 os.replace(half, place)
@@ -81,7 +79,7 @@ class CreatedStyles:
         if style.file.parent != self._folder:
             raise StyleReadOnlyError(style.name, style.origin)
         half = _half(style.file)
-        with _storing():
+        with storing("a style cannot be stored or removed"):
             with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
                 os.replace(style.file, half)
             synchronise(self._folder)
@@ -116,13 +114,3 @@ def _entries(draft: Draft, image: str) -> dict[str, object]:
     if changes or weights:
         entries["recipe"] = {**changes, **({"weights": weights} if weights else {})}
     return entries
-
-
-@contextlib.contextmanager
-def _storing() -> Iterator[None]:
-    """What the disk does not take is an error that a caller understands; the log has the system's words."""
-    try:
-        yield
-    except OSError as error:
-        logger.error("a style cannot be stored or removed: %s", error)
-        raise StorageError from None

@@ -1,16 +1,18 @@
 """CatalogKeeper: the catalogue that counts now, and everything that puts another in its place, one change at a time.
 
 A catalogue is never changed: whoever asks for `catalog` has a value to work with to the end of a request, while the
-next request may find the next one. The keeper lives on the event loop and reads and writes files beside it.
+next request may find the next one. The keeper lives on the event loop and reads and writes files beside it, in threads
+that no stop waits for: a disk may never answer.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
+from styleserve import detached
 from styleserve.catalog.created import CreatedStyles, Draft
 from styleserve.catalog.packs import load_catalog
 from styleserve.catalog.style import PREFIX, Catalog, Style
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 #: How long a stop waits for changes that are under way.
 _PATIENCE_S = 5.0
 
+ArgumentsT = TypeVarTuple("ArgumentsT")
 ResultT = TypeVar("ResultT")
 
 
@@ -39,13 +42,11 @@ _NOTHING = CatalogChanges((), (), ())
 class CatalogKeeper:
     """Styles from the installed packs, from `folders` and from `created`; raises CatalogError with every problem.
 
-    `tell` is awaited with every new catalogue, before the change is answered; what it raises is logged, since the
-    change is made by then.
+    `tell` hears of every new catalogue before the change is answered; what it raises is logged: the change is made by
+    then.
     """
 
-    def __init__(
-        self, folders: Sequence[Path], created: CreatedStyles, tell: Callable[[Catalog], Awaitable[None]]
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], created: CreatedStyles, tell: Callable[[Catalog], None]) -> None:
         self._folders = tuple(folders)
         self._created = created
         self._tell = tell
@@ -87,32 +88,32 @@ class CatalogKeeper:
             name = PREFIX + draft.style_id
             if any(style.name == name for style in self._catalog.styles):
                 raise StyleExistsError(name)
-            style = await asyncio.to_thread(self._created.write, draft)
-            await self._adopt(Catalog([*self._catalog.styles, style]))
+            style = await _beside(self._created.write, draft)
+            self._adopt(Catalog([*self._catalog.styles, style]))
             logger.info("%s was created", style.versioned_name)
             return style
 
     async def _delete(self, name: str) -> None:
         async with self._turn:
             gone = self._catalog.find(name)
-            await asyncio.to_thread(self._created.remove, gone)
-            await self._adopt(Catalog(style for style in self._catalog.styles if style is not gone))
+            await _beside(self._created.remove, gone)
+            self._adopt(Catalog(style for style in self._catalog.styles if style is not gone))
             logger.info("%s was deleted", gone.versioned_name)
 
     async def _reload(self, validate_only: bool) -> CatalogChanges:
         async with self._turn:
-            catalog = await asyncio.to_thread(load_catalog, self._folders, self._created)
+            catalog = await _beside(load_catalog, self._folders, self._created)
             changes = _compare(self._catalog, catalog)
             if not validate_only:
-                await self._adopt(catalog)
+                self._adopt(catalog)
                 if changes != _NOTHING:
                     logger.info("the catalogue was reloaded: %s", changes)
             return changes
 
-    async def _adopt(self, catalog: Catalog) -> None:
+    def _adopt(self, catalog: Catalog) -> None:
         self._catalog = catalog
         try:
-            await self._tell(catalog)
+            self._tell(catalog)
         except Exception:
             logger.exception("the catalogue has changed, but not all is prepared for it")
 
@@ -122,6 +123,10 @@ class CatalogKeeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+
+async def _beside(work: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT) -> ResultT:
+    return await asyncio.wrap_future(detached.begin("catalogue", work, *arguments))
 
 
 def _compare(before: Catalog, after: Catalog) -> CatalogChanges:

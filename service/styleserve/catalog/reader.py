@@ -10,7 +10,6 @@ recipe:                            # what the style sets; everything is optional
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from styleserve import images
 from styleserve.catalog.rules import TEXTS, check_facts, check_id
 from styleserve.catalog.style import ImageReference, Style
+from styleserve.digests import is_sha256
 from styleserve.documents import read_mapping, shown, unknown_keys
 from styleserve.errors import ConfigurationError, InvalidImageError, StyleProblem, Violation
 from styleserve.files import read_bounded
@@ -26,7 +26,6 @@ from styleserve.presets import check
 from styleserve.recipes import RecipeChanges
 
 _SUFFIXES = (".yaml", ".yml")
-_SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 #: Plain http is as good as https, since the file is known by its SHA-256.
 _SCHEMES = ("https", "http")
 _KEYS = (*TEXTS, "tags", "image", "recipe")
@@ -156,7 +155,7 @@ class _StyleReader:
         is_address = _is_address(url)
         if not is_address:
             self._complain("image.url", url, f"an address of {' or '.join(_SCHEMES)}")
-        is_digest = isinstance(sha256, str) and _SHA256_PATTERN.fullmatch(sha256) is not None
+        is_digest = isinstance(sha256, str) and is_sha256(sha256)
         if not is_digest:
             self._complain("image.sha256", sha256, "64 lower-case hex digits, the SHA-256 of the file")
         return ImageReference(str(sha256), url=str(url)) if is_address and is_digest else None

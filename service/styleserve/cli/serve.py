@@ -17,9 +17,9 @@ from styleserve import logs
 from styleserve.cli.errors import explained
 from styleserve.cli.observers import observed
 from styleserve.config import FORGOTTEN, LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
-from styleserve.memory import parse_limit
 from styleserve.observing.observer import Observer
 from styleserve.rpc.server import Server
+from styleserve.sizes import parse_limit
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.vgg_engine import VggEngineFactory
 

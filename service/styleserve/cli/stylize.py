@@ -14,8 +14,9 @@ from styleserve.cli.errors import explained
 from styleserve.cli.output import check_place, print_json, written_beside
 from styleserve.cli.plot import PLOT_FORMATS, plot_losses
 from styleserve.config import PRECISIONS
+from styleserve.images import MIN_SIDE
 from styleserve.presets import MAX_SEED, PRESETS
-from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE, OPTIMIZERS
+from styleserve.recipes import MAX_ITERATIONS, OPTIMIZERS
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, JobChanged, Picture, Previewed, Previews, Progressed, ResultReady, Style
 from styleserve_client.flows import raise_for

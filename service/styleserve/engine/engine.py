@@ -31,6 +31,7 @@ from styleserve.events import (
     Resumed,
     Started,
     StopReason,
+    Unprepared,
 )
 from styleserve.optimizers import AnyOptimizer
 from styleserve.recipes import OptimizerName
@@ -268,6 +269,7 @@ class Engine:
         except Exception:
             logger.exception("targets of the style image %s cannot be prepared", style.key)
             self._unprepared.pop(0)
+            self._report(Unprepared(style.key))
             return True
         self._ledger.note_targets(num_passes)
         if num_passes == 0:

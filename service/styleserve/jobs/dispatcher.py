@@ -7,11 +7,10 @@ it and it never came further than before.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 
 from styleserve.engine.specification import Cancel, Preview
 from styleserve.errors import ConfigurationError, EngineError, RequestError
-from styleserve.evaluation import StyleImage
 from styleserve.events import (
     Cancelled,
     Checkpointed,
@@ -29,6 +28,7 @@ from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.jobs.job import Job
 from styleserve.jobs.patience import Patience
 from styleserve.jobs.pictures import Pictures, trace_back
+from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
 from styleserve.jobs.room import Room, foresee
@@ -89,9 +89,9 @@ class Dispatcher:
         return self._keeper.engine
 
     @property
-    def prepared(self) -> set[str]:
-        """Style images whose targets are on disk, by their digests."""
-        return self._keeper.prepared
+    def preparation(self) -> Preparation:
+        """What has the engine prepare styles when it is idle."""
+        return self._keeper.preparation
 
     @property
     def running(self) -> list[Job]:
@@ -101,14 +101,6 @@ class Dispatcher:
     def start(self) -> None:
         """Start the worker."""
         self._keeper.start()
-
-    def is_preparing(self, digest: str) -> bool:
-        """Whether the targets of the style image with this digest are on disk or will be."""
-        return self._keeper.is_preparing(digest)
-
-    def prepare(self, styles: Iterable[StyleImage], wanted: Collection[str]) -> None:
-        """Have the engine prepare these styles when it is idle, and of those that wait only the digests wanted."""
-        self._keeper.prepare(styles, wanted)
 
     def hold(self) -> None:
         """Let no more jobs leave the queue."""

@@ -5,12 +5,12 @@ It lives on the event loop, and passes on to its owner what the engine tells of 
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 
-from styleserve.engine.specification import Command, Prepare
+from styleserve.engine.specification import Command
 from styleserve.errors import ConfigurationError
-from styleserve.evaluation import StyleImage
-from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Worked
+from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Unprepared, Worked
+from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.watchdog import Watchdog
 from styleserve.observing.observer import Observer
 from styleserve.workers import Worker
@@ -34,7 +34,8 @@ class EngineKeeper:
     what the engine tells of jobs, `welcome` is called when one is ready, and `take_back` when one is lost with the jobs
     that it had. An engine that tells nothing for longer than `longest_silence_s` is killed, and so is lost; None there
     while it has no job. So is one that is not ready in time. `observer` is told of the engine itself. `generation`
-    changes with every engine; `engine` is what the last one that was ready runs on.
+    changes with every engine; `engine` is what the last one that was ready runs on; `preparation` has each of them
+    prepare styles.
     """
 
     def __init__(
@@ -55,7 +56,6 @@ class EngineKeeper:
         self._take_back = take_back
         self._tell_alive = tell_alive
         self._tell_broken = tell_broken
-        self._unprepared: dict[str, StyleImage] = {}
         self._num_stillbirths = 0
         self._restart_s = _FIRST_RESTART_S
         self._longest_silence_of_jobs_s = longest_silence_s
@@ -65,28 +65,12 @@ class EngineKeeper:
         self.generation = 0
         self.is_alive = False
         self.engine: EngineInfo | None = None
-        self.prepared: set[str] = set()
+        self.preparation = Preparation(worker.send)
 
     def start(self) -> None:
         """Start the worker."""
         self._start_worker()
         self._watching = asyncio.get_running_loop().create_task(self._watchdog.watch())
-
-    def is_preparing(self, key: str) -> bool:
-        """Whether the style image with this key is prepared or waits for it."""
-        return key in self.prepared or key in self._unprepared
-
-    def prepare(self, styles: Iterable[StyleImage], wanted: Collection[str]) -> None:
-        """Have the engine, this one or the next, prepare the targets of these styles too whenever it is idle.
-
-        Those that wait already and whose keys are not in `wanted` are not asked for again.
-        """
-        self._unprepared = {key: style for key, style in self._unprepared.items() if key in wanted}
-        for style in styles:
-            if not self.is_preparing(style.key):
-                self._unprepared[style.key] = style
-                if self.is_alive:
-                    self._worker.send(Prepare(style))
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does; nothing more is heard of it."""
@@ -94,6 +78,7 @@ class EngineKeeper:
         for pending in (self._restart, self._watching):
             if pending is not None:
                 pending.cancel()
+        self.preparation.end()
         await asyncio.to_thread(self._worker.stop)
 
     def send(self, command: Command) -> None:
@@ -122,9 +107,8 @@ class EngineKeeper:
                 self._welcome(info)
             case Lost():
                 self._replace(event)
-            case Prepared(style_key):
-                self.prepared.add(style_key)
-                self._unprepared.pop(style_key, None)
+            case Prepared() | Unprepared():
+                self.preparation.hear(event)
             case Worked():
                 pass
             case _:
@@ -146,14 +130,14 @@ class EngineKeeper:
         self.engine = info
         self.is_alive = True
         self._restart_s = _FIRST_RESTART_S
-        for style in self._unprepared.values():
-            self._worker.send(Prepare(style))
+        self.preparation.begin()
         self._tell_alive(True)
         self._tell_welcome()
 
     def _replace(self, lost: Lost) -> None:
         """Have the lost engine's jobs taken back and start another, each time a little later."""
         self.is_alive = False
+        self.preparation.end()
         self._tell_alive(False)
         if lost.error is not None:
             self._tell_broken(lost.error)

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import re
 import tempfile
 import threading
 import time
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from styleserve.callers import is_name
-from styleserve.errors import ImageNotFoundError, StorageError
+from styleserve.digests import is_sha256
+from styleserve.errors import ImageNotFoundError
 from styleserve.files import settle, synchronise
+from styleserve.storing import storing
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ PREFIX = "images/"
 _SNIFFED_BYTES = 16
 #: Names of files that are on their way begin so, which no digest does.
 _INCOMING = "."
-_DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 class Incoming:
@@ -56,7 +56,7 @@ class Incoming:
 
     def write(self, chunk: bytes) -> None:
         """Take the next part."""
-        with _storing():
+        with storing("an image cannot be stored"):
             self._file.write(chunk)
         self._sha256.update(chunk)
         self.first_bytes = self.first_bytes or chunk[:_SNIFFED_BYTES]
@@ -64,7 +64,7 @@ class Incoming:
 
     def keep(self) -> str:
         """It is whole: put it in the store; returns its digest."""
-        with _storing():
+        with storing("an image cannot be stored"):
             settle(self._file, self._folder / self.digest, self._using)
         return self.digest
 
@@ -91,7 +91,7 @@ class Shelf:
 
     def receive(self) -> Incoming:
         """A place for an image that comes in parts."""
-        with _storing():
+        with storing("an image cannot be stored"):
             self._make_folder()
             return Incoming(self._folder, self._using)
 
@@ -126,7 +126,7 @@ class Shelf:
     def path(self, name: str) -> Path:
         """The file of the image called `images/{sha256}`; raises ImageNotFoundError."""
         digest = name.removeprefix(PREFIX)
-        if not name.startswith(PREFIX) or not _DIGEST_PATTERN.fullmatch(digest) or not self.has(digest):
+        if not name.startswith(PREFIX) or not is_sha256(digest) or not self.has(digest):
             raise ImageNotFoundError(name)
         return self._folder / digest
 
@@ -211,13 +211,3 @@ def _present(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ImageNotFoundError(name) from None
-
-
-@contextlib.contextmanager
-def _storing() -> Iterator[None]:
-    """What the disk does not take is an error that a caller understands; the log has the system's words."""
-    try:
-        yield
-    except OSError as error:
-        logger.error("an image cannot be stored: %s", error)
-        raise StorageError from None

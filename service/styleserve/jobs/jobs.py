@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,7 +23,6 @@ from styleserve.errors import (
     RequestIdReusedError,
     WarmingUpError,
 )
-from styleserve.evaluation import StyleImage
 from styleserve.events import EngineInfo
 from styleserve.jobs import timing
 from styleserve.jobs.dispatcher import Dispatcher
@@ -112,7 +112,7 @@ class Jobs:
 
     def has_targets(self, digest: str) -> bool:
         """Whether the Gram targets of the catalogue's image with this digest are on disk."""
-        return digest in self._dispatcher.prepared
+        return digest in self._dispatcher.preparation.prepared
 
     def start(self) -> None:
         """Start the engine, and let the jobs that have yet to end wait for it, in their order."""
@@ -127,13 +127,11 @@ class Jobs:
             logger.info("%d jobs of an earlier server go on", len(unfinished))
         self._sweeper = asyncio.get_running_loop().create_task(self._retention.keep_sweeping())
 
-    async def prepare(self, catalog: Catalog, style_images: StyleImages) -> None:
+    def prepare(self, catalog: Catalog, style_images: StyleImages) -> None:
         """Have the engine prepare the catalogue's styles whose images are at hand, whenever it is idle."""
-        by_digest = {style.image.sha256: style for style in catalog.styles}
-        missing = [style for digest, style in by_digest.items() if not self._dispatcher.is_preparing(digest)]
-        at_hand = await asyncio.to_thread(style_images.load_at_hand, missing)
-        styles = [StyleImage(digest, data, is_catalogued=True) for digest, data in at_hand.items()]
-        self._dispatcher.prepare(styles, by_digest)
+        self._dispatcher.preparation.want(
+            {style.image.sha256: functools.partial(style_images.load, style) for style in catalog.styles}
+        )
 
     async def drain(self, patience_s: float) -> None:
         """Take no new jobs, let those that run end for `patience_s` seconds, and send the watchers of the rest away.

@@ -1,13 +1,13 @@
 """PictureIndex: which picture was made already, by all that determines it, so that none is made twice."""
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Iterable
 
 from styleserve.events import EngineInfo
 from styleserve.jobs.job import Job
 from styleserve.jobs.submission import Submission
+from styleserve.version import version
 
 
 class PictureIndex:
@@ -27,7 +27,7 @@ class PictureIndex:
     def find(self, submission: Submission, engine: EngineInfo) -> Job | None:
         """A job that made the picture which this engine would make for the submission."""
         precision = engine.precision_for(submission.recipe)
-        return self._jobs.get(_key(submission, _version(), engine.weights, precision, engine.device))
+        return self._jobs.get(_key(submission, version(), engine.weights, precision, engine.device))
 
     def knows(self, caller: str, fingerprint: str) -> bool:
         """Whether the same request of a caller made a picture before, most likely the one that it would make now."""
@@ -69,7 +69,3 @@ def _key(submission: Submission, *maker: str) -> str:
         maker,
     ]
     return hashlib.sha256(json.dumps(determining).encode()).hexdigest()
-
-
-def _version() -> str:
-    return importlib.metadata.version("styleserve")

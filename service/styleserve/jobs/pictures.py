@@ -4,7 +4,6 @@ Both decode and encode images, so they are called off the event loop.
 """
 
 import hashlib
-import importlib.metadata
 
 from styleserve import colors, images
 from styleserve.decoding import Decoder
@@ -17,6 +16,7 @@ from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
 from styleserve.model.targets import decoded_side
 from styleserve.recipes import style_side
+from styleserve.version import version
 
 
 class Pictures:
@@ -77,7 +77,7 @@ class Pictures:
 def trace_back(submission: Submission, engine: EngineInfo, network_passes: int, is_whole: bool = False) -> Provenance:
     """How a picture of this submission was made by this engine; `is_whole` when that was all of its recipe."""
     return Provenance(
-        server_version=importlib.metadata.version("styleserve"),
+        server_version=version(),
         weights=engine.weights,
         device=engine.device,
         precision=engine.precision_for(submission.recipe),

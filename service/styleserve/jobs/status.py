@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from styleserve import events
 from styleserve.errors import RequestError
+from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 
 State: TypeAlias = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 StopReason: TypeAlias = events.StopReason | Literal["cancelled"]
@@ -27,7 +28,7 @@ class StoredImage:
     @property
     def name(self) -> str:
         """`images/{sha256}`."""
-        return f"images/{self.digest}"
+        return IMAGE_PREFIX + self.digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Timing: how long a job will take, and by when it has to be where; and how much memory it takes meanwhile."""
+"""Timing: how long a job will take, and by when it has to be where."""
 
 import time
 from collections.abc import Sequence
 
-from styleserve.costs import CostModel, Estimate, Footprint
+from styleserve.costs import CostModel, Estimate
 from styleserve.events import EngineInfo
 from styleserve.jobs.submission import Submission
 from styleserve.recipes import plan_scales
@@ -61,11 +61,6 @@ def _beginning_s(submission: Submission, costs: CostModel) -> float:
 
 def _style_scales(submission: Submission) -> list[float]:
     return [chosen.scale for chosen in submission.styles]
-
-
-def footprint(submission: Submission, costs: CostModel) -> Footprint:
-    """The memory that the job takes."""
-    return costs.job_footprint(submission.recipe, submission.output.height, submission.output.width)
 
 
 def available_s(submission: Submission) -> float | None:

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from styleserve.costs import CostModel
-from styleserve.jobs import timing
+from styleserve.costs import CostModel, Footprint
 from styleserve.jobs.job import Job
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
+from styleserve.jobs.submission import Submission
 
 
 class Turns:
@@ -39,4 +39,9 @@ class Turns:
             return True
         if len(inside) >= self._max_running or any(each.num_losses > 0 for each in (*inside, job)):
             return False
-        return costs.have_room([timing.footprint(each.submission, costs) for each in (*inside, job)])
+        return costs.have_room([_footprint(each.submission, costs) for each in (*inside, job)])
+
+
+def _footprint(submission: Submission, costs: CostModel) -> Footprint:
+    """The memory that a job takes."""
+    return costs.job_footprint(submission.recipe, submission.output.height, submission.output.width)

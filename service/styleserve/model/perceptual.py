@@ -11,6 +11,7 @@ import tensorflow as tf
 from styleserve import images
 from styleserve.costs import style_tile_side
 from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
+from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.model import tiling
 from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
@@ -27,7 +28,7 @@ from styleserve.model.targets import (
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
-from styleserve.recipes import MAX_STYLE_SIDE, MIN_SIDE, Recipe, plan_scales, style_side
+from styleserve.recipes import Recipe, plan_scales, style_side
 
 Tensor: TypeAlias = tf.Tensor
 #: Longest sides up to which a catalogued style's targets are made before anybody asks.
@@ -178,11 +179,11 @@ class PerceptualEvaluator:
 
     def halo(self, recipe: Recipe) -> int:
         """How many pixels around its core a tile needs."""
-        return tiling.halo(self._form(recipe, MAX_STYLE_SIDE, MAX_STYLE_SIDE))
+        return tiling.halo(self._form(recipe, MAX_SIDE, MAX_SIDE))
 
     def target_bytes_per_pixel(self, recipe: Recipe) -> float:
         """Bytes of a canvas's targets that grow with it: the content's features."""
-        form = self._form(recipe, MAX_STYLE_SIDE, MAX_STYLE_SIDE)
+        form = self._form(recipe, MAX_SIDE, MAX_SIDE)
         size = tf.as_dtype(form.precision).size
         return float(sum(size * tap.channels / tap.stride**2 for tap in form.content_taps))
 

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from styleserve.files import write_durably
-from styleserve.images import ImageLimits
-from styleserve.recipes import MIN_SIDE
+from styleserve.images import MIN_SIDE, ImageLimits
 
 logger = logging.getLogger(__name__)
 

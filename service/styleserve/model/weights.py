@@ -25,14 +25,16 @@ Array: TypeAlias = npt.NDArray[np.float32]
 #: Convolutions in each block of VGG19 and their filters; a 2 x 2 max pooling stands between blocks.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
-#: Keras' own file for VGG19 without its top.
+_IMAGENET_BYTES = 80_134_624
+#: Keras' own file for VGG19 without its top; a line of 30 kB/s brings it in time.
 IMAGENET = Source(
     url="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
     "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
     checksum="md5:253f8cb515780f3b799900260a226db6",
     file_name="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    max_bytes=_IMAGENET_BYTES,
+    timeout_s=2700.0,
 )
-_IMAGENET_BYTES = 80_134_624
 
 _DIGEST_DIGITS = 12
 _UNTRAINED_SIDE = 64

@@ -9,7 +9,6 @@ A span a step would be thousands of them, so there is none; the attributes of `r
 job goes on after its call, and at the next server, in the trace that it began in.
 """
 
-import importlib.metadata
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from styleserve.observing.happenings import (
     Waits,
 )
 from styleserve.observing.observer import Load
+from styleserve.version import version
 
 #: Statuses that are the server's fault; others are answers.
 _FAULTS = ("UNKNOWN", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED")
@@ -60,13 +60,14 @@ class Traces:
     """An observer that hands spans to `exporter`, in batches and off the event loop; `close` sends what is left."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        version = importlib.metadata.version("styleserve")
+        installed = version()
         self._exporter = exporter
         self._provider = TracerProvider(
-            resource=Resource.create({"service.name": "styleserve", "service.version": version}), shutdown_on_exit=False
+            resource=Resource.create({"service.name": "styleserve", "service.version": installed}),
+            shutdown_on_exit=False,
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("styleserve", version)
+        self._tracer = self._provider.get_tracer("styleserve", installed)
         self._propagator = TraceContextTextMapPropagator()
         self._calls: dict[str, Span] = {}
         self._stages: dict[str, _Stage] = {}

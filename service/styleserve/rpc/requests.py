@@ -1,8 +1,9 @@
 """Requests: messages become validated values; everything wrong with one is told at once.
 
-Reading a StylizeRequest decodes its images and may fetch a style's, so it is done off the event loop.
+Reading a StylizeRequest decodes its images, in threads beside the event loop, and may have to wait for a style's.
 """
 
+import asyncio
 import dataclasses
 import hashlib
 import math
@@ -26,13 +27,13 @@ from styleserve.errors import (
     StyleNotFoundError,
     Violation,
 )
-from styleserve.images import DEFAULT_QUALITY
+from styleserve.images import DEFAULT_QUALITY, MIN_SIDE
 from styleserve.jobs.frames import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
 from styleserve.presets import resolve
-from styleserve.recipes import MIN_SIDE, RecipeChanges
+from styleserve.recipes import RecipeChanges
 from styleserve.rpc.enums import FORMATS
 from styleserve.rpc.parts import check_enum, read_recipe, read_source
 from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
@@ -85,7 +86,7 @@ class RequestReader:
     max_side: int
     max_iterations: int
 
-    def read(
+    async def read(
         self, request: style_transfer_pb2.StylizeRequest, caller: str, request_fingerprint: str, deadline: float | None
     ) -> Submission:
         """The submission, its images stored with the caller's; `deadline` is the call's own, by `time.monotonic()`.
@@ -93,8 +94,11 @@ class RequestReader:
         Raises InvalidRequestError with every violation, else StyleNotFoundError or ImageNotFoundError, else
         StyleImageUnavailableError.
         """
-        shelf = self.image_store.shelf(caller)
-        return _Reading(self, request, caller, shelf).submission(request_fingerprint, deadline)
+        reading = _Reading(self, request, caller, self.image_store.shelf(caller))
+        submission = await asyncio.to_thread(reading.submission, request_fingerprint, deadline)
+        await asyncio.gather(*(self.style_images.fetch(style) for style in reading.catalogued.values()))
+        await asyncio.to_thread(reading.store_images)
+        return submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,6 @@ class _Reading:
             raise InvalidRequestError(self.violations)
         if self.not_found:
             raise self.not_found[0]
-        self._store_images()
         is_cancelled_when_orphaned = self._is_cancelled_when_orphaned()
         is_awaited = is_cancelled_when_orphaned and not request.detached
         return Submission(
@@ -157,6 +160,18 @@ class _Reading:
             priority=request.priority,
             labels=MappingProxyType(dict(request.labels)),
         )
+
+    def store_images(self) -> None:
+        """Keep the job's images for it, the catalogue's too, which may be another one before the job runs.
+
+        Those that are named are used by this, lest they be forgotten; raises ImageNotFoundError for one that was.
+        """
+        for style in self.catalogued.values():
+            self.shelf.put(self.reader.style_images.load(style))
+        for data in self.inline.values():
+            self.shelf.put(data)
+        for name in self.named:
+            self.shelf.path(name)
 
     def _complain(self, field_path: str, description: str, reason: str) -> None:
         self.violations.append(Violation(field_path, description, reason))
@@ -289,18 +304,6 @@ class _Reading:
         """What the styles set of the recipe; of a blend it is the first that does."""
         style = self.catalogued.get(first.name)
         return RecipeChanges() if style is None else style.recipe
-
-    def _store_images(self) -> None:
-        """Keep the job's images for it, the catalogue's too, which may be another one before the job runs.
-
-        Those that are named are used by this, lest they be forgotten; raises ImageNotFoundError for one that was.
-        """
-        for style in self.catalogued.values():
-            self.shelf.put(self.reader.style_images.load(style))
-        for data in self.inline.values():
-            self.shelf.put(data)
-        for name in self.named:
-            self.shelf.path(name)
 
 
 def _with_shares(styles: list[ChosenStyle]) -> tuple[ChosenStyle, ...]:

@@ -26,7 +26,6 @@ from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.pictures import Pictures
 from styleserve.jobs.store import JobStore
-from styleserve.memory import parse_size
 from styleserve.observing.observer import SILENCE, Observer
 from styleserve.rpc.access import Access, AccessInterceptor
 from styleserve.rpc.health import Health
@@ -38,6 +37,7 @@ from styleserve.rpc.style_admin import StyleAdminServicer
 from styleserve.rpc.style_catalog import StyleCatalogServicer
 from styleserve.rpc.style_transfer import StyleTransferServicer
 from styleserve.rpc.tls import TlsFiles, server_credentials
+from styleserve.sizes import parse_size
 from styleserve.v1 import (
     server_info_pb2_grpc,
     style_catalog_pb2_grpc,
@@ -87,7 +87,7 @@ class Server:
         self._config = config
         self._catalogs = CatalogKeeper(config.styles, created, self._adopt)
         self._watcher = FolderWatcher(config.styles, self._catalogs.reload)
-        self._style_images = StyleImages(config.cache_dir, config.style_images)
+        self._style_images = StyleImages(config.cache_dir, decoder, config.style_images)
         self._health = Health(SERVICES)
         self._stopping = asyncio.Event()
         self._broken: ConfigurationError | None = None
@@ -151,7 +151,7 @@ class Server:
             logger.warning("not only this machine's programs may read the metrics at %s", self._config.metrics)
         await self._server.start()
         self._jobs.start()
-        await self._jobs.prepare(self._catalogs.catalog, self._style_images)
+        self._adopt(self._catalogs.catalog)
         if self._config.watch:
             self._watcher.start()
         logger.info("listening on %s:%d", host, port)
@@ -207,9 +207,9 @@ class Server:
         files = TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
         return self._server.add_secure_port(config.listen, server_credentials(files))
 
-    async def _adopt(self, catalog: Catalog) -> None:
-        """Have a new catalogue's targets prepared."""
-        await self._jobs.prepare(catalog, self._style_images)
+    def _adopt(self, catalog: Catalog) -> None:
+        """Have a catalogue's targets prepared."""
+        self._jobs.prepare(catalog, self._style_images)
 
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error

@@ -1,18 +1,13 @@
 """ServerInfoService: limits and abilities, so that clients need not guess."""
 
-import importlib.metadata
-from typing import Any, TypeAlias
-
-import grpc
-
 from styleserve.config import Config
 from styleserve.images import ImageLimits
 from styleserve.jobs.jobs import Jobs
 from styleserve.presets import PRESETS
 from styleserve.rpc import responses
+from styleserve.rpc.handlers import Context
 from styleserve.v1 import recipe_pb2, server_info_pb2, server_info_pb2_grpc
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+from styleserve.version import version
 
 
 class ServerInfoServicer(server_info_pb2_grpc.ServerInfoServiceServicer):
@@ -29,7 +24,7 @@ class ServerInfoServicer(server_info_pb2_grpc.ServerInfoServiceServicer):
         """Read the server's limits and abilities."""
         engine = self._jobs.engine
         return server_info_pb2.GetServerInfoResponse(
-            version=importlib.metadata.version("styleserve"),
+            version=version(),
             weights=engine.weights if engine else "",
             weights_trained=engine.weights_trained if engine else False,
             devices=[engine.device] if engine else [],

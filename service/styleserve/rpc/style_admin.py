@@ -4,9 +4,6 @@ A caller needs the scope `admin`; what it can change is styles and nothing else.
 """
 
 import asyncio
-from typing import Any, TypeAlias
-
-import grpc
 
 from styleserve.catalog.created import Draft
 from styleserve.catalog.keeper import CatalogKeeper
@@ -24,10 +21,9 @@ from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
 from styleserve.rpc.access import calling
+from styleserve.rpc.handlers import Context
 from styleserve.rpc.parts import read_recipe, read_source
 from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):

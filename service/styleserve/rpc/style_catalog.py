@@ -1,9 +1,6 @@
 """StyleCatalogService: the catalogue, read."""
 
 import asyncio
-from typing import Any, TypeAlias
-
-import grpc
 
 from styleserve import images
 from styleserve.catalog.keeper import CatalogKeeper
@@ -13,10 +10,9 @@ from styleserve.decoding import Decoder
 from styleserve.images import Encoded
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
+from styleserve.rpc.handlers import Context
 from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 THUMBNAIL_SIDE = 256
 _DEFAULT_PAGE = 100

@@ -5,9 +5,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
-
-import grpc
 
 from styleserve import logs
 from styleserve.callers import Caller
@@ -22,12 +19,11 @@ from styleserve.rpc import responses, uploads
 from styleserve.rpc.access import calling, require
 from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
+from styleserve.rpc.handlers import Context
 from styleserve.rpc.held import HeldRequests
 from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 CHUNK_BYTES = 1024 * 1024
 _DEFAULT_PAGE = 50
@@ -173,7 +169,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             return job
         self._jobs.check_open(caller.name, request_id, same)
         self._jobs.charge(caller, request.ByteSize())
-        submission = await asyncio.to_thread(self._reader.read, request, caller.name, same, deadline)
+        submission = await self._reader.read(request, caller.name, same, deadline)
         return self._jobs.submit(dataclasses.replace(submission, trace=logs.call_trace.get()))
 
     async def _target(self, request: style_transfer_pb2.StreamProgressRequest, context: Context) -> Job:

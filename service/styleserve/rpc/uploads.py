@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 from styleserve import images
+from styleserve.digests import is_sha256
 from styleserve.errors import QuotaExceededError, UploadIdleError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import Incoming
@@ -20,7 +20,6 @@ LEAST_BYTES_PER_S = 10_000
 #: Uploads at once, of one caller and of all, whose files stay well within the 1024 that a process may usually open.
 MOST_OF_CALLER, MOST_OF_ALL = 64, 256
 _RETRY_S = 1.0
-_SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadCount:
@@ -73,7 +72,7 @@ async def read_header(
     if not 0 < header.size_bytes <= limits.max_bytes:
         allowed = f"1 to {limits.max_bytes}"
         raise violation("header.size_bytes", f"got {header.size_bytes}; allowed: {allowed}", "OUT_OF_RANGE")
-    if header.sha256 and not _SHA256_PATTERN.fullmatch(header.sha256):
+    if header.sha256 and not is_sha256(header.sha256):
         raise violation("header.sha256", f"got {header.sha256!r}; allowed: 64 lower-case hex digits", "BAD_FORMAT")
     return header
 

@@ -8,15 +8,15 @@ from typing import Literal, TypeAlias, TypeGuard, get_args
 
 from styleserve.documents import parse_mapping, read_mapping, unknown_keys
 from styleserve.errors import ConfigurationError
+from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.presets import PRESETS
-from styleserve.recipes import MAX_ITERATIONS, MIN_SIDE, OPTIMIZERS, OptimizerName
+from styleserve.recipes import MAX_ITERATIONS, OPTIMIZERS, OptimizerName
 
 #: `paint` waits for a picture, `watch` follows one by its stream, `cancel` has a job cancelled, `leave` hangs up, and
 #: `read` reads a job.
 Action: TypeAlias = Literal["paint", "watch", "cancel", "leave", "read"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
-_LARGEST_SIDE = 4096
 _LONGEST_S = 3600.0
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"do": ACTIONS, "preset": tuple(PRESETS), "optimizer": OPTIMIZERS}
@@ -24,7 +24,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "weight": (0, 1e6),
-        "side": (MIN_SIDE, _LARGEST_SIDE),
+        "side": (MIN_SIDE, MAX_SIDE),
         "iterations": (0, MAX_ITERATIONS),
         "after_s": (0, _LONGEST_S),
     }
