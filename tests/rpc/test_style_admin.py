@@ -388,7 +388,7 @@ async def test_a_thousand_problems_fit_into_an_answer(service, tmp_path):
 
 
 async def test_jobs_that_run_and_wait_keep_the_version_that_they_began_with(tmp_path):
-    async with running(tmp_path, SLOWLY, max_running=1) as service:
+    async with running(tmp_path, functools.partial(time.sleep, 0.08), max_running=1) as service:
         await service.admin.CreateStyle(create(recipe=recipe_pb2.Recipe(preset="classic")))
         before = (await service.transfer.Stylize(painted(DOTS))).job
         jobs = [(await service.transfer.Stylize(painted(DOTS, detached=True))).job.name for _ in range(2)]

@@ -134,7 +134,8 @@ def test_a_killed_engine_is_lost_and_can_be_replaced():
 
 @pytest.mark.parametrize("scarce", ["handles", "the thread that writes", "the thread that reads"])
 def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_one_lives(scarce, monkeypatch):
-    worker, others = ProcessWorker(ToyEngineFactory(SLOWLY)), set(threading.enumerate())
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    other_threads, other_children = set(threading.enumerate()), set(multiprocessing.active_children())
     threads_left = ["the thread that writes", "the thread that reads", "handles"].index(scarce)
 
     class ScarceThread(threading.Thread):
@@ -150,10 +151,10 @@ def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_on
         with few_handles(scarce == "handles"):
             lost = Listening(worker).until(Lost)
     assert "cannot be started" in lost.description
-    for child in multiprocessing.active_children():
+    for child in set(multiprocessing.active_children()) - other_children:
         child.join(20)
         assert not child.is_alive(), "nothing is left of the attempt"
-    assert set(threading.enumerate()) <= others
+    assert set(threading.enumerate()) <= other_threads
     Listening(worker).until(Ready)
     worker.stop()
 

@@ -4,6 +4,7 @@ None of the event loop's threads waits for a distant server: in those requests a
 """
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 from styleserve import detached
@@ -26,8 +27,13 @@ class Fetches:
         task = self._on_their_way.get(digest)
         if task is None:
             task = self._on_their_way[digest] = asyncio.create_task(self._take_turn(download))
-            task.add_done_callback(lambda _: self._on_their_way.pop(digest))
+            task.add_done_callback(functools.partial(self._forget, digest))
         await asyncio.shield(task)
+
+    def _forget(self, digest: str, task: asyncio.Task[None]) -> None:
+        del self._on_their_way[digest]
+        if not task.cancelled():
+            task.exception()  # looked at, since nobody may be left who hears of it
 
     async def _take_turn(self, download: Callable[[], object]) -> None:
         async with self._turns:
