@@ -95,6 +95,10 @@ class Evaluator(Protocol):
         """
         ...
 
+    def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
+        """Whether the style's targets of a canvas of this size are known, so that an objective takes no look at it."""
+        ...
+
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
         """Judge canvases of one batch key, each against its own objective, in one pass of the network a canvas."""
         ...

@@ -163,6 +163,16 @@ def test_styles_that_are_seen_large_are_in_every_plan(monkeypatch):
     assert studio.ended["b"] <= 900.0
 
 
+def test_styles_that_are_seen_large_and_known_already_make_no_plan_smaller(monkeypatch):
+    cost = dataclasses.replace(_COST, style_seconds=Line(0.0, _S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(_COSTS, costs=tuple((recipe, cost) for recipe, _ in _COSTS.costs)))
+    monkeypatch.setattr(studio.evaluator, "has_targets", lambda style, recipe, height, width: True)
+    large = dataclasses.replace(plain_style(0.6, weight=0.5), scale=10.0)
+    studio.engine.accept(dataclasses.replace(job(900.0), styles=(large, large)))
+    studio.run()
+    assert studio.finished("a").progress.width == 256
+
+
 def test_scipys_search_is_cut_short_at_a_scale_too():
     studio = Studio()
     studio.engine.accept(job(10.0, optimizer="lbfgsb"))

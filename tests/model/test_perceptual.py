@@ -127,6 +127,9 @@ def test_an_image_whose_targets_are_known_is_not_decoded_again(tmp_path):
     first = make_evaluator(TargetStore(tmp_path))
     made = first.objective(smooth(1, 64, 48), [catalogued], recipe)
     for evaluator in (first, make_evaluator(TargetStore(tmp_path))):
+        assert evaluator.has_targets(unreadable, recipe, 64, 48)
+        assert not evaluator.has_targets(unreadable, recipe, 80, 48)
+        assert not evaluator.has_targets(style(4, is_catalogued=True), recipe, 64, 48)
         known = evaluator.objective(smooth(1, 64, 48), [unreadable], recipe)
         assert known.network_passes == 1
         for tensor, wanted in zip(known.tensors, made.tensors, strict=True):

@@ -105,6 +105,9 @@ class ToyEvaluator:
         (evaluation,) = self.evaluate([canvas], [objective])
         return evaluation
 
+    def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
+        return False
+
     def prepare(self, style: StyleImage) -> int:
         return 0
 

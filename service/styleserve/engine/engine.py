@@ -126,7 +126,7 @@ class Engine:
 
     def _begin_one(self) -> None:
         specification = self._waiting.pop(0)
-        forecast = Forecast(specification, self._costs)
+        forecast = Forecast(specification, self._evaluator, self._costs)
         checkpoint = self._chronicle.find(specification.job_id)
         first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
         self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s(first)))

@@ -11,6 +11,7 @@ from styleserve.costs import CostModel, Estimate
 from styleserve.engine import planning
 from styleserve.engine.planning import Plan, Price
 from styleserve.engine.specification import JobSpecification
+from styleserve.evaluation import Evaluator
 from styleserve.recipes import Scale, plan_scales
 
 _UNKNOWN_S_PER_PIXEL = 1e-6
@@ -18,9 +19,13 @@ _UNKNOWN_S_PER_PIXEL = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Predictions for the job of a specification, in seconds of a machine that does nothing else."""
+    """Predictions for the job of a specification, in seconds of a machine that does nothing else.
+
+    The evaluator is asked which targets it knows already: those take no time.
+    """
 
     specification: JobSpecification
+    evaluator: Evaluator
     costs: CostModel | None = None
 
     @property
@@ -45,7 +50,7 @@ class Forecast:
         """The targets of a scale."""
         if self.costs is None:
             return _by_pixels(scale)
-        return self.costs.targets_s(self.specification.recipe, scale, self.tile_side(scale), self._style_scales)
+        return self.costs.targets_s(self.specification.recipe, scale, self.tile_side(scale), self._looks(scale))
 
     def step_s(self, scale: Scale) -> float:
         """An evaluation at a scale, with the optimizer's move."""
@@ -60,11 +65,12 @@ class Forecast:
         return self.costs.first_s(self.specification.recipe, scale, self.tile_side(scale))
 
     def estimate(self, scales: Sequence[Scale]) -> Estimate | None:
-        """Memory and seconds of the whole job, if these are its scales."""
+        """Memory and seconds of the whole job, if these are its scales and none of its targets is known."""
         if self.costs is None:
             return None
         height, width = self.specification.content.shape[:2]
-        return self.costs.estimate(self.specification.recipe, scales, height, width, self._style_scales)
+        style_scales = [style.scale for style in self.specification.styles]
+        return self.costs.estimate(self.specification.recipe, scales, height, width, style_scales)
 
     def plan(self, scales: Sequence[Scale], now: float, slowness: float, owed: int = 0) -> Plan:
         """What of the scales to do on a machine so much slower: all, unless a deadline asks for the best by then."""
@@ -74,13 +80,18 @@ class Forecast:
         prices = []
         for scale in scales:
             iteration_s = slowness * self.step_s(scale)
-            scale_s = self.costs.scale_s(self.specification.recipe, scale, self.tile_side(scale), self._style_scales)
+            scale_s = self.costs.scale_s(self.specification.recipe, scale, self.tile_side(scale), self._looks(scale))
             prices.append(Price(slowness * scale_s - scale.iterations * iteration_s, iteration_s))
         return planning.fit(scales, prices, deadline - now, owed)
 
-    @property
-    def _style_scales(self) -> list[float]:
-        return [style.scale for style in self.specification.styles]
+    def _looks(self, scale: Scale) -> list[float]:
+        """How many times the size of the canvas the styles are that have to be looked at."""
+        recipe = self.specification.recipe
+        return [
+            style.scale
+            for style in self.specification.styles
+            if not self.evaluator.has_targets(style, recipe, scale.height, scale.width)
+        ]
 
 
 def _by_pixels(scale: Scale) -> float:

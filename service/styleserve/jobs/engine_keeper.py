@@ -136,6 +136,7 @@ class EngineKeeper:
 
     def _replace(self, lost: Lost) -> None:
         """Have the lost engine's jobs taken back and start another, each time a little later."""
+        self.generation += 1
         self.is_alive = False
         self.preparation.end()
         self._tell_alive(False)
@@ -152,7 +153,6 @@ class EngineKeeper:
                 )
                 return
         logger.error("%s; another is started in %.1f s", lost.description, self._restart_s)
-        self.generation += 1
         self._take_back()
         self._restart = asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
         self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)

@@ -137,6 +137,12 @@ class PerceptualEvaluator:
             tile_side=tile_side,
         )
 
+    def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
+        """Whether the style's Gram matrices for a canvas of this size are in memory or on disk."""
+        form, longest = self._form(recipe, height, width), max(height, width)
+        keys = [self._target_key(style, form, style_side(style.scale * longest / shrink)) for shrink in form.shrinks]
+        return all(key in self._cache or (style.is_catalogued and key in self._store) for key in keys)
+
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
         """Judge canvases of one batch key."""
         known = [objective for objective in objectives if isinstance(objective, PerceptualObjective)]
@@ -192,14 +198,7 @@ class PerceptualEvaluator:
 
         Only an image that is not known is decoded.
         """
-        key = TargetKey(
-            image=style.key,
-            network=self._digest,
-            layers=tuple(tap.name for tap in form.style_taps),
-            replicate_edges=form.design.replicate_edges,
-            precision=form.precision,
-            side=side,
-        )
+        key = self._target_key(style, form, side)
         known = self._cache.read(key)
         if known is None and style.is_catalogued:
             known = self._store.read(key)
@@ -214,6 +213,16 @@ class PerceptualEvaluator:
         if style.is_catalogued:
             self._store.write(key, grams)
         return grams, 1
+
+    def _target_key(self, style: StyleImage, form: Form, side: int) -> TargetKey:
+        return TargetKey(
+            image=style.key,
+            network=self._digest,
+            layers=tuple(tap.name for tap in form.style_taps),
+            replicate_edges=form.design.replicate_edges,
+            precision=form.precision,
+            side=side,
+        )
 
     def _form(self, recipe: Recipe, height: int, width: int) -> Form:
         """The form of a canvas; one too small to be seen at half its size is compared at its own alone."""

@@ -62,6 +62,10 @@ class TargetStore:
         self._folder = folder
         self._max_bytes = max_bytes
 
+    def __contains__(self, key: TargetKey) -> bool:
+        """Whether there is a file of them; it may be damaged."""
+        return self._path(key).exists()
+
     def read(self, key: TargetKey) -> Grams | None:
         """The targets, or None when they are not there or are damaged."""
         path = self._path(key)
@@ -116,6 +120,9 @@ class TargetCache:
     def __init__(self, size: int = 32) -> None:
         self._size = size
         self._targets: OrderedDict[TargetKey, Grams] = OrderedDict()
+
+    def __contains__(self, key: TargetKey) -> bool:
+        return key in self._targets
 
     def read(self, key: TargetKey) -> Grams | None:
         """The targets, which become the newest; None when they are not there."""
