@@ -1,10 +1,11 @@
-"""Files: opened without waiting; written beside their place and moved there, whole and synchronised before."""
+"""Files: opened without waiting; written beside their place and moved there, whole, and synchronised where asked."""
 
+import contextlib
 import errno
 import os
 import stat
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
@@ -27,11 +28,26 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
 def write_durably(place: Path, data: bytes) -> None:
     """Put a file at `place`, or leave what was there; raises OSError, with nothing left beside it."""
+    with _beside(place) as file:
+        file.write(data)
+        settle(file, place)
+
+
+def write_soon(place: Path, data: bytes) -> None:
+    """As `write_durably`, but without waiting for the disk: after a power cut the file may be missing, or damaged."""
+    with _beside(place) as file:
+        file.write(data)
+        file.close()
+        os.replace(file.name, place)
+
+
+@contextlib.contextmanager
+def _beside(place: Path) -> Iterator[IO[bytes]]:
+    """A file beside `place` that is to be moved there; nothing is left of it when that raises OSError."""
     file = tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".partial", delete=False)  # noqa: SIM115 (closed below)
     try:
         try:
-            file.write(data)
-            settle(file, place)
+            yield file
         finally:
             file.close()
     except OSError:
@@ -39,12 +55,12 @@ def write_durably(place: Path, data: bytes) -> None:
         raise
 
 
-def settle(file: IO[bytes], place: Path, moving: AbstractContextManager[object] | None = None) -> None:
+def settle(file: IO[bytes], place: Path, moving: contextlib.AbstractContextManager[object] | None = None) -> None:
     """Move an open file that was written beside its place there, within `moving`, and close it; raises OSError."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
-    with moving or nullcontext():
+    with moving or contextlib.nullcontext():
         os.replace(file.name, place)
     synchronise(place.parent)
 

@@ -57,6 +57,17 @@ def test_a_damaged_file_is_reported_and_ignored(tmp_path, caplog, damage):
     assert store.read(KEY) is not None
 
 
+def test_what_cannot_be_read_is_reported_and_is_not_there(tmp_path, caplog):
+    store = TargetStore(tmp_path)
+    store.write(KEY, GRAMS)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.mkdir()
+    assert store.read(KEY) is None
+    assert file.name in caplog.text
+    assert KEY not in TargetStore(tmp_path / ("far too long a name" * 20))
+
+
 def test_beyond_its_bound_the_folder_forgets_what_was_not_used_for_longest(tmp_path):
     store = TargetStore(tmp_path)
     keys = [dataclasses.replace(KEY, side=side) for side in range(4)]
@@ -75,10 +86,10 @@ def test_beyond_its_bound_the_folder_forgets_what_was_not_used_for_longest(tmp_p
 
 
 def test_a_full_disk_keeps_no_half_of_a_file(tmp_path, monkeypatch, caplog):
-    def fail(handle):
+    def fail(here, there):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "replace", fail)
     TargetStore(tmp_path).write(KEY, GRAMS)
     assert "No space left" in caplog.text
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from styleserve.files import write_durably
+from styleserve.files import write_soon
 from styleserve.images import MIN_SIDE, ImageLimits
 
 logger = logging.getLogger(__name__)
@@ -64,14 +64,17 @@ class TargetStore:
 
     def __contains__(self, key: TargetKey) -> bool:
         """Whether there is a file of them; it may be damaged."""
-        return self._path(key).exists()
+        return os.path.exists(self._path(key))
 
     def read(self, key: TargetKey) -> Grams | None:
-        """The targets, or None when they are not there or are damaged."""
+        """The targets, or None when they are not there, cannot be read or are damaged."""
         path = self._path(key)
         try:
             stored = path.read_bytes()
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("%s cannot be read, and is computed: %s", path, error.strerror)
             return None
         digest, payload = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != digest:
@@ -88,7 +91,7 @@ class TargetStore:
         np.savez(payload, *(_fold(gram) for gram in grams))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_durably(self._path(key), hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
+            write_soon(self._path(key), hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
             self._forget_unused()
         except OSError as error:
             logger.warning("targets cannot be kept in %s: %s", self._folder, error.strerror)
