@@ -4,6 +4,7 @@ Threads of an executor are joined when the event loop or the process ends: a dow
 would keep a server from stopping. What is detached ends where it is when the process does.
 """
 
+import asyncio
 import contextvars
 import functools
 import threading
@@ -22,6 +23,11 @@ def begin(name: str, work: Callable[[*ArgumentsT], ResultT], *arguments: *Argume
     bound = functools.partial(contextvars.copy_context().run, work, *arguments)
     threading.Thread(target=_run, args=(bound, outcome), name=name, daemon=True).start()
     return outcome
+
+
+async def do(name: str, work: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT) -> ResultT:
+    """Begin work in a thread of this name, and wait for it on the event loop; who leaves leaves it to itself."""
+    return await asyncio.wrap_future(begin(name, work, *arguments))
 
 
 def _run(work: Callable[[], ResultT], outcome: Future[ResultT]) -> None:

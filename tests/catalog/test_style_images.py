@@ -88,6 +88,18 @@ async def test_callers_of_the_same_image_wait_for_one_download_which_goes_on_whe
     assert site.asked == ["/dots.png"]
 
 
+async def test_an_image_that_two_styles_have_at_two_places_is_fetched_from_both(local_style, site, tmp_path):
+    style_images = images_of(tmp_path / "cache")
+    site.may_answer.clear()
+    places = ("/none.png", "/dots.png")
+    callers = [asyncio.create_task(load(style_images, remote(local_style, site.address + place))) for place in places]
+    await asyncio.wait(callers, timeout=0.1)
+    site.may_answer.set()
+    with pytest.raises(StyleImageUnavailableError):
+        await callers[0]
+    assert await callers[1] == IMAGE
+
+
 async def test_downloads_leave_the_threads_that_requests_are_read_in(local_style, site, tmp_path):
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     site.may_answer.clear()

@@ -126,7 +126,7 @@ class CatalogKeeper:
 
 
 async def _beside(work: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT) -> ResultT:
-    return await asyncio.wrap_future(detached.begin("catalogue", work, *arguments))
+    return await detached.do("catalogue", work, *arguments)
 
 
 def _compare(before: Catalog, after: Catalog) -> CatalogChanges:

@@ -1,6 +1,5 @@
 """StyleImages: the bytes of a style's image: from beside its YAML, from a folder of the operator's, or fetched once."""
 
-import asyncio
 import errno
 import functools
 import hashlib
@@ -10,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TypeAlias
 
+from styleserve import detached
 from styleserve.catalog.fetches import Fetches
 from styleserve.catalog.style import Style
 from styleserve.decoding import Decoder
@@ -50,10 +50,10 @@ class StyleImages:
 
     async def fetch(self, style: Style) -> None:
         """Have the image at hand, which may take a download; raises StyleImageUnavailableError."""
-        if style.image.path is not None or await asyncio.to_thread(self.is_at_hand, style):
+        if style.image.path is not None or await detached.do("style-image", self.is_at_hand, style):
             return
         try:
-            await self._fetches.fetch(style.image.sha256, functools.partial(self._download, style))
+            await self._fetches.fetch(style.image, functools.partial(self._download, style))
         except DownloadError:
             raise StyleImageUnavailableError(RETRY_AFTER_S, style.name) from None
 
