@@ -6,7 +6,7 @@ import pytest
 
 from styleserve.errors import StyleImageUnavailableError
 from styleserve.events import Prepared, Unprepared
-from styleserve.jobs.preparation import Preparation
+from styleserve.jobs.preparation import MAX_LOSSES, Preparation
 
 
 class Catalogue:
@@ -64,6 +64,33 @@ async def test_an_image_that_is_not_to_be_had_is_left_out_until_it_is_wanted_aga
     engine.preparation.want(catalogue.images("ac"))
     assert await engine.next_asked() == "a"
     engine.preparation.end()
+
+
+async def test_an_image_that_engines_are_lost_over_is_left_alone(caplog):
+    catalogue, engine = Catalogue(), Engine()
+    engine.preparation.want(catalogue.images("ab"))
+    for _ in range(MAX_LOSSES):
+        engine.preparation.begin()
+        assert await engine.next_asked() == "a"
+        engine.preparation.end()
+    engine.preparation.begin()
+    assert await engine.next_asked() == "b"
+    engine.preparation.hear(Prepared("b"))
+    engine.preparation.end()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the style image a is not prepared: 2 engines were lost over it"
+    ]
+
+
+async def test_an_engine_that_is_lost_between_two_images_is_held_against_neither(caplog):
+    catalogue, engine = Catalogue(), Engine()
+    for digest in "abc":
+        engine.preparation.begin()
+        engine.preparation.want(catalogue.images(digest))
+        assert await engine.next_asked() == digest
+        engine.preparation.hear(Prepared(digest))
+        engine.preparation.end()
+    assert not caplog.records
 
 
 async def test_what_was_wanted_while_there_was_nothing_left_to_do_is_asked_for():
