@@ -55,6 +55,10 @@ class LossDesign:
     style_sizes: int = 1
 
 
+#: Longest side at which the content's features are measured for a bound, so that it means the same at every size.
+CALIBRATED_SIDE = 256
+
+
 @dataclass(frozen=True, slots=True)
 class AdamSettings:
     """Step size and decays of Adam; `average_decay` is that of the iterates' average, 0 for no averaging."""

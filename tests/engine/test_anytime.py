@@ -173,6 +173,18 @@ def test_styles_that_are_seen_large_and_known_already_make_no_plan_smaller(monke
     assert studio.finished("a").progress.width == 256
 
 
+def test_a_large_content_that_is_looked_at_small_ends_nobody_at_a_deadline():
+    cost = dataclasses.replace(_COST, content_seconds=Line(0.0, _S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(_COSTS, costs=tuple((recipe, cost) for recipe, _ in _COSTS.costs)))
+    studio.engine.accept(job(60.0))
+    while studio.now < _START + 20:
+        studio.engine.step()
+    studio.engine.accept(job(9000.0, "b", size=1024))
+    studio.run()
+    # A look at 1024 pixels would take 105 seconds, more than the other job has left; one at 256 takes 7.
+    assert 40.0 < studio.ended["a"] <= 60.0
+
+
 def test_scipys_search_is_cut_short_at_a_scale_too():
     studio = Studio()
     studio.engine.accept(job(10.0, optimizer="lbfgsb"))

@@ -138,6 +138,7 @@ class Engine:
             job = begin(forecast, optimizer, self._evaluator, self._clock, slowness, checkpoint)
         except Exception:
             logger.exception("%s cannot be begun", specification.job_id, extra={"job": specification.job_id})
+            self._previews.forget(specification.job_id)
             self._report(Failed(specification.job_id, EngineError(), network_passes=0, engine_s=0.0))
             return
         earlier_passes = 0

@@ -7,12 +7,13 @@ how much that is wrong.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from styleserve import images
 from styleserve.costs import CostModel, Estimate
 from styleserve.engine import planning
 from styleserve.engine.planning import Plan, Price
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Evaluator
-from styleserve.recipes import Scale, plan_scales
+from styleserve.recipes import CALIBRATED_SIDE, Scale, plan_scales
 
 _UNKNOWN_S_PER_PIXEL = 1e-6
 
@@ -39,12 +40,17 @@ class Forecast:
         return None if self.costs is None else self.costs.tile_side(self.specification.recipe, scale, height * width)
 
     def beginning_s(self, scale: Scale) -> float:
-        """To begin at a scale: a look at the content, and the scale's targets."""
+        """To begin at a scale: its targets, after a look at the content where its features are bounded."""
+        return self._calibration_s() + self.targets_s(scale)
+
+    def _calibration_s(self) -> float:
+        """The look by which the recipe is calibrated, at a small size whatever the result's."""
+        recipe = self.specification.recipe
+        if not recipe.loss.bounds_content:
+            return 0.0
         height, width = self.specification.content.shape[:2]
-        whole = Scale(height, width, 0)
-        if self.costs is None:
-            return _by_pixels(whole) + _by_pixels(scale)
-        return self.costs.content_s(self.specification.recipe, whole, self.tile_side(whole)) + self.targets_s(scale)
+        seen = Scale(*images.fitted_size(height, width, CALIBRATED_SIDE), iterations=0)
+        return _by_pixels(seen) if self.costs is None else self.costs.content_s(recipe, seen, tile_side=None)
 
     def targets_s(self, scale: Scale) -> float:
         """The targets of a scale."""

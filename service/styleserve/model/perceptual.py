@@ -28,15 +28,13 @@ from styleserve.model.targets import (
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
-from styleserve.recipes import Recipe, plan_scales, style_side
+from styleserve.recipes import CALIBRATED_SIDE, Recipe, plan_scales, style_side
 
 Tensor: TypeAlias = tf.Tensor
 #: Longest sides up to which a catalogued style's targets are made before anybody asks.
 PREPARED_SIDE = 512
 #: Side of the image that tells how strong each layer's activations are.
 _CALIBRATION_SIDE = 128
-#: Longest side at which the content's features are measured, so that a bound means the same at every size.
-_CALIBRATED_SIDE = 256
 #: Root mean square of the features of a content that is all but plain, in mean activations; natural ones have over 1.
 _LEAST_FEATURES = 0.1
 #: Bound of a content that may not move at all: excess is counted in bounds.
@@ -87,7 +85,7 @@ class PerceptualEvaluator:
         """The recipe with its leeway as a share of the norm of the content's features, taken at one size for all."""
         if not recipe.loss.bounds_content:
             return recipe, 0
-        reference = images.fit(content, _CALIBRATED_SIDE)
+        reference = images.fit(content, CALIBRATED_SIDE)
         judge = self._judge(self._form(recipe, *reference.shape[:2]))
         side = _round_up(max(reference.shape))
         features = tiling.content_features(judge, reference[np.newaxis], side)
@@ -106,9 +104,10 @@ class PerceptualEvaluator:
         longest = max(height, width)
         form = self._form(recipe, height, width)
         judge = self._judge(form)
+        seen_at = [_seen_at(style, form, longest) for style in styles]
         known = [
-            [self._style_grams(style, form, style_side(style.scale * longest / shrink), tile_side) for style in styles]
-            for shrink in form.shrinks
+            [self._style_grams(style, form, side, tile_side) for style, side in zip(styles, sides, strict=True)]
+            for sides in zip(*seen_at, strict=True)
         ]
         grams = [
             gram
@@ -139,8 +138,8 @@ class PerceptualEvaluator:
 
     def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
         """Whether the style's Gram matrices for a canvas of this size are in memory or on disk."""
-        form, longest = self._form(recipe, height, width), max(height, width)
-        keys = [self._target_key(style, form, style_side(style.scale * longest / shrink)) for shrink in form.shrinks]
+        form = self._form(recipe, height, width)
+        keys = [self._target_key(style, form, side) for side in _seen_at(style, form, max(height, width))]
         return all(key in self._cache or (style.is_catalogued and key in self._store) for key in keys)
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
@@ -160,8 +159,8 @@ class PerceptualEvaluator:
         """Compute the next of the style's targets for the default preset, up to 512 pixels, that is not kept yet."""
         recipe = PRESETS[DEFAULT_PRESET]
         form = self._form(recipe, PREPARED_SIDE, PREPARED_SIDE)
-        sides = [scale.width for scale in plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)]
-        seen_at = {style_side(style.scale * side / shrink) for side in sides for shrink in form.shrinks}
+        scales = plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)
+        seen_at = {side for scale in scales for side in _seen_at(style, form, scale.width)}
         passes = (self._style_grams(style, form, side)[1] for side in sorted(seen_at))
         return next((cost for cost in passes if cost > 0), 0)
 
@@ -248,6 +247,11 @@ class PerceptualEvaluator:
         if form not in self._judges:
             self._judges[form] = Judge(form, self._networks[form.precision], self._gains)
         return self._judges[form]
+
+
+def _seen_at(style: StyleImage, form: Form, longest: int) -> list[int]:
+    """The longest sides at which a style is seen for a canvas whose longest side is `longest`, one for each shrink."""
+    return [style_side(style.scale * longest / shrink) for shrink in form.shrinks]
 
 
 def _round_up(side: int) -> int:
