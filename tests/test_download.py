@@ -1,7 +1,9 @@
 """Downloads: once, verified, whole; and a clear word when there is no network."""
 
+import errno
 import hashlib
 import multiprocessing
+import os
 import socket
 import threading
 import time
@@ -67,6 +69,24 @@ def test_a_server_that_keeps_us_waiting_is_given_up_and_what_still_comes_is_not_
         if thread.name == "download":
             thread.join()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_download_that_ended_with_its_process_left_is_removed_after_a_day(site, tmp_path):
+    left, under_way = tmp_path / "tmpold", tmp_path / "tmpnew"
+    for half in (left, under_way):
+        half.write_bytes(CONTENT[:100])
+    os.utime(left, (time.time() - 90_000, time.time() - 90_000))
+    fetch(source_at(f"{site.address}/a.bin"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "tmpnew"]
+
+
+def test_a_folder_that_times_out_is_told_as_that(site, tmp_path, monkeypatch):
+    def time_out(*arguments, **options):
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    monkeypatch.setattr(download.pooch, "retrieve", time_out)
+    with pytest.raises(DownloadError, match="Connection timed out"):
+        fetch(source_at(f"{site.address}/a.bin"), tmp_path)
 
 
 def test_two_processes_at_once_both_get_the_whole_file(site, tmp_path):

@@ -4,9 +4,11 @@ A file is fetched beside its place, verified, and moved there, so that two proce
 whatever stands in the cache is whole. A file that is not what it should be is fetched again.
 """
 
+import contextlib
 import logging
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 #: The longest silence of a server that answered.
 READ_TIMEOUT_S = 30.0
+#: Age of what an attempt has received in part at which nobody can be at it any more.
+_LEFT_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,6 @@ def fetch(source: Source, folder: Path) -> Path:
     except TimeoutError:
         attempt.is_given_up = True
         raise attempt.failure(f"it takes more than {source.timeout_s:.0f} s") from None
-    except requests.RequestException as error:
-        logger.debug("%s cannot be fetched", source.url, exc_info=error)
-        raise attempt.failure(_explain(error)) from None
-    except ValueError:
-        raise attempt.failure(f"what was received does not match {source.checksum}") from None
-    except OSError as error:
-        raise attempt.failure(error.strerror or "the file cannot be written") from None
     return attempt.place
 
 
@@ -70,7 +67,23 @@ class _Attempt:
     is_given_up: bool = False
 
     def make(self) -> None:
+        """Have the file; raises DownloadError."""
+        try:
+            self._retrieve()
+        except requests.RequestException as error:
+            logger.debug("%s cannot be fetched", self.source.url, exc_info=error)
+            raise self.failure(_explain(error)) from None
+        except ValueError:
+            raise self.failure(f"what was received does not match {self.source.checksum}") from None
+        except OSError as error:
+            raise self.failure(error.strerror or "the file cannot be written") from None
+
+    def failure(self, explanation: str) -> DownloadError:
+        return DownloadError(self.source.url, self.place, explanation)
+
+    def _retrieve(self) -> None:
         self.place.parent.mkdir(parents=True, exist_ok=True)
+        _forget_halves(self.place.parent)
         pooch.retrieve(
             self.source.url,
             known_hash=self.source.checksum,
@@ -78,9 +91,6 @@ class _Attempt:
             path=self.place.parent,
             downloader=self._download,
         )
-
-    def failure(self, explanation: str) -> DownloadError:
-        return DownloadError(self.source.url, self.place, explanation)
 
     def _download(self, url: str, output_file: str, caller: pooch.Pooch | None) -> None:
         """Pooch's downloader, behind an attempt to connect that is bounded as a whole."""
@@ -111,6 +121,14 @@ class _BoundedFile:
 
     def flush(self) -> None:
         """Nothing: the file is read when it is closed."""
+
+
+def _forget_halves(folder: Path) -> None:
+    """Remove what processes that ended during a download have left, under the names that pooch gives them."""
+    for path in folder.glob("tmp*"):
+        with contextlib.suppress(OSError):  # another process was faster
+            if path.stat().st_mtime < time.time() - _LEFT_S:
+                path.unlink()
 
 
 def _require_reachable(url: str) -> None:
