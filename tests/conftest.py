@@ -1,6 +1,7 @@
-"""What the long tests are told on pytest's command line, and where they put their figures."""
+"""What all tests stand on, what the long ones are told on pytest's command line, and where they put their figures."""
 
 import json
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,12 @@ Report = Callable[..., None]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-s", type=float, default=3600.0, help="seconds that the soak of `make torture` takes")
     parser.addoption("--report-dir", type=Path, default=None, help="folder where long tests put their figures as JSON")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_interrupts() -> None:
+    """Programs that tests start heed Ctrl-C: what a shell runs in its background ignores it, with all its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

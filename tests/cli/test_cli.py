@@ -372,6 +372,9 @@ async def test_a_closed_input_calls_for_the_stop_once_however_long_that_takes():
     reading, writing = os.pipe()
     calls = []
     heed_end(reading, lambda: calls.append("stop"))
+    os.write(writing, b"not the end yet\n")
+    await asyncio.sleep(0.02)
+    assert calls == []
     os.close(writing)
     for _ in range(20):
         await asyncio.sleep(0.001)

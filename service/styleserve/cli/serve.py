@@ -23,6 +23,8 @@ from styleserve.sizes import parse_limit
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.vgg_engine import VggEngineFactory
 
+#: More than anybody writes to a standard input that is there to be closed.
+_INPUT_BYTES = 4096
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _CHOICES = {"precision": PRECISIONS, "log_format": LOG_FORMATS}
@@ -128,8 +130,9 @@ def heed_end(handle: int, request_stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def heed() -> None:
-        loop.remove_reader(handle)  # which would be ready again and again, until the stop is done
-        request_stop()
+        if not os.read(handle, _INPUT_BYTES):
+            loop.remove_reader(handle)  # which would be ready again and again, until the stop is done
+            request_stop()
 
     loop.add_reader(handle, heed)
 
