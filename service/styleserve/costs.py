@@ -146,7 +146,7 @@ class CostModel:
     def targets_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
         """Seconds of the targets of a scale whose styles, none of them known, are seen at so many times its size.
 
-        A style is taken for a square, since nothing has more pixels on the same side.
+        A style is taken for a square, since none but very narrow ones have more pixels on the same side.
         """
         cost, seen_s = self.cost(recipe), self.content_s(recipe, scale, tile_side)
         for style_scale in style_scales:

@@ -96,7 +96,8 @@ class AsyncClient:
     ) -> AsyncGenerator[Event]:
         """Start a job and yield what happens to it, the picture included; closing the iterator early cancels it.
 
-        A job that was cancelled because the connection broke is made anew, under another name.
+        A job that was cancelled because the connection broke is made anew, under another name. `timeout_s` counts
+        from the first event that is asked for on.
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
@@ -108,7 +109,7 @@ class AsyncClient:
     async def attach(
         self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> AsyncGenerator[Event]:
-        """Watch a job that exists, from the event after `after_sequence` on."""
+        """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
         request = style_transfer_pb2.StreamProgressRequest(
             job=requests.resource_name("jobs", job), after_sequence=after_sequence
         )
@@ -169,7 +170,7 @@ class AsyncClient:
         return response.job
 
     async def style(self, name: str) -> style_catalog_pb2.Style:
-        """Read a style, with a thumbnail."""
+        """Read a style, with a thumbnail once its image is at hand."""
         request = style_catalog_pb2.GetStyleRequest(name=requests.resource_name("styles", name))
         response: style_catalog_pb2.GetStyleResponse = await self._call("catalog", "GetStyle", request)
         return response.style

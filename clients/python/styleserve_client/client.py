@@ -99,7 +99,8 @@ class Client:
     ) -> Generator[Event, None, None]:
         """Start a job and yield what happens to it, the picture included; leaving the loop early cancels it.
 
-        A job that was cancelled because the connection broke is made anew, under another name.
+        A job that was cancelled because the connection broke is made anew, under another name. `timeout_s` counts
+        from this call on.
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
@@ -109,7 +110,7 @@ class Client:
     def attach(
         self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> Generator[Event, None, None]:
-        """Watch a job that exists, from the event after `after_sequence` on."""
+        """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
         request = style_transfer_pb2.StreamProgressRequest(
             job=requests.resource_name("jobs", job), after_sequence=after_sequence
         )

@@ -108,7 +108,10 @@ class Shelf:
 
     def read(self, digest: str) -> bytes:
         """The image; raises ImageNotFoundError."""
-        name = PREFIX + digest
+        return self.read_named(PREFIX + digest)
+
+    def read_named(self, name: str) -> bytes:
+        """The image called `images/{sha256}`; raises ImageNotFoundError."""
         with _present(name):
             return self.path(name).read_bytes()
 

@@ -111,7 +111,7 @@ class Jobs:
         return len(self._dispatcher.running)
 
     def has_targets(self, digest: str) -> bool:
-        """Whether the Gram targets of the catalogue's image with this digest are on disk."""
+        """Whether the Gram targets of the catalogue's image with this digest were computed."""
         return digest in self._dispatcher.preparation.prepared
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ def read_source(source: image_pb2.ImageSource, field: str, shelf: Shelf) -> byte
         case "inline":
             return source.inline
         case "image":
-            return shelf.path(source.image).read_bytes()
+            return shelf.read_named(source.image)
         case _:
             raise violation(field, "got no image; set `inline` or `image`", "REQUIRED")
 

@@ -65,7 +65,7 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
     async def ReloadCatalog(
         self, request: style_catalog_pb2.ReloadCatalogRequest, context: Context
     ) -> style_catalog_pb2.ReloadCatalogResponse:
-        """Read the catalogue's folders and plug-ins again, all or nothing."""
+        """Read the catalogue's folders and packs again, all or nothing."""
         try:
             changes = await self._catalogs.reload(validate_only=request.validate_only)
         except CatalogError as error:
