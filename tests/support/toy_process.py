@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from styleserve import logs
+from styleserve import logs, memory
 from styleserve.workers.process import ProcessWorker
 from support import dying
 from support.service import running
@@ -26,6 +26,7 @@ SETTINGS = "TOY_SETTINGS"
 
 async def serve(folder: Path, address: str) -> None:
     logs.configure("text")
+    memory.share_heaps()
     factory = ToyEngineFactory(
         functools.partial(time.sleep, STEP_S),
         checkpoints_dir=folder / "data" / "checkpoints",
