@@ -35,7 +35,11 @@ async def test_a_soak_of_seconds_loses_nothing(tmp_path, report):
 @pytest.mark.timeout(4 * 3600)
 async def test_a_long_soak_loses_nothing_and_nothing_grows(tmp_path, report, request):
     duration_s = request.config.getoption("--soak-s")
-    servers = [toy_server(tmp_path, "toy, killed", 30.0), toy_server(tmp_path, "toy"), real_server(tmp_path, "network")]
+    servers = [
+        toy_server(tmp_path, "toy, killed", 30.0),
+        toy_server(tmp_path, "toy"),
+        real_server(tmp_path, "network, engine killed", 300.0),
+    ]
     await soak(servers, duration_s)
     judge(servers, duration_s, report)
     assert all(server.victim.num_starts == 1 for server in servers[1:])

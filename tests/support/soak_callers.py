@@ -18,11 +18,12 @@ from PIL import Image
 from styleserve import images
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from support.killing import Account, Stub, follow, large_png, slow_parts, until_answered
+from support.relay import Relay
 from support.rich_errors import details
 
 #: Heights and widths; few, so that what is traced for each is traced soon.
 SIZES = ((16, 16), (24, 32), (48, 64), (64, 64))
-PRESETS = ("classic", "paper", "draft", "standard")
+PRESETS = ("classic", "paper", "draft", "standard", "fine")
 OPTIMIZERS = (recipe_pb2.OPTIMIZER_ADAM, recipe_pb2.OPTIMIZER_LBFGS, recipe_pb2.OPTIMIZER_LBFGSB)
 _ENDED = {job_pb2.JOB_STATE_SUCCEEDED: "succeeded", job_pb2.JOB_STATE_CANCELLED: "cancelled"}
 _LONG = 2000
@@ -39,9 +40,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class World:
-    """What a caller has: a server, a style there, chance, and the ledger."""
+    """What a caller has: a server and its address, a style there, chance, and the ledger."""
 
     stub: Stub
+    address: str
     style: str
     dice: random.Random
     ledger: Ledger
@@ -117,6 +119,34 @@ async def leave(world: World) -> None:
     await _have_ended(world, Account(0.0, name=await until_answered(begin)), "succeeded", "cancelled")
 
 
+async def hang_up(world: World) -> None:
+    """Wait for a picture in one call, and hang up; when that had come to a job, it ends."""
+    name = f"chosen-{world.dice.getrandbits(64):016x}"
+    waiting = world.stub.Stylize(_ask(world, iterations=10 * world.iterations, job_id=name))
+    await asyncio.sleep(world.dice.uniform(0, 0.5))
+    waiting.cancel()
+    try:
+        await _have_ended(world, Account(0.0, name=f"jobs/{name}"), "cancelled")
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+
+
+async def lose_connection(world: World) -> None:
+    """Watch a job by a connection that breaks; it ends all the same, whoever comes back to it."""
+    async with Relay(world.address) as relay, grpc.aio.insecure_channel(relay.address) as channel:
+        start = style_transfer_pb2.StreamProgressRequest(start=_ask(world))
+
+        async def begin() -> str:
+            update = await Stub(channel).StreamProgress(start).read()
+            assert isinstance(update, style_transfer_pb2.StreamProgressResponse)
+            return update.job.name
+
+        name = await until_answered(begin)
+        relay.cut()
+    await _have_ended(world, Account(0.0, name=name), "succeeded", "cancelled")
+
+
 async def send_bad_image(world: World) -> None:
     """Send what is no image, and be told so."""
     whole = _noise(world, 24, 24)
@@ -152,7 +182,18 @@ async def read(world: World) -> None:
     assert len({job.name for job in listed.jobs}) == len(listed.jobs)
 
 
-DEEDS: tuple[Deed, ...] = (paint, paint, wait, cancel, leave, send_bad_image, upload, read)
+DEEDS: tuple[Deed, ...] = (
+    paint,
+    paint,
+    wait,
+    cancel,
+    leave,
+    hang_up,
+    lose_connection,
+    send_bad_image,
+    upload,
+    read,
+)
 
 
 async def _have_ended(world: World, account: Account, *allowed: str) -> None:

@@ -25,7 +25,7 @@ _MOST_SAMPLES_TOLD = 60
 
 @dataclass
 class Soaked:
-    """A server of a soak and what became of it; it is killed every `killed_every_s` seconds or so, None for never."""
+    """A server of a soak and what became of it; every `killed_every_s` seconds or so one of `killed` is, if any."""
 
     name: str
     victim: Victim
@@ -33,19 +33,21 @@ class Soaked:
     style: str
     iterations: int
     killed_every_s: float | None = None
+    killed: tuple[Whom, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     samples: list[Sample] = field(default_factory=list)
     kills: Counter[Whom] = field(default_factory=Counter)
     left_over: list[str] = field(default_factory=list)
 
     def grown(self) -> list[Growth]:
-        """What changed once it had settled; of processes that are killed only their number says anything."""
+        """What changed once it had settled; of what is killed nothing says anything, of the rest all."""
         begin_s, end_s = self.samples[0].at_s, self.samples[-1].at_s
         settled_s = begin_s + max(SETTLING_SHARE * (end_s - begin_s), SETTLING_S)
         settled = [sample for sample in self.samples if sample.at_s >= settled_s]
         if not settled:
             return []
-        return [each for each in growths(settled) if self.killed_every_s is None or each.name == "processes"]
+        mortal = {"front", "engine"} if "both" in self.killed else set(self.killed)
+        return [each for each in growths(settled) if each.name.split()[0] not in mortal]
 
 
 def toy_server(folder: Path, name: str, killed_every_s: float | None = None) -> Soaked:
@@ -53,11 +55,12 @@ def toy_server(folder: Path, name: str, killed_every_s: float | None = None) -> 
     place, address = _place(folder, name)
     retention_s = _RETENTION_S if killed_every_s is None else _RETENTION_OF_KILLED_S
     victim = toy_victim(place, address, retention_s=retention_s)
-    return Soaked(name, victim, address, GREY, 40, killed_every_s)
+    killed: tuple[Whom, ...] = () if killed_every_s is None else ("front", "engine", "both")
+    return Soaked(name, victim, address, GREY, 40, killed_every_s, killed)
 
 
-def real_server(folder: Path, name: str) -> Soaked:
-    """`styleserve serve` with the network itself, untrained."""
+def real_server(folder: Path, name: str, engine_killed_every_s: float) -> Soaked:
+    """`styleserve serve` with the network itself, untrained, whose engine is killed and whose front lives."""
     place, address = _place(folder, name)
     settings = {
         "listen": address,
@@ -68,7 +71,8 @@ def real_server(folder: Path, name: str) -> Soaked:
         "retention-s": _RETENTION_S,
     }
     arguments = [f"--{flag}={value}" for flag, value in settings.items()]
-    return Soaked(name, Victim(place, ["styleserve", "serve", *arguments]), address, "styles/mosaic", 10)
+    victim = Victim(place, ["styleserve", "serve", *arguments])
+    return Soaked(name, victim, address, "styles/mosaic", 10, engine_killed_every_s, ("engine",))
 
 
 async def soak(servers: list[Soaked], duration_s: float, seed: int = 0) -> None:
@@ -81,7 +85,7 @@ async def _soak(server: Soaked, duration_s: float, dice: random.Random) -> None:
         ready = request(0)
         ready.styles[0].style = server.style
         await until_answered(lambda: stub.Stylize(ready, timeout=60))
-        world = World(stub, server.style, dice, server.ledger, server.iterations)
+        world = World(stub, server.address, server.style, dice, server.ledger, server.iterations)
         if duration_s >= SETTLING_S:
             await make_all_kinds(world, _NUM_CALLERS)
         end_s = time.monotonic() + duration_s
@@ -99,7 +103,7 @@ async def _kill_now_and_then(server: Soaked, end_s: float, dice: random.Random) 
         return
     while (pause_s := dice.uniform(0.5, 1.5) * server.killed_every_s) < end_s - time.monotonic():
         await asyncio.sleep(pause_s)
-        whom: Whom = dice.choice(("front", "engine", "both"))
+        whom = dice.choice(server.killed)
         server.victim.kill(whom)
         server.kills[whom] += 1
 
@@ -110,7 +114,7 @@ async def _look_for_left_overs(server: Soaked) -> None:
 
     def found() -> Iterator[Path]:
         yield from (data / "checkpoints").glob("*")
-        yield from (data / "images").glob(".*")
+        yield from (data / "images").glob("*/.*")
 
     with contextlib.suppress(AssertionError):
         await until(lambda: not any(found()))
