@@ -1,5 +1,6 @@
 """Bytes that nobody meant: refused in our own words, without a crash, a hang, or memory that is not given back."""
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from fuzz.child import input_of, seeds_of
 from fuzz.faulty import FAULTY, FAULTY_NUMBER
 from fuzz.mutations import make_input
-from fuzz.run import NUM_INPUTS, run
+from fuzz.run import NUM_INPUTS, Outcome, run
 from fuzz.seeds import SEEDS
 from fuzz.targets import TARGETS, Target
 
@@ -98,10 +99,31 @@ def test_the_runner_notices_what_is_at_fault_and_keeps_the_input(tmp_path, fault
     assert outcome.num_inputs == FAULTY_NUMBER + 2
 
 
+def table(outcomes: Sequence[Outcome]) -> str:
+    """What became of the inputs of each target, in Markdown."""
+    lines = ["| reader | inputs | seconds | most memory | growth | findings |", "| --- | --- | --- | --- | --- | --- |"]
+    for each in outcomes:
+        memory = f"{each.peak_bytes / 1e6:.0f} MB | {each.grown_bytes / 1e6:.1f} MB"
+        lines.append(f"| {each.target} | {each.num_inputs} | {each.seconds:.0f} | {memory} | {len(each.findings)} |")
+    return "\n".join(lines)
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
-def test_a_hundred_thousand_inputs_crash_nothing_hang_nothing_and_leave_no_memory(tmp_path):
+def test_a_hundred_thousand_inputs_crash_nothing_hang_nothing_and_leave_no_memory(tmp_path, report):
     outcomes = [run(target, num_inputs, tmp_path) for target, num_inputs in NUM_INPUTS.items()]
-    print(*outcomes, sep="\n")
+    report("fuzz", {outcome.target: dataclasses.asdict(outcome) for outcome in outcomes}, table(outcomes))
     assert [finding for outcome in outcomes for finding in outcome.findings] == []
     assert sum(outcome.num_inputs for outcome in outcomes) == 100_000
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", TARGETS)
+def test_inputs_that_go_where_new_lines_are_reached_are_refused_or_read(name, tmp_path):
+    pytest.importorskip("atheris", reason="is installed by hand: pip install atheris")
+    command = [sys.executable, "-m", "fuzz.with_atheris", name, "3000"]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

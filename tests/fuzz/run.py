@@ -21,7 +21,7 @@ from fuzz.targets import TARGETS
 #: How long an input may take; a busy machine is slow, and the slowest take a second.
 LIMIT_S = 30.0
 #: How much a process may grow between the first quarter of its inputs and the last.
-MOST_GROWN_BYTES = 64 * 2**20
+MOST_GROWN_BYTES = 24 * 2**20
 #: Of each target, 100,000 in all: many where an input takes a millisecond, fewer where it is ten.
 NUM_INPUTS = {
     "images": 15_000,
