@@ -95,7 +95,7 @@ class Job:
     def log_fields(self) -> dict[str, str]:
         """What every line of the log about it carries."""
         submission = self.submission
-        return {"job": self.job_id, "caller": submission.caller, "trace": logs.trace_id(submission.trace)}
+        return logs.job_fields(self.job_id, submission.caller, submission.trace)
 
     def note(self, happening: JobHappening) -> None:
         """Something happened to it: its journal and the observer are told."""
