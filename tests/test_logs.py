@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import json
 import logging
 import signal
@@ -12,8 +13,11 @@ import time
 import pytest
 
 from styleserve import logs
+from styleserve.rpc.access import Access
 from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from support.service import request, running
+from support.toy import ToyEngineFactory
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
@@ -108,4 +112,33 @@ async def test_a_fault_within_a_call_has_the_calls_trace(tmp_path, lines, monkey
         with pytest.raises(Exception, match="fault is ours"):
             await service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name="jobs/x"), metadata=CALLER)
     (fault,) = (line for line in lines() if "incident" in line["message"])
-    assert fault["trace"] == TRACE
+    assert (fault["caller"], fault["trace"]) == ("anonymous", TRACE)
+
+
+async def test_a_fault_before_it_is_known_who_calls_is_told_without_a_caller(tmp_path, lines, monkeypatch):
+    async with running(tmp_path) as service:
+        monkeypatch.setattr(Access, "admit", lambda *_: 1 / 0)
+        with pytest.raises(Exception, match="fault is ours"):
+            await service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name="jobs/x"), metadata=CALLER)
+    (fault,) = (line for line in lines() if "incident" in line["message"])
+    assert "caller" not in fault
+
+
+async def test_what_the_engine_has_to_say_of_a_job_has_its_caller_and_its_trace(tmp_path, lines):
+    """The folder of checkpoints cannot be made, and a step fails after some."""
+    steps = itertools.count()
+    (tmp_path / "in the way").write_text("a file")
+
+    def fail_at_last() -> None:
+        if next(steps) == 20:
+            raise RuntimeError("no device")
+
+    factory = ToyEngineFactory(fail_at_last, checkpoints_dir=tmp_path / "in the way" / "checkpoints", checkpoint_s=0.0)
+    async with running(tmp_path, worker=ThreadWorker(factory)) as service:
+        with pytest.raises(Exception, match="fault is ours"):
+            await service.transfer.Stylize(request(50, job_id="broken"), metadata=CALLER)
+    told = [line for line in lines() if line["logger"].startswith("styleserve.engine.") and "job" in line]
+    wanted = ("broken", "anonymous", TRACE)
+    assert [(line["job"], line["caller"], line["trace"]) for line in told] == [wanted] * 3
+    for words in ("cannot be used", "cannot be kept", "a step failed"):
+        assert any(words in line["message"] for line in told)

@@ -50,6 +50,11 @@ def trace_id(trace: str) -> str:
     return trace.split("-")[1] if trace else ""
 
 
+def job_fields(job_id: str, caller: str, trace: str) -> dict[str, str]:
+    """What every line about a job carries; `trace` is the one that it belongs to, as observers tell it, or empty."""
+    return {"job": job_id, "caller": caller, "trace": trace_id(trace)}
+
+
 def configure(log_format: str) -> None:
     """Log to standard error from INFO on, as `text` or `json`."""
     handler = logging.StreamHandler(sys.stderr)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from styleserve import images
 from styleserve.cli.display import Display
 from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
-from styleserve.cli.serve import heed_end
-from styleserve.v1 import job_pb2
+from styleserve.cli.serve import data_kept, heed_end
+from styleserve.config import FORGOTTEN, Config
+from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve_client import Client, Picture, Progressed
 from support import carried
-from support.service import GREY, png, running, wait_until_serving
+from support.rich_errors import refused
+from support.service import GREY, png, request, running, wait_until_serving
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
 SOURCES = os.pathsep.join(path for path in sys.path if path)
@@ -366,6 +369,21 @@ def test_a_signal_ends_a_server_that_is_not_ready_yet(tmp_path, after_s):
     assert server.returncode == 0
     assert "stopped" in log
     assert "Traceback" not in log
+
+
+async def test_a_server_that_is_to_forget_leaves_nothing_and_the_next_one_knows_nothing(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with data_kept(Config(data_dir=FORGOTTEN)) as config:
+        async with running(tmp_path, data_dir=config.data_dir) as service:
+            name = (await service.transfer.Stylize(request())).job.name
+            assert len(list(temporary.glob("*/images/*/*"))) == 3  # content, style and result
+    assert list(temporary.iterdir()) == []
+    with data_kept(Config(data_dir=FORGOTTEN)) as config:
+        async with running(tmp_path, data_dir=config.data_dir) as service:
+            _, reason, _ = await refused(service.transfer.GetJob(style_transfer_pb2.GetJobRequest(name=name)))
+            assert reason == "JOB_NOT_FOUND"
 
 
 async def test_a_closed_input_calls_for_the_stop_once_however_long_that_takes():

@@ -319,6 +319,16 @@ def test_a_fault_in_a_step_fails_its_jobs_and_the_engine_lives_on(bench, optimiz
     assert isinstance(bench.last("good"), Finished)
 
 
+def test_a_step_that_fails_for_several_jobs_is_told_of_each(bench, caplog):
+    for name in ("a", "b"):
+        bench.engine.accept(job(name, small_steps(9)))
+    while bench.evaluator.batches[-1:] != [2]:
+        bench.engine.step()
+    bench.failure = MemoryError()
+    bench.engine.step()
+    assert [record.job for record in caplog.records] == ["a", "b"]
+
+
 class DamagingEvaluator(WavyEvaluator):
     """Judges canvases that are to become `colour` without a gradient as soon as there are others beside them."""
 

@@ -127,6 +127,23 @@ def undisturbed(folder: Path, specification: JobSpecification) -> Workshop:
     return workshop
 
 
+@pytest.mark.parametrize(
+    ("iterations", "words"), [(ITERATIONS, "job-1 goes on at iteration"), (ITERATIONS + 1, "is of no use")]
+)
+def test_what_is_said_of_a_job_that_is_taken_up_again_names_its_caller_who_decides_nothing(
+    workshop, caplog, iterations, words
+):
+    workshop.engine.accept(job())
+    workshop.step(4)
+    workshop.engine.close()
+    caplog.set_level("INFO")
+    workshop.begin_engine().accept(job(iterations=iterations, caller="alice", trace=f"00-{'a' * 32}-{'b' * 16}-01"))
+    workshop.step(1)
+    (record,) = caplog.records
+    assert words in record.getMessage()
+    assert (record.job, record.caller, record.trace) == ("job-1", "alice", "a" * 32)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 11, 17, 25])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_next_engine_goes_on_where_a_closed_one_was(tmp_path, workshop, optimizer, steps):

@@ -4,6 +4,7 @@ import typing
 
 import pytest
 
+from styleserve.evaluation import Losses
 from styleserve.events import Checkpointed, Resumed
 from styleserve.jobs.journal import MAX_LINES, Journal
 from styleserve.observing import happenings
@@ -20,6 +21,7 @@ EXAMPLES = {
         Resumed("a", 40, engine_s=2.5),
         happenings.FirstJudged("a", 0.5),
         Climbed("a", 75, 128, 96),
+        happenings.Advanced("a", 15, 16, Losses(2.0, 1.0, 1.0, 0.0), engine_s=0.3),
         Checkpointed("a", 80, 0.01, is_kept=True),
         LostEngine("a"),
         Computed("a", 150, 153, "completed"),
@@ -33,7 +35,7 @@ def test_whatever_can_happen_to_a_job_has_words_or_is_known_to_need_none():
     journal = Journal()
     for happening in EXAMPLES.values():
         journal.note(happening)
-    assert len(journal.lines) == len(EXAMPLES) - 1
+    assert len(journal.lines) == len(EXAMPLES) - 2
     assert all(0 < len(line.text) < 200 for line in journal.lines)
 
 

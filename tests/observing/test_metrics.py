@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from google.protobuf import duration_pb2
 
-from styleserve import logs
+from styleserve import images, logs, memory
 from styleserve.cli.observers import observed as observed_as_configured
 from styleserve.config import Config
 from styleserve.errors import ConfigurationError
@@ -27,9 +27,10 @@ from styleserve.jobs.feed import Feed
 from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.status import JobStatus
 from styleserve.observing.metrics import Metrics, side
-from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.thread import ThreadWorker
+from support.killing import until
 from support.rich_errors import refused
 from support.scraping import Scraper
 from support.service import request, running
@@ -105,6 +106,15 @@ async def test_evaluations_passes_and_batches_are_those_of_the_jobs(tmp_path):
         assert await scraper.value("engine_budget_bytes") == 10**10
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_the_engines_memory_is_that_of_its_process(tmp_path):
+    async with observed(tmp_path) as (service, scraper):
+        await service.transfer.Stylize(request(3))
+        await scraper.until(3 + 1, "evaluations_total")
+        # The toy engine is in this process.
+        assert await scraper.value("engine_resident_bytes") == pytest.approx(memory.resident_bytes(), rel=0.5)
+
+
 async def test_the_queue_is_as_long_as_it_is(tmp_path):
     async with observed(tmp_path, SLOWLY, max_running=1) as (service, scraper):
         names = [(await service.transfer.Stylize(request(20, detached=True))).job.name for _ in range(3)]
@@ -166,6 +176,20 @@ async def test_previews_that_a_watcher_got_are_counted(tmp_path):
         await scraper.until(len(got), "previews_sent_total")
 
 
+async def test_previews_for_a_watcher_who_does_not_read_are_counted_as_dropped(tmp_path):
+    metrics = Metrics()
+    noise = images.encode(images.Picture(images.noise(512, 512, seed=0)), "png").data  # large as a JPEG, too
+    async with running(tmp_path, SLOWLY, observer=metrics) as service:
+        watch = style_transfer_pb2.StreamProgressRequest(
+            start=request(5000, content=image_pb2.ImageSource(inline=noise)),
+            preview=style_transfer_pb2.PreviewOptions(max_side=512, min_interval=duration_pb2.Duration(nanos=1)),
+        )
+        call = service.transfer.StreamProgress(watch)
+        await call.read()
+        await until(lambda: metrics.registry.get_sample_value("styleserve_previews_dropped_total"))
+        call.cancel()
+
+
 async def test_previews_that_gave_way_are_counted():
     metrics = Metrics()
     feed = Feed()
@@ -203,6 +227,16 @@ async def test_checkpoints_are_counted_as_they_are_written_and_gone_on_from(tmp_
     async with observed(tmp_path, worker=worker()) as (service, scraper):
         await service.wait_for(name, job_pb2.JOB_STATE_SUCCEEDED)
         assert await scraper.value("checkpoints_total", outcome="resumed") == 1
+
+
+async def test_checkpoints_that_the_disk_does_not_take_are_counted_and_end_no_job(tmp_path):
+    (tmp_path / "in the way").write_text("a file")
+    folder = tmp_path / "in the way" / "checkpoints"
+    worker = ThreadWorker(ToyEngineFactory(SLOWLY, checkpoints_dir=folder, checkpoint_s=0.0))
+    async with observed(tmp_path, worker=worker) as (service, scraper):
+        assert (await service.transfer.Stylize(request(10))).result.inline
+        assert await scraper.value("checkpoints_total", outcome="not written") >= 1
+        assert await scraper.value("checkpoints_total", outcome="written") == 0
 
 
 async def test_an_engine_that_takes_the_place_of_a_lost_one_is_a_restart(tmp_path, monkeypatch):

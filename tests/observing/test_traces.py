@@ -73,8 +73,20 @@ async def test_the_callers_trace_goes_on_from_the_call_through_the_queue_and_the
     run = stages[1]
     assert (run.attributes["styleserve.iterations"], run.attributes["styleserve.stop_reason"]) == (10, "completed")
     assert run.end_time - run.start_time >= 11 * 20_000_000
-    assert [event.name for event in run.events] == ["climb"]
+    assert [event.name for event in run.events] == ["climb", *["progress"] * 10]
     assert stages[2].attributes["styleserve.state"] == "succeeded"
+
+
+async def test_however_many_steps_the_engine_takes_ten_of_them_are_told(tmp_path):
+    async with traced(tmp_path) as (service, found):
+        await service.transfer.Stylize(request(40))
+    told = [event.attributes for event in found[0].one("run").events if event.name == "progress"]
+    assert [(step["iteration"], step["evaluations"]) for step in told] == [(4 * n, 4 * n + 1) for n in range(1, 11)]
+    losses, seconds = [step["loss"] for step in told], [step["engine_s"] for step in told]
+    assert losses == sorted(losses, reverse=True)
+    assert seconds == sorted(seconds)
+    assert 0 < losses[-1] < losses[0]
+    assert 0 < seconds[0] < seconds[-1]
 
 
 async def test_a_call_without_a_trace_begins_one_of_its_own(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import functools
 import itertools
 import statistics
 import time
@@ -14,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from support.killing import Stub, free_address, living, toy_victim, until_ready
 from support.rich_errors import details
-from support.service import png, request
+from support.service import png, request, running
 from support.watching import Sample, growths, keep_looking
 
 MAX_QUEUE = 8
@@ -26,6 +27,8 @@ _LOOK_S = 0.05
 RETENTION_S = 15.0
 #: Of a client that obeys: places for such are there, but not always one free.
 MOST_ATTEMPTS = 10
+#: Calls at once: more than gRPC, left to itself, lets wait until a server comes to them.
+BURST = 1500
 
 
 @dataclass
@@ -82,6 +85,15 @@ async def test_under_ten_times_its_capacity_a_server_refuses_clearly_and_loses_n
         assert [growth for growth in growths(kept) if growth.is_one] == []
 
 
+async def test_all_of_a_burst_of_calls_are_answered_or_refused_with_a_reason_and_the_time_to_retry(tmp_path):
+    record = Record()
+    async with running(tmp_path, functools.partial(time.sleep, 0.02), max_queue=MAX_QUEUE) as service:
+        made = (request(5000, detached=True, labels={"number": str(number)}) for number in range(BURST))
+        await asyncio.gather(*(call(service.transfer, each, record) for each in made))
+    assert set(record.refused) == {"QUEUE_FULL"}
+    assert record.num_accepted + record.refused["QUEUE_FULL"] == BURST
+
+
 async def capacity(stub: Stub, colours) -> float:
     """Jobs a second when there are always as many as the engine takes."""
     begun, count = time.monotonic(), 12
@@ -95,18 +107,18 @@ async def flood(stub: Stub, colours, per_s: float, seconds: float, record: Recor
     async with asyncio.TaskGroup() as group:
         for number in range(round(per_s * seconds)):
             await asyncio.sleep(begun + number / per_s - time.monotonic())
-            group.create_task(call(stub, next(colours), record))
+            group.create_task(call(stub, asked(next(colours)), record))
 
 
-async def call(stub: Stub, colour: float, record: Record) -> None:
+async def call(stub: Stub, made: style_transfer_pb2.StylizeRequest, record: Record) -> None:
     try:
-        answer = await stub.Stylize(asked(colour))
+        answer = await stub.Stylize(made)
     except grpc.aio.AioRpcError as error:
         record.refused[refusal(error)[0]] += 1
     else:
         record.num_accepted += 1
         record.last_job = answer.job.name
-        assert answer.result.inline
+        assert answer.result.inline or made.detached
 
 
 async def insist(stub: Stub, colour: float, after_s: float) -> int:

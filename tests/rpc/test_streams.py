@@ -10,9 +10,9 @@ from google.protobuf import duration_pb2
 
 from styleserve import images
 from styleserve.jobs import frames
-from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from support.rich_errors import details
-from support.service import request, running
+from support.service import png, request, running
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 
@@ -72,6 +72,15 @@ async def test_previews_have_the_size_and_pace_asked_for_within_the_servers_limi
     assert 2 <= len(previews) <= elapsed_s / frames.MIN_PREVIEW_INTERVAL_S + 1
     assert {(preview.width, preview.height) for preview in previews} == {(16, 12)}
     assert images.sniff(previews[0].inline) == "jpeg"
+
+
+async def test_no_preview_is_larger_than_512_pixels_whatever_was_asked_for(service):
+    asked = start(iterations=1, content=image_pb2.ImageSource(inline=png(0.2, 600, 800)))
+    asked.preview.CopyFrom(style_transfer_pb2.PreviewOptions(max_side=4096))
+    previews = [
+        message.preview for message in await read(service.transfer.StreamProgress(asked)) if message.HasField("preview")
+    ]
+    assert {(preview.width, preview.height) for preview in previews} == {(512, 384)}
 
 
 async def test_no_more_previews_come_than_asked_for(service):

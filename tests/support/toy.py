@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from styleserve import images
+from styleserve import images, memory
 from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep
 from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
@@ -171,6 +171,7 @@ class ToyEngineFactory:
             costs=self.costs,
             checkpoints=checkpoints,
             checkpoint_s=self.checkpoint_s,
+            resident_bytes=memory.resident_bytes,
         )
         return engine, dataclasses.replace(TOY_INFO, costs=self.costs)
 

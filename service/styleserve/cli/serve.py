@@ -92,12 +92,12 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
             logs.translate_standard_error()
         logs.configure(config.log_format)
         memory.share_heaps()
-        with _data_kept(config) as kept, observed(config) as observer:
+        with data_kept(config) as kept, observed(config) as observer:
             asyncio.run(_serve(kept, observer, until_stdin_closes))
 
 
 @contextlib.contextmanager
-def _data_kept(config: Config) -> Iterator[Config]:
+def data_kept(config: Config) -> Iterator[Config]:
     """The configuration with a folder for the data: its own, or one that goes when the server does."""
     if config.data_dir != FORGOTTEN:
         yield config

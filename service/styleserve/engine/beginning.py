@@ -30,8 +30,8 @@ def begin(
         try:
             return beginning.go_on(checkpoint)
         except SnapshotError as error:
-            job_id = forecast.specification.job_id
-            logger.warning("%s: its checkpoint is of no use: %s", job_id, error, extra={"job": job_id})
+            told = forecast.specification
+            logger.warning("%s: its checkpoint is of no use: %s", told.job_id, error, extra=told.log_fields)
     return beginning.anew()
 
 
@@ -139,7 +139,8 @@ class _Beginning:
             engine_s=checkpoint.engine_s,
         )
         job.judged = job.progress(checkpoint.losses, self.started)
-        logger.info("%s goes on at iteration %d", job.job_id, job.judged.iteration, extra={"job": job.job_id})
+        told = job.specification
+        logger.info("%s goes on at iteration %d", told.job_id, job.judged.iteration, extra=told.log_fields)
         return job
 
     def _check(self, checkpoint: Checkpoint) -> None:

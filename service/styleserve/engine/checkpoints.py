@@ -16,7 +16,7 @@ import secrets
 import sys
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -106,10 +106,16 @@ class Checkpoints:
         self._partial_suffix = f".{secrets.token_hex(4)}{_PARTIAL_SUFFIX}"
         self._complained_of: deque[str] = deque(maxlen=_NUM_REMEMBERED)
 
-    def write(self, job_id: str, checkpoint: Checkpoint, settle: Callable[[Path, Path], None] = os.replace) -> bool:
+    def write(
+        self,
+        job_id: str,
+        checkpoint: Checkpoint,
+        settle: Callable[[Path, Path], None] = os.replace,
+        log_fields: Mapping[str, str] | None = None,
+    ) -> bool:
         """Keep the checkpoint in the place of the one before; False when the disk takes none, which ends no job.
 
-        `settle` moves the file from where it was written to its place.
+        `settle` moves the file from where it was written to its place; `log_fields` are what lines about the job carry.
         """
         path = self._folder.path(job_id)
         partial = path.with_suffix(self._partial_suffix)
@@ -128,13 +134,13 @@ class Checkpoints:
                     job_id,
                     path.parent,
                     error.strerror,
-                    extra={"job": job_id},
+                    extra=log_fields,
                 )
             _delete(partial)
             return False
         return True
 
-    def read(self, job_id: str) -> Checkpoint | None:
+    def read(self, job_id: str, log_fields: Mapping[str, str] | None = None) -> Checkpoint | None:
         """The job's checkpoint, or None when there is none that can be used."""
         try:
             with zipfile.ZipFile(self._folder.path(job_id)) as archive:
@@ -143,7 +149,7 @@ class Checkpoints:
             return None
         except Exception as error:  # what damage makes of a file upsets its readers in more ways than they promise
             reason = error or type(error).__name__
-            logger.warning("%s: its checkpoint cannot be used: %s", job_id, reason, extra={"job": job_id})
+            logger.warning("%s: its checkpoint cannot be used: %s", job_id, reason, extra=log_fields)
             return None
 
     def _arrays(self, checkpoint: Checkpoint) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:

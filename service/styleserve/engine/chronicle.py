@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from styleserve.engine.allowance import Allowance
 from styleserve.engine.checkpoints import Checkpoint, Checkpoints
 from styleserve.engine.job import Job
+from styleserve.engine.specification import JobSpecification
 from styleserve.engine.writing import Writing
 from styleserve.events import Checkpointed, EngineEvent
 
@@ -36,9 +37,11 @@ class Chronicle:
         self._clock = clock
         self._under_way: _UnderWay | None = None
 
-    def find(self, job_id: str) -> Checkpoint | None:
+    def find(self, specification: JobSpecification) -> Checkpoint | None:
         """What was written down of a job by whatever engine had it last."""
-        return self._checkpoints.read(job_id) if self._checkpoints is not None else None
+        if self._checkpoints is None:
+            return None
+        return self._checkpoints.read(specification.job_id, specification.log_fields)
 
     def write_due(self, jobs: Sequence[Job]) -> None:
         """Write down the job whose turn it is, if it is any's: of those with news, the one not written for longest."""
@@ -78,9 +81,9 @@ class Chronicle:
         checkpoint = job.checkpoint(begun)
         if checkpoint.snapshot.num_bytes <= _MOST_COPIED_BYTES:
             copied = dataclasses.replace(checkpoint, snapshot=checkpoint.snapshot.copy())
-            writing = Writing(self._checkpoints, job.job_id, copied)
+            writing = Writing(self._checkpoints, job.specification, copied)
         else:
-            writing = Writing(self._checkpoints, job.job_id, checkpoint)
+            writing = Writing(self._checkpoints, job.specification, checkpoint)
             writing.wait()
         job.written, job.has_news = self._clock(), False
         self._allowance.spend(job.written - begun, job.written)

@@ -127,7 +127,7 @@ class Engine:
     def _begin_one(self) -> None:
         specification = self._waiting.pop(0)
         forecast = Forecast(specification, self._evaluator, self._costs)
-        checkpoint = self._chronicle.find(specification.job_id)
+        checkpoint = self._chronicle.find(specification)
         first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
         self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s(first)))
         self._report(Started(specification.job_id))
@@ -137,7 +137,7 @@ class Engine:
             slowness = self._pace.slowness * (1 + len(self._jobs))
             job = begin(forecast, optimizer, self._evaluator, self._clock, slowness, checkpoint)
         except Exception:
-            logger.exception("%s cannot be begun", specification.job_id, extra={"job": specification.job_id})
+            logger.exception("%s cannot be begun", specification.job_id, extra=specification.log_fields)
             self._previews.forget(specification.job_id)
             self._report(Failed(specification.job_id, EngineError(), network_passes=0, engine_s=0.0))
             return
@@ -161,9 +161,8 @@ class Engine:
         try:
             batch[0].optimizer.step([job.run for job in batch])
         except Exception:
-            names = ", ".join(job.job_id for job in batch)
-            logger.exception("a step failed for %s", names, extra={"job": names})
             for job in batch:
+                logger.exception("a step failed for %s", job.job_id, extra=job.specification.log_fields)
                 self._fail(job, EngineError())
             return
         now = self._clock()
@@ -182,7 +181,7 @@ class Engine:
     def _advance(self, job: Job, now: float) -> None:
         """Tell how far the job is; end it when it is done, or cannot go on."""
         if job.run.failure is not None:
-            logger.error("%s cannot go on", job.job_id, exc_info=job.run.failure, extra={"job": job.job_id})
+            logger.error("%s cannot go on", job.job_id, exc_info=job.run.failure, extra=job.specification.log_fields)
             self._fail(job, EngineError())
             return
         losses = job.run.losses
@@ -209,7 +208,7 @@ class Engine:
             self._ledger.note_targets(job.network_passes - passes)
             job.engine_s += climb_s
         except Exception:
-            logger.exception("%s cannot go on at its next scale", job.job_id, extra={"job": job.job_id})
+            logger.exception("%s cannot go on at its next scale", job.job_id, extra=job.specification.log_fields)
             self._fail(job, EngineError())
 
     def _end_what_cannot_wait(self, coming_s: float) -> bool:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from styleserve import logs
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.recipes import Recipe
 
@@ -16,7 +17,8 @@ class JobSpecification:
 
     `content` has the size of the result. `deadline` is a reading of `time.monotonic()`, which processes of one machine
     share: the engine ends the job so that its result is there by then, as `Finished` with the best canvas, or as
-    `Failed` with RunTimeoutError when `fails_at_deadline` or there is no canvas yet.
+    `Failed` with RunTimeoutError when `fails_at_deadline` or there is no canvas yet. `caller` and `trace`, which may be
+    empty, are for the log alone.
     """
 
     job_id: str
@@ -25,6 +27,13 @@ class JobSpecification:
     recipe: Recipe
     deadline: float | None = None
     fails_at_deadline: bool = False
+    caller: str = ""
+    trace: str = ""
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What every line of the log about the job carries."""
+        return logs.job_fields(self.job_id, self.caller, self.trace)
 
     @property
     def identity(self) -> str:

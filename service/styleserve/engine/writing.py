@@ -5,17 +5,18 @@ import threading
 from pathlib import Path
 
 from styleserve.engine.checkpoints import Checkpoint, Checkpoints
+from styleserve.engine.specification import JobSpecification
 
 
 class Writing:
     """Begins at once. `is_kept`, whether the disk took it, is known when it has ended."""
 
-    def __init__(self, checkpoints: Checkpoints, job_id: str, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoints: Checkpoints, specification: JobSpecification, checkpoint: Checkpoint) -> None:
         self.is_kept = False
         self.is_abandoned = False
         self._checkpoints = checkpoints
         self._settling = threading.Lock()
-        self._thread = threading.Thread(target=self._write, args=(job_id, checkpoint), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(specification, checkpoint), name="checkpoint")
         self._thread.start()
 
     @property
@@ -32,8 +33,8 @@ class Writing:
         with self._settling:
             self.is_abandoned = True
 
-    def _write(self, job_id: str, checkpoint: Checkpoint) -> None:
-        self.is_kept = self._checkpoints.write(job_id, checkpoint, self._settle)
+    def _write(self, specification: JobSpecification, checkpoint: Checkpoint) -> None:
+        self.is_kept = self._checkpoints.write(specification.job_id, checkpoint, self._settle, specification.log_fields)
 
     def _settle(self, partial: Path, path: Path) -> None:
         with self._settling:

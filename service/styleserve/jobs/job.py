@@ -13,6 +13,7 @@ from styleserve.jobs.journal import Journal
 from styleserve.jobs.status import PREFIX, JobStatus, Provenance, StopReason, StoredImage
 from styleserve.jobs.submission import Submission
 from styleserve.observing.happenings import (
+    Advanced,
     Climbed,
     Ended,
     EndState,
@@ -55,6 +56,7 @@ class Job:
         self.observer: Observer = SILENCE
         self.engine_s = 0.0
         self._lost_s = 0.0
+        self._tenths = 0
         self._waiting_since = 0.0
         self._status = status
         self._retention_s = retention_s
@@ -95,7 +97,7 @@ class Job:
     def log_fields(self) -> dict[str, str]:
         """What every line of the log about it carries."""
         submission = self.submission
-        return {"job": self.job_id, "caller": submission.caller, "trace": logs.trace_id(submission.trace)}
+        return logs.job_fields(self.job_id, submission.caller, submission.trace)
 
     def note(self, happening: JobHappening) -> None:
         """Something happened to it: its journal and the observer are told."""
@@ -154,6 +156,10 @@ class Job:
             self.note(FirstJudged(self.job_id, max(0.0, time.time() - self._status.create_time)))
         if before is None or (before.width, before.height) != (progress.width, progress.height):
             self.note(Climbed(self.job_id, progress.iteration, progress.width, progress.height))
+        tenths = 10 * progress.iteration // max(1, progress.total_iterations)
+        if tenths > self._tenths:
+            self._tenths = tenths
+            self.note(Advanced(self.job_id, progress.iteration, progress.evaluations, progress.losses, self.engine_s))
         self._status = replace(self._status, progress=progress)
         self.feed.tell_progress(progress)
 

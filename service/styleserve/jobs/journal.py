@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from styleserve.events import Checkpointed, Resumed
 from styleserve.observing.happenings import (
     Admitted,
+    Advanced,
     Climbed,
     Computed,
     Ended,
@@ -88,5 +89,5 @@ def _describe(happening: JobHappening) -> tuple[Level, str] | None:
             return "error", f"failed: {reason}"
         case Ended(state=state):
             return "info", state
-        case FirstJudged():
+        case FirstJudged() | Advanced():
             return None

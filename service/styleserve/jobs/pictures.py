@@ -39,6 +39,8 @@ class Pictures:
             recipe=submission.recipe,
             deadline=deadline,
             fails_at_deadline=submission.fails_at_deadline,
+            caller=submission.caller,
+            trace=submission.trace,
         )
         return specification, content
 

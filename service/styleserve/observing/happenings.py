@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from styleserve.evaluation import Losses
 from styleserve.events import Checkpointed, Lost, Ready, Resumed, StopReason, Worked
 
 EndState: TypeAlias = Literal["succeeded", "failed", "cancelled"]
@@ -73,6 +74,20 @@ class Climbed:
 
 
 @dataclass(frozen=True, slots=True)
+class Advanced:
+    """A job came to another tenth of its iterations: `losses` are those of its canvas after `iteration` of them.
+
+    Until then its canvases were judged `evaluations` times, and engines worked for it for `engine_s`.
+    """
+
+    job_id: str
+    iteration: int
+    evaluations: int
+    losses: Losses
+    engine_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class LostEngine:
     """The engine was lost under a job that ran."""
 
@@ -129,6 +144,7 @@ JobHappening: TypeAlias = (
     | Resumed
     | FirstJudged
     | Climbed
+    | Advanced
     | Checkpointed
     | LostEngine
     | Computed

@@ -18,6 +18,7 @@ from styleserve.errors import (
 from styleserve.events import Checkpointed, Lost, Ready, Resumed, Step, Worked
 from styleserve.observing.happenings import (
     Admitted,
+    Advanced,
     CallEnded,
     Climbed,
     Computed,
@@ -91,7 +92,7 @@ class Metrics:
                 self._engine.note_checkpoint(happening)
             case Resumed():
                 self._engine.checkpoints.labels("resumed").inc()
-            case Admitted() | Inherited() | Waits() | Climbed() | LostEngine() | Computed() | Reused():
+            case Admitted() | Inherited() | Waits() | Climbed() | Advanced() | LostEngine() | Computed() | Reused():
                 pass  # what follows from them is counted
             case _:
                 assert_never(happening)

@@ -2,7 +2,8 @@
 
     the call             from its first byte to its status
       queue              from admission until an engine takes the job up, again after each engine that was lost
-      run                in the engine; its climbs to larger canvases and its checkpoints are events
+      run                in the engine; each tenth of its iterations, its climbs to larger canvases and its checkpoints
+                         are events
       deliver            from the last evaluation until the picture is stored
 
 A span a step would be thousands of them, so there is none; the attributes of `run` say how many iterations it had. A
@@ -24,6 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from styleserve.events import Checkpointed, Resumed
 from styleserve.observing.happenings import (
+    Advanced,
     CallEnded,
     Climbed,
     Computed,
@@ -117,7 +119,7 @@ class Traces:
             case Computed(job_id=job_id):
                 self._note_cost(happening)
                 self._next(job_id, "deliver")
-            case Resumed() | Climbed() | Checkpointed():
+            case Resumed() | Climbed() | Advanced() | Checkpointed():
                 self._note(happening)
             case LostEngine(job_id=job_id) if job_id in self._stages:
                 self._stages[job_id].span.set_status(Status(StatusCode.ERROR, "the engine was lost"))
@@ -138,13 +140,16 @@ class Traces:
         if job_id in self._stages:
             self._begin(job_id, self._stages[job_id].trace, name, {})
 
-    def _note(self, happening: Resumed | Climbed | Checkpointed) -> None:
+    def _note(self, happening: Resumed | Climbed | Advanced | Checkpointed) -> None:
         if happening.job_id not in self._stages:
             return
-        attributes: dict[str, int | bool] = {"iteration": happening.iteration}
+        attributes: dict[str, int | float | bool] = {"iteration": happening.iteration}
         match happening:
             case Climbed(width=width, height=height):
                 name, attributes = "climb", attributes | {"width": width, "height": height}
+            case Advanced(evaluations=evaluations, losses=losses, engine_s=engine_s):
+                name = "progress"
+                attributes |= {"evaluations": evaluations, "loss": losses.total, "engine_s": engine_s}
             case Checkpointed(is_kept=is_kept):
                 name, attributes = "checkpoint", attributes | {"kept": is_kept}
             case Resumed():

@@ -130,6 +130,12 @@ def calling() -> Caller:
     return _calling.get()
 
 
+def callers_name() -> str:
+    """The name of who makes the call; empty while that is not known, and where nobody asks."""
+    caller = _calling.get(None)
+    return "" if caller is None else caller.name
+
+
 def require(caller: Caller, *scopes: Scope) -> None:
     """Raise PermissionDeniedError unless the caller has one of the scopes."""
     if caller.scopes.isdisjoint(scopes):

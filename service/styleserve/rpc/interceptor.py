@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from styleserve.errors import EngineError, RequestError
+from styleserve.rpc.access import callers_name
 from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, wrapped
 from styleserve.rpc.status import RichStatus, to_status
 
@@ -66,5 +67,5 @@ def _explain(error: Exception, method: str) -> RichStatus:
     if isinstance(error, RequestError):
         return to_status(error)
     incident = secrets.token_hex(8)
-    logger.error("%s failed; incident %s", method, incident, exc_info=error)
+    logger.error("%s failed; incident %s", method, incident, exc_info=error, extra={"caller": callers_name()})
     return to_status(EngineError(incident))

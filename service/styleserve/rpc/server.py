@@ -56,15 +56,23 @@ SERVICES = (
 _HEALTH = "grpc.health.v1.Health"
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
+#: Calls that the event loop has not come to yet: so many take it a few seconds, and some 15 kB of memory each.
+_MAX_PENDING_CALLS = 5000
 #: Channel options, each with its reason.
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it in silence
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
-    ("grpc.http2.max_ping_strikes", 0),  # clients may ping while they wait for a long job
+    # Clients may ping while they wait for a long job, which gRPC by itself allows every five minutes. A shorter time in
+    # the place of that (`grpc.http2.min_ping_interval_without_data_ms`) sends away those whose pings come a bit early.
+    ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_time_ms", 60_000),  # notices a dead watcher
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.bdp_probe", 0),  # a stalled reader then buffers 0.1 MB, not 6 MB
+    # Beyond the first number gRPC turns calls away at random, beyond the second all, as CANCELLED and without a reason:
+    # left to itself it begins at 1,000, which a burst that we could refuse in our own words comes to.
+    ("grpc.server.max_pending_requests", _MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_CALLS),
 )
 #: Between saying NOT_SERVING and refusing jobs, so that load balancers look elsewhere first.
 _DRAIN_NOTICE_S = 0.2
