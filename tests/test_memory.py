@@ -13,9 +13,9 @@ MEMINFO = "MemTotal:       32000000 kB\nMemFree:         1000000 kB\nMemAvailabl
 #: As many threads have something at once, and the C library tells what it has of heaps.
 HEAPS_OF_THREADS = """
 import ctypes, sys, threading
-from styleserve import memory
-if sys.argv[1] == "shared":
-    memory.share_heaps()
+from styleserve import __main__
+if sys.argv[1] == "set":
+    __main__.set_heaps()
 library = ctypes.CDLL(None)
 library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
 all_have = threading.Barrier(6)
@@ -85,8 +85,8 @@ def test_a_system_that_tells_nothing_limits_nothing(tmp_path):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such heaps")
 @pytest.mark.parametrize(
     ("how", "variables", "are_few"),
-    [("shared", {}, True), ("left alone", {}, False), ("shared", {"MALLOC_ARENA_MAX": "16"}, False)],
-    ids=["shared", "left alone", "set by the operator"],
+    [("set", {}, True), ("left alone", {}, False), ("set", {"MALLOC_ARENA_MAX": "16"}, False)],
+    ids=["as the program does", "left alone", "set by the operator"],
 )
 def test_threads_share_a_few_heaps_unless_the_operator_has_set_how_many(how, variables, are_few):
     inherited = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}

@@ -4,12 +4,15 @@ import importlib.util
 import os
 import sys
 
+from styleserve import memory
+
 
 def main() -> None:
     """Run the command line; where the client alone is installed, say what is missing."""
     if importlib.util.find_spec("click") is None:
         sys.exit("the command line needs the server's packages: pip install 'styleserve[cpu]', or [gpu]")
     set_environment()
+    set_heaps()
     try:
         from styleserve.cli.main import cli
 
@@ -28,6 +31,12 @@ def set_environment() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def set_heaps() -> None:
+    """Have threads share heaps, unless the operator has set how many there may be."""
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        memory.share_heaps()
 
 
 if __name__ == "__main__":

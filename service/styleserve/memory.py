@@ -2,7 +2,6 @@
 
 import ctypes
 import mmap
-import os
 import platform
 from pathlib import Path
 
@@ -12,19 +11,19 @@ _DEFAULT_SHARE = 0.8
 _GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 #: Cached files count as used, and are given back when memory is short.
 _RECLAIMABLE = ("inactive_file", "total_inactive_file")
-#: Of the GNU C library: the parameter of `mallopt` that limits the heaps, and the variable by which an operator does.
-_M_ARENA_MAX, _ARENA_VARIABLE = -8, "MALLOC_ARENA_MAX"
+#: The parameter of the GNU C library's `mallopt` that limits the heaps.
+_M_ARENA_MAX = -8
 _NUM_HEAPS = 2
 
 
 def share_heaps() -> None:
-    """Have all threads of this process share a few heaps, unless the operator has set how many.
+    """Have all threads of this process share a few heaps.
 
     The GNU C library gives nearly every thread one, and each keeps much of what it once held: where many threads decode
     and encode images in turn that was a quarter of the front's memory. What threads have already, they keep, so this is
     for the beginning of a process. Other libraries are left as they are.
     """
-    if platform.libc_ver()[0] == "glibc" and _ARENA_VARIABLE not in os.environ:
+    if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _NUM_HEAPS)
 
 

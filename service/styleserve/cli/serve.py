@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from styleserve import logs, memory
+from styleserve import logs
 from styleserve.cli.errors import explained
 from styleserve.cli.observers import observed
 from styleserve.config import FORGOTTEN, LOG_FORMATS, PRECISIONS, Config, environment_name, read_file
@@ -91,7 +91,6 @@ def serve(until_stdin_closes: bool, **settings: object) -> None:
         if config.log_format == "json":
             logs.translate_standard_error()
         logs.configure(config.log_format)
-        memory.share_heaps()
         with data_kept(config) as kept, observed(config) as observer:
             asyncio.run(_serve(kept, observer, until_stdin_closes))
 
