@@ -20,7 +20,7 @@ from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2, style_transfer
 from styleserve_client.errors import from_call
 from styleserve_client.requests import upload_parts
 from support import processes
-from support.service import png, request
+from support.service import GREY, png, request
 from support.toy_process import SETTINGS
 
 AnswerT = TypeVar("AnswerT")
@@ -106,6 +106,21 @@ async def living(victim: Victim, address: str) -> AsyncIterator[Stub]:
 def toy_victim(folder: Path, address: str, *moment: str, **settings: object) -> Victim:
     """A server with the toy engine; `settings` are those of Config."""
     return Victim(folder, ["support.toy_process", str(folder), address, *moment], {SETTINGS: json.dumps(settings)})
+
+
+def network_victim(folder: Path, address: str, **settings: object) -> Victim:
+    """`styleserve serve` with the network itself, untrained; `settings` are those of Config."""
+    given = {
+        "listen": address,
+        "data_dir": folder / "data",
+        "cache_dir": folder / "cache",
+        "weights": "untrained",
+        "memory_limit": "2GB",
+        **settings,
+    }
+    flags = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
+    arguments = [flag if value is True else f"{flag}={value}" for flag, value in flags]
+    return Victim(folder, ["styleserve", "serve", *arguments])
 
 
 def free_address() -> str:
@@ -211,9 +226,11 @@ async def until(has_happened: Callable[[], bool]) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def until_ready(stub: Stub) -> None:
-    """Wait until the server and its engine make pictures."""
-    await until_answered(lambda: stub.Stylize(request(0), timeout=5))
+async def until_ready(stub: Stub, style: str = GREY, timeout_s: float = 5.0) -> None:
+    """Wait until the server and its engine make pictures in a style, which takes them less than `timeout_s` seconds."""
+    asked = request(0)
+    asked.styles[0].style = style
+    await until_answered(lambda: stub.Stylize(asked, timeout=timeout_s))
 
 
 @dataclass(frozen=True)
