@@ -1,30 +1,40 @@
 """Jobs outlive the server: whatever ends it, the next one on the same folder goes on with them."""
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import functools
 import os
+import resource
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf import duration_pb2
 
+from styleserve import images
 from styleserve.costs import Line
 from styleserve.errors import ConfigurationError
 from styleserve.jobs import retention
 from styleserve.presets import PRESETS
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
-from support.killing import until
+from styleserve_client.requests import upload_parts
+from support.killing import free_address, living, toy_victim, until, until_ready
+from support.processes import processes
 from support.rich_errors import refused
 from support.service import png, request, running
 from support.toy import TOY_COST, TOY_COSTS, ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
+#: What a file may grow to on a disk that is full: most images, and not large ones.
+MOST_BYTES = 2_000_000
+UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
 
@@ -257,6 +267,44 @@ async def test_a_full_disk_is_told_and_gets_free_again_when_images_expire(tmp_pa
         await until(lambda: service.server._jobs._store.get(names[1].removeprefix("jobs/")) is None)
         assert (await refused(service.transfer.GetJob(get(names[0]))))[1] == "JOB_NOT_FOUND"
         assert (await service.transfer.Stylize(other)).job.state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+@contextlib.contextmanager
+def full_disk(mark: str) -> Iterator[None]:
+    """While this lasts the system lets no file of the server's processes grow beyond `MOST_BYTES`."""
+    pids = [process.pid for process in processes(mark)]
+    before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids]
+    for pid, (_, hard) in zip(pids, before, strict=True):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (MOST_BYTES, hard))
+    try:
+        yield
+    finally:
+        for pid, limits in zip(pids, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+async def test_what_the_system_does_not_store_is_told_and_other_jobs_go_on(tmp_path):
+    address = free_address()
+    victim = toy_victim(tmp_path, address)
+    noise = np.random.default_rng(1).random((1000, 1000, 3), np.float32)
+    content = image_pb2.ImageSource(inline=images.encode(images.Picture(noise), "jpeg", quality=50).data)
+    large = request(2, content=content)  # whose PNG is larger than may be kept
+    upload = png(0.3).ljust(MOST_BYTES + 1, b"\0")
+    async with living(victim, address) as stub:
+        await until_ready(stub)
+        other = (await stub.Stylize(request(150, detached=True))).job.name
+        with full_disk(victim.mark):
+            assert (await stub.GetJob(get(other))).job.state not in ENDED
+            assert (await refused(stub.UploadImage(upload_parts(upload, len(upload), ""))))[:2] == UNAVAILABLE
+            assert (await refused(stub.Stylize(large)))[:2] == UNAVAILABLE
+            assert not list((tmp_path / "data" / "images").glob("*/.*"))
+            assert (await stub.Stylize(request())).result.inline
+            updates = [update async for update in stub.StreamProgress(watch(other))]
+        assert (await stub.Stylize(large)).job.result.size_bytes > MOST_BYTES
+        assert (await stub.UploadImage(upload_parts(upload, len(upload), ""))).image
+    assert updates[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert updates[-2].result.inline
+    assert victim.num_starts == 1
 
 
 async def test_only_so_many_ended_jobs_are_kept_by_their_names(tmp_path):

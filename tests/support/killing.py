@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import random
 import socket
@@ -12,18 +13,19 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import grpc
 
-from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 from styleserve_client.errors import from_call
 from styleserve_client.requests import upload_parts
 from support import processes
-from support.service import png, request
+from support.service import GREY, png, request
 from support.toy_process import SETTINGS
 
 AnswerT = TypeVar("AnswerT")
+Colour: TypeAlias = float | tuple[float, float, float]
 Stub = style_transfer_pb2_grpc.StyleTransferServiceStub
 Whom = Literal["front", "engine", "both"]
 
@@ -104,8 +106,23 @@ async def living(victim: Victim, address: str) -> AsyncIterator[Stub]:
 
 
 def toy_victim(folder: Path, address: str, *moment: str, **settings: object) -> Victim:
-    """A server with the toy engine; `settings` are those of Config."""
+    """A server with the toy engine; `settings` are those of `toy_process`."""
     return Victim(folder, ["support.toy_process", str(folder), address, *moment], {SETTINGS: json.dumps(settings)})
+
+
+def network_victim(folder: Path, address: str, **settings: object) -> Victim:
+    """`styleserve serve` with the network itself, untrained; `settings` are those of Config."""
+    given = {
+        "listen": address,
+        "data_dir": folder / "data",
+        "cache_dir": folder / "cache",
+        "weights": "untrained",
+        "memory_limit": "2GB",
+        **settings,
+    }
+    flags = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
+    arguments = [flag if value is True else f"{flag}={value}" for flag, value in flags]
+    return Victim(folder, ["styleserve", "serve", *arguments])
 
 
 def free_address() -> str:
@@ -115,11 +132,22 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A call that ended without an answer, and was made again: when, by `time.monotonic()`, and with which code."""
+
+    at_s: float
+    code: grpc.StatusCode
+
+
 @dataclass
 class Account:
-    """What came of one job: how it ended, its picture, how often it was watched, and iterations done again."""
+    """What came of one job: how it ended, its picture, how often it was watched, and iterations done again.
 
-    colour: float
+    `colour` is that of its content, `broken` are its calls that had to be made again.
+    """
+
+    colour: Colour
     name: str = ""
     num_watches: int = 0
     last_sequence: int = 0
@@ -128,11 +156,15 @@ class Account:
     end: job_pb2.Job | None = None
     picture: bytes = b""
     doing: str = "uploading"
+    broken: list[Broken] = field(default_factory=list)
 
 
 async def stylize(stub: Stub, account: Account) -> Account:
-    """Ask for a picture as a careful client does: one request ID, and every call again until it is answered."""
-    content = await until_answered(lambda: _upload(stub, account))
+    """Ask for a picture as a careful client does: one request ID, and every call again until it is answered.
+
+    Its style is of one colour, the opposite of the content's.
+    """
+    content = await until_answered(lambda: _upload(stub, account), account.broken)
     account.doing = "asking"
     asked = request(
         ITERATIONS,
@@ -140,14 +172,21 @@ async def stylize(stub: Stub, account: Account) -> Account:
         request_id=str(uuid.uuid4()),
         detached=True,
     )
-    account.name = (await until_answered(lambda: stub.Stylize(asked, timeout=5))).job.name
+    asked.styles[0].CopyFrom(recipe_pb2.StyleInput(image=image_pb2.ImageSource(inline=png(opposite(account.colour)))))
+    asked.recipe.color = recipe_pb2.COLOR_MODE_CONTENT_LUMINANCE
+    account.name = (await until_answered(lambda: stub.Stylize(asked, timeout=5), account.broken)).job.name
     account.doing = "watching"
-    await until_answered(lambda: follow(stub, account))
+    await until_answered(lambda: follow(stub, account), account.broken)
     account.doing = "done"
     return account
 
 
-def large_png(colour: float) -> bytes:
+def opposite(colour: Colour) -> Colour:
+    """The colour that makes white together with this one."""
+    return tuple(1 - part for part in colour) if isinstance(colour, tuple) else 1 - colour
+
+
+def large_png(colour: Colour) -> bytes:
     """A PNG of one colour that takes a while to upload: more follows its end, where no reader looks."""
     return png(colour).ljust(NUM_CHUNKS * _CHUNK_BYTES, b"\0")
 
@@ -190,49 +229,63 @@ async def follow(stub: Stub, account: Account) -> None:
                 account.end = update.job
 
 
-async def until_answered(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-    """The answer, however often the server is away; what it refuses for good is raised."""
+async def until_answered(call: Callable[[], Awaitable[AnswerT]], broken: list[Broken] | None = None) -> AnswerT:
+    """The answer, however often the server is away; what it refuses for good is raised. `broken` gets what had none."""
     deadline = time.monotonic() + _LONGEST_S
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            is_away = from_call(error).code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            code = from_call(error).code
+            is_away = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
             if not is_away or time.monotonic() > deadline:
                 raise
+            if broken is not None:
+                broken.append(Broken(time.monotonic(), code))
             await asyncio.sleep(_RETRY_S)
 
 
-async def until(has_happened: Callable[[], bool]) -> None:
+async def until(has_happened: Callable[[], bool], longest_s: float = _LONGEST_LOOK_S) -> None:
     """Wait for what no event tells, since it happens in another process."""
-    deadline = time.monotonic() + _LONGEST_LOOK_S
+    deadline = time.monotonic() + longest_s
     while not has_happened():
         assert time.monotonic() < deadline
         await asyncio.sleep(_LOOK_S)
 
 
-async def until_ready(stub: Stub) -> None:
-    """Wait until the server and its engine make pictures."""
-    await until_answered(lambda: stub.Stylize(request(0), timeout=5))
+async def until_ready(stub: Stub, style: str = GREY, timeout_s: float = 5.0) -> None:
+    """Wait until the server and its engine make pictures in a style, which takes them less than `timeout_s` seconds."""
+    asked = request(0)
+    asked.styles[0].style = style
+    await until_answered(lambda: stub.Stylize(asked, timeout=timeout_s))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Kill:
-    """Whom it met, and what callers were doing at that moment."""
+    """Whom it met, what callers were doing at that moment, and from when to when callers had no front."""
 
     whom: Whom
     doing: tuple[str, ...]
+    at_s: float
+    over_s: float = math.inf
+
+    def excuses(self, broken: Broken) -> bool:
+        """Whether the call may have ended because of it: an engine's end is no excuse."""
+        return self.whom != "engine" and self.at_s <= broken.at_s <= self.over_s
 
 
 async def kill_at_random(
     victim: Victim, stub: Stub, rounds: int, dice: random.Random, accounts: Iterable[Account]
 ) -> list[Kill]:
     """Kill front, engine or both, `rounds` times, each at a random moment after the engine was ready again."""
-    kills = []
+    kills: list[Kill] = []
     for _ in range(rounds):
         await until_ready(stub)
+        if kills:
+            kills[-1].over_s = time.monotonic()
         await asyncio.sleep(dice.uniform(0, LONGEST_PEACE_S))
         whom: Whom = dice.choice(("front", "engine", "both"))
-        kills.append(Kill(whom, tuple(account.doing for account in accounts if account.doing != "done")))
+        doing = tuple(account.doing for account in accounts if account.doing != "done")
+        kills.append(Kill(whom, doing, time.monotonic()))
         victim.kill(whom)
     return kills

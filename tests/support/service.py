@@ -28,6 +28,8 @@ from support.toy import ToyEngineFactory, plain_image
 
 #: A style of one colour that the test catalogue holds beside the built-in pack.
 GREY = "styles/plain-grey"
+#: Odd, so that no two numbers below 2**24 share a colour; of the first 150 any two are 25/255 apart in some channel.
+_COLOUR_STEP = 0xB5297B
 
 
 @dataclasses.dataclass
@@ -113,6 +115,11 @@ async def wait_until_serving(channel: grpc.aio.Channel) -> None:
 def png(colour: float | tuple[float, float, float], height: int = 24, width: int = 32) -> bytes:
     """A PNG of one colour."""
     return images.encode(images.Picture(plain_image(colour, height, width)), "png").data
+
+
+def colour_of(number: int) -> tuple[float, float, float]:
+    """A colour of its own for each number below 2**24, far from those of the numbers around it."""
+    return tuple(byte / 255 for byte in (number * _COLOUR_STEP % 2**24).to_bytes(3, "big"))
 
 
 def request(iterations: int = 3, **fields: object) -> style_transfer_pb2.StylizeRequest:

@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.killing import Victim, Whom, free_address, living, toy_victim, until, until_answered
+from support.killing import (
+    Victim,
+    Whom,
+    free_address,
+    living,
+    network_victim,
+    toy_victim,
+    until,
+    until_answered,
+)
 from support.service import GREY, request
 from support.soak_callers import DEEDS, Ledger, World, call_until, make_all_kinds
 from support.watching import Growth, Sample, growths, keep_looking
@@ -62,16 +71,7 @@ def toy_server(folder: Path, name: str, killed_every_s: float | None = None) -> 
 def real_server(folder: Path, name: str, engine_killed_every_s: float) -> Soaked:
     """`styleserve serve` with the network itself, untrained, whose engine is killed and whose front lives."""
     place, address = _place(folder, name)
-    settings = {
-        "listen": address,
-        "data-dir": place / "data",
-        "cache-dir": place / "cache",
-        "weights": "untrained",
-        "memory-limit": "2GB",
-        "retention-s": _RETENTION_S,
-    }
-    arguments = [f"--{flag}={value}" for flag, value in settings.items()]
-    victim = Victim(place, ["styleserve", "serve", *arguments])
+    victim = network_victim(place, address, retention_s=_RETENTION_S)
     return Soaked(name, victim, address, "styles/mosaic", 10, engine_killed_every_s, ("engine",))
 
 

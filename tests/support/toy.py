@@ -1,10 +1,10 @@
 """A toy evaluator, with arithmetic that fits on a napkin, to drive optimizers, engine and server by.
 
-    style loss(x) = 1/2 sum (x - t)^2,     gradient = x - t,     t = the blend of the styles' mean colours
+    style loss(x) = p/2 sum (x - t)^2,     gradient = p (x - t),     t = the blend of the styles' mean colours
 
-Content and total variation are 0. From x = 0.2 towards t = 0.6 on 4 x 4 x 3 values: loss 1/2 * 48 * 0.16 = 3.84.
-Adam's first move is its learning rate in the gradient's direction, whatever the gradient's size: with 0.02 it comes to
-0.22, and the loss to 1/2 * 48 * 0.38^2 = 3.4656. L-BFGS-B finds t itself within a few evaluations.
+The pull p is 1 unless said. Content and total variation are 0. From x = 0.2 towards t = 0.6 on 4 x 4 x 3 values: loss
+1/2 * 48 * 0.16 = 3.84. Adam's first move is its learning rate in the gradient's direction, whatever that is: with 0.02
+it comes to 0.22, and the loss to 1/2 * 48 * 0.38^2 = 3.4656. L-BFGS-B finds t itself within a few evaluations.
 """
 
 import dataclasses
@@ -77,6 +77,7 @@ class ToyEvaluator:
     before_step: Callable[[], None] = lambda: None
     diverging_colour: float | None = None
     before_pixels: Callable[[int], None] = lambda num_pixels: None
+    pull: float = 1.0
     batches: list[int] = field(default_factory=list)
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
@@ -98,8 +99,8 @@ class ToyEvaluator:
     def _evaluate(self, canvas: Pixels, objective: Objective) -> Evaluation:
         assert isinstance(objective, ToyObjective)
         difference = canvas - objective.target
-        loss = 0.5 * float(np.sum(np.square(difference, dtype=np.float64)))
-        return Evaluation(Losses(total=loss, content=0.0, style=loss, total_variation=0.0), difference)
+        loss = 0.5 * self.pull * float(np.sum(np.square(difference, dtype=np.float64)))
+        return Evaluation(Losses(total=loss, content=0.0, style=loss, total_variation=0.0), self.pull * difference)
 
     def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
         (evaluation,) = self.evaluate([canvas], [objective])
@@ -121,9 +122,9 @@ class ToyEvaluator:
 
         tf.py_function(self._note_batch, [tf.shape(canvases)], [])
         difference = canvases - targets[0]
-        loss = 0.5 * tf.reduce_sum(tf.cast(difference, tf.float64) ** 2, axis=[1, 2, 3])
+        loss = 0.5 * self.pull * tf.reduce_sum(tf.cast(difference, tf.float64) ** 2, axis=[1, 2, 3])
         zero = tf.zeros_like(loss)
-        return tf.stack([loss, zero, loss, zero], axis=1), difference
+        return tf.stack([loss, zero, loss, zero], axis=1), self.pull * difference
 
     def _note_batch(self, shape: Any) -> None:
         size, height, width, _ = (int(length) for length in shape)
@@ -156,11 +157,12 @@ class ToyEngineFactory:
     costs: CostModel = TOY_COSTS
     checkpoints_dir: Path | None = None
     checkpoint_s: float = 10.0
+    pull: float = 1.0
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.table import every_optimizer
 
-        evaluator = ToyEvaluator(self.before_step, self.diverging_colour)
+        evaluator = ToyEvaluator(self.before_step, self.diverging_colour, pull=self.pull)
         checkpoints = (
             None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), "toy")
         )

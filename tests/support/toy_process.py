@@ -20,20 +20,21 @@ from support.toy import ToyEngineFactory
 
 STEP_S = 0.02
 CHECKPOINT_S = 0.5
-#: The environment may hold settings, those of Config, as JSON.
+#: The environment may hold settings, those of Config, and the toy's `pull`, as JSON.
 SETTINGS = "TOY_SETTINGS"
 
 
 async def serve(folder: Path, address: str) -> None:
     logs.configure("text")
     memory.share_heaps()
+    settings = json.loads(os.environ.get(SETTINGS, "{}"))
     factory = ToyEngineFactory(
         functools.partial(time.sleep, STEP_S),
         checkpoints_dir=folder / "data" / "checkpoints",
         checkpoint_s=CHECKPOINT_S,
+        pull=settings.pop("pull", 1.0),
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, "text"))
-    settings = json.loads(os.environ.get(SETTINGS, "{}"))
     async with running(folder, worker=worker, listen=address, **settings) as service:
         service.server.heed_signals()
         print(service.address, worker.pid, flush=True)

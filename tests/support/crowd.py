@@ -1,0 +1,97 @@
+"""A crowd that watches one job, in a process of its own: `python -m support.crowd ADDRESS JOB READING SILENT`.
+
+It has the lowest priority, since what clients do with what they hear is not the server's. Some read all that comes. The
+silent ask for large previews and read nothing until the others have seen the end: what is sent to one stays with the
+server, but for a small window. It prints a line when all watch, and what they saw, as JSON, when all have seen the end.
+"""
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+import grpc
+from google.protobuf import duration_pb2
+
+from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
+
+Call: TypeAlias = "grpc.aio.UnaryStreamCall"
+#: What came of a crowd: how often each last state was seen, and the most messages that a silent one found in the end.
+Seen: TypeAlias = dict[str, object]
+
+_PREVIEW = style_transfer_pb2.PreviewOptions(max_side=512, min_interval=duration_pb2.Duration(nanos=1))
+_STREAMS_A_CONNECTION = 25
+#: Until all watch, and from the job's end until all have seen it.
+_LONGEST_S = 60.0
+_LOWEST_PRIORITY = 19
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+_SILENT = [*_OWN_CONNECTION, ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+
+
+@contextlib.asynccontextmanager
+async def watching(address: str, job: str, reading: int, silent: int) -> AsyncIterator[Callable[[], Awaitable[Seen]]]:
+    """While this lasts a crowd watches the job, all there from the beginning; yields what waits for what they saw."""
+    command = [sys.executable, "-m", "support.crowd", address, job, str(reading), str(silent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    output = process.stdout
+
+    async def line() -> bytes:
+        async with asyncio.timeout(_LONGEST_S):
+            return await output.readline()
+
+    async def seen() -> Seen:
+        return json.loads(await line())
+
+    try:
+        assert await line() == b"watching\n"
+        yield seen
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def watch(address: str, job: str, reading: int, silent: int) -> None:
+    """Watch until the end."""
+    os.nice(_LOWEST_PRIORITY)
+    asked = style_transfer_pb2.StreamProgressRequest(job=job)
+    readers = _calls(address, asked, reading, _OWN_CONNECTION)
+    asked.preview.CopyFrom(_PREVIEW)
+    silent_ones = _calls(address, asked, silent, _SILENT)
+    for call in (*readers, *silent_ones):
+        await call.initial_metadata()
+    print("watching", flush=True)
+    heard = await asyncio.gather(*(_read(call) for call in readers))
+    heard_late = await asyncio.gather(*(_read(call) for call in silent_ones))
+    seen = {
+        "ends seen by readers": collections.Counter(_end(messages) for messages in heard),
+        "ends seen by silent ones": collections.Counter(_end(messages) for messages in heard_late),
+        "most messages of a silent one": max(len(messages) for messages in heard_late),
+    }
+    print(json.dumps(seen), flush=True)
+
+
+def _calls(
+    address: str, asked: style_transfer_pb2.StreamProgressRequest, count: int, options: list[tuple[str, int]]
+) -> list[Call]:
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(-(-count // _STREAMS_A_CONNECTION))]
+    stubs = [style_transfer_pb2_grpc.StyleTransferServiceStub(channel) for channel in channels]
+    return [stubs[index % len(stubs)].StreamProgress(asked) for index in range(count)]
+
+
+async def _read(call: Call) -> list[style_transfer_pb2.StreamProgressResponse]:
+    return [message async for message in call]
+
+
+def _end(messages: list[style_transfer_pb2.StreamProgressResponse]) -> str:
+    return job_pb2.JobState.Name(messages[-1].job.state)
+
+
+if __name__ == "__main__":
+    asyncio.run(watch(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
