@@ -52,7 +52,7 @@ test: setup ## run the tests, two at a time since they wait for half of theirs; 
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 torture: setup ## kill a server a hundred times, fuzz, and soak for an hour; figures go to build/torture
-	$(BIN)/python -m pytest -m torture -rP --report-dir build/torture $(ARGS)
+	$(BIN)/python -m pytest -m torture -rP --report-dir=build/torture $(ARGS)
 
 fuzz: setup ## try odd inputs; ARGS='--target images --inputs 20000'
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(ARGS)
