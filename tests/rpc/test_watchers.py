@@ -23,9 +23,9 @@ SIDE = 320
 PULL, ITERATIONS = 1e-3, 10_000
 MOST_GROWTH_MB = 100.0
 LEAST_PACE = 0.95
-#: Of the events that there were, those that a silent one finds when all is over: the first few, until a preview has
-#: filled the buffer, and the end.
-MOST_BUFFERED = 0.02
+#: Messages that a silent one finds when all is over: the job, a progress, the preview that filled the buffer, and the
+#: end; one more for a preview that left room.
+MOST_BUFFERED = 5
 
 
 @dataclass
@@ -54,7 +54,7 @@ async def test_a_crowd_and_those_who_never_read_slow_nothing_down(tmp_path, repo
     for turn in taken:
         assert turn.seen["ends seen by readers"] == {"JOB_STATE_CANCELLED": reading}
         assert turn.seen["ends seen by silent ones"] == {"JOB_STATE_CANCELLED": silent}
-        assert turn.seen["most messages of a silent one"] <= MOST_BUFFERED * turn.seen["events that there were"]
+        assert turn.seen["most messages of a silent one"] <= MOST_BUFFERED
     assert growth_mb(taken) < MOST_GROWTH_MB
     if turns > 1:
         assert pace(taken) >= LEAST_PACE

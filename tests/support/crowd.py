@@ -20,8 +20,7 @@ from google.protobuf import duration_pb2
 from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 
 Call: TypeAlias = "grpc.aio.UnaryStreamCall"
-#: What came of a crowd: how often each last state was seen, the most messages that a silent one found in the end, and
-#: of how many events.
+#: What came of a crowd: how often each last state was seen, and the most messages that a silent one found in the end.
 Seen: TypeAlias = dict[str, object]
 
 _PREVIEW = style_transfer_pb2.PreviewOptions(max_side=512, min_interval=duration_pb2.Duration(nanos=1))
@@ -74,7 +73,6 @@ async def watch(address: str, job: str, reading: int, silent: int) -> None:
         "ends seen by readers": collections.Counter(_end(messages) for messages in heard),
         "ends seen by silent ones": collections.Counter(_end(messages) for messages in heard_late),
         "most messages of a silent one": max(len(messages) for messages in heard_late),
-        "events that there were": max(messages[-1].sequence for messages in heard),
     }
     print(json.dumps(seen), flush=True)
 
