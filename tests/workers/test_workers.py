@@ -56,6 +56,17 @@ def few_handles(are_few: bool) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+class Slow(Cancel):
+    """A command that takes a while until it is written down for the engine's process."""
+
+    is_being_written = threading.Event()
+
+    def __reduce__(self):
+        self.is_being_written.set()
+        time.sleep(0.5)
+        return Cancel, (self.job_id,)
+
+
 class Listening:
     """A worker that was started, and the events it told."""
 
@@ -129,6 +140,18 @@ def test_a_killed_engine_is_lost_and_can_be_replaced():
     again = Listening(worker)
     worker.send(job(iterations=1))
     again.until(Finished)
+    worker.stop()
+
+
+def test_a_command_that_is_on_its_way_when_the_engine_is_killed_goes_with_it():
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    listening = Listening(worker)
+    listening.until(Ready)
+    command = Slow("a")
+    worker.send(command)
+    assert command.is_being_written.wait(timeout=20)
+    worker.kill()
+    assert "-9" in listening.until(Lost).description
     worker.stop()
 
 

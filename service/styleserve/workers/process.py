@@ -43,7 +43,7 @@ class ProcessWorker:
         self._initialize = initialize
         self._outbox: Inbox = SimpleQueue()
         self._process: BaseProcess | None = None
-        self._threads: list[threading.Thread] = []
+        self._reading: threading.Thread | None = None
         self._is_stopping = False
         self._is_ready = False
 
@@ -56,7 +56,7 @@ class ProcessWorker:
         """Spawn the process; the listener hears `Ready`, or `Lost` when it ends or cannot be spawned."""
         self._is_stopping = self._is_ready = False
         self._outbox = SimpleQueue()
-        self._process, self._threads = None, []
+        self._process = self._reading = None
         try:
             self._spawn(listener)
         except (OSError, RuntimeError) as error:  # no memory, handles, processes or (RuntimeError) threads are left
@@ -68,22 +68,31 @@ class ProcessWorker:
         ours, theirs = context.Pipe()
         with contextlib.ExitStack() as undoing, theirs:
             undoing.callback(ours.close)  # which the process takes for its end
-            undoing.callback(self._outbox.put, None)
             process = context.Process(
                 target=_live, args=(theirs, self._factory, self._initialize), name="engine", daemon=True
             )
             with _signals_held():
                 process.start()
-            threads = [
-                threading.Thread(target=_write, args=(ours, self._outbox), name="engine-commands", daemon=True),
-                threading.Thread(
-                    target=self._read, args=(ours, process, self._outbox, listener), name="engine-events", daemon=True
-                ),
-            ]
-            for thread in threads:
-                thread.start()
+            end_writing = self._start_writing(ours)
+            undoing.callback(end_writing)
+            reading = threading.Thread(
+                target=self._read, args=(ours, process, end_writing, listener), name="engine-events", daemon=True
+            )
+            reading.start()
             undoing.pop_all()
-        self._process, self._threads = process, threads
+        self._process, self._reading = process, reading
+
+    def _start_writing(self, connection: Connection) -> Callable[[], None]:
+        """Send what comes to the outbox from now on; returns what ends that, before the connection may be closed."""
+        outbox = self._outbox
+        writing = threading.Thread(target=_write, args=(connection, outbox), name="engine-commands", daemon=True)
+        writing.start()
+
+        def end() -> None:
+            outbox.put(None)
+            writing.join()
+
+        return end
 
     def send(self, command: Command) -> None:
         """Hand the engine a command."""
@@ -107,12 +116,13 @@ class ProcessWorker:
             self._process.join(KILL_TIMEOUT_S)
         if self._process.is_alive():
             logger.error("the engine's process %d was killed and does not end: it is left behind", self._process.pid)
-        else:
-            for thread in self._threads:
-                thread.join()
+        elif self._reading is not None:
+            self._reading.join()
         self._process = None
 
-    def _read(self, connection: Connection, process: BaseProcess, outbox: Inbox, listener: Listener) -> None:
+    def _read(
+        self, connection: Connection, process: BaseProcess, end_writing: Callable[[], None], listener: Listener
+    ) -> None:
         """Pass the events on until the process's end of the pipe closes; the last word is that it is lost."""
         lost: Lost | None = None
         try:
@@ -127,7 +137,7 @@ class ProcessWorker:
         except (EOFError, OSError):
             pass
         process.join(KILL_TIMEOUT_S)
-        outbox.put(None)
+        end_writing()
         connection.close()
         if not self._is_stopping:
             code = process.exitcode
