@@ -1,4 +1,4 @@
-"""What is free: the machine's or the container's, whichever is less; and how many heaps threads have."""
+"""What is free: the machine's or the container's, whichever is less; and what the C library's heaps keep."""
 
 import os
 import platform
@@ -27,6 +27,21 @@ for thread in threads:
 file = ctypes.c_void_p(library.fdopen(1, b"w"))
 library.malloc_info(0, file)
 library.fflush(file)
+"""
+KEEPING_MUCH = {"MALLOC_TRIM_THRESHOLD_": "64000000", "MALLOC_MMAP_THRESHOLD_": "16000000"}
+#: Something large comes and goes, and something half as large after it; the C library tells what its heap's end keeps.
+KEPT_BY_A_HEAP = """
+import ctypes, sys
+from styleserve import __main__
+if sys.argv[1] == "set":
+    __main__.set_heaps()
+class Told(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghi"] + [("keepcost", ctypes.c_size_t)]
+library = ctypes.CDLL(None)
+library.malloc.restype, library.mallinfo2.restype = ctypes.c_void_p, Told
+for num_bytes in (8_000_000, 4_000_000):
+    library.free(ctypes.c_void_p(library.malloc(num_bytes)))
+print(library.mallinfo2().keepcost)
 """
 
 
@@ -89,8 +104,22 @@ def test_a_system_that_tells_nothing_limits_nothing(tmp_path):
     ids=["as the program does", "left alone", "set by the operator"],
 )
 def test_threads_share_a_few_heaps_unless_the_operator_has_set_how_many(how, variables, are_few):
-    inherited = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    assert (told_by(HEAPS_OF_THREADS, how, variables).count("<heap nr=") <= 2) == are_few
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such heaps")
+@pytest.mark.parametrize(
+    ("how", "variables", "is_little"),
+    [("set", {}, True), ("left alone", {}, False), ("set", KEEPING_MUCH, False)],
+    ids=["as the program does", "left alone", "set by the operator"],
+)
+def test_heaps_give_back_what_is_free_also_after_something_large(how, variables, is_little):
+    assert (int(told_by(KEPT_BY_A_HEAP, how, variables)) < 1_000_000) == is_little
+
+
+def told_by(script: str, how: str, variables: dict[str, str]) -> str:
+    """What a process of its own prints, in whose environment nothing else is about heaps."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     environment = inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | variables
-    command = [sys.executable, "-c", HEAPS_OF_THREADS, how]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert (told.count("<heap nr=") <= 2) == are_few
+    command = [sys.executable, "-c", script, how]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout

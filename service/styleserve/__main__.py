@@ -6,6 +6,9 @@ import sys
 
 from styleserve import memory
 
+#: By these the GNU C library is told about its heaps.
+_HEAP_VARIABLES = {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
 
 def main() -> None:
     """Run the command line; where the client alone is installed, say what is missing."""
@@ -34,9 +37,9 @@ def set_environment() -> None:
 
 
 def set_heaps() -> None:
-    """Have threads share heaps, unless the operator has set how many there may be."""
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        memory.share_heaps()
+    """Keep the C library's heaps small, unless the operator has set anything about them."""
+    if _HEAP_VARIABLES.isdisjoint(os.environ):
+        memory.keep_heaps_small()
 
 
 if __name__ == "__main__":
