@@ -1,6 +1,7 @@
 """The feed: states are never lost, progress is conflated, silence is broken."""
 
 import asyncio
+import itertools
 import time
 
 import numpy as np
@@ -189,6 +190,25 @@ async def heard_of(feed: Feed, num_watchers: int, seconds: float) -> int:
 async def test_a_crowd_hears_no_more_often_than_a_few_together():
     few, crowd = await heard_of(Feed(), 10, 0.5), await heard_of(Feed(), 500, 0.5)
     assert crowd < 500 + 3 * few, "the first event of each, and then no more than a few hear"
+
+
+async def test_who_rests_for_longer_than_a_step_takes_sees_the_previews_as_well_as_the_progress(monkeypatch):
+    monkeypatch.setattr("styleserve.jobs.crowd.SECONDS_A_WATCHER", 0.1)
+    feed = Feed()
+    feed.tell_state(status("running"))
+
+    async def go_on() -> None:
+        for iteration in itertools.count():
+            feed.tell_progress(progress(iteration))
+            feed.tell_preview(np.zeros((8, 8, 3), np.uint8))
+            await asyncio.sleep(0.01)
+
+    going_on = asyncio.create_task(go_on())
+    watching = feed.watch(wish=PreviewWish(interval_s=0.0))
+    heard = [(await anext(watching)).kind for _ in range(9)]
+    going_on.cancel()
+    await watching.aclose()
+    assert heard.count("preview") == heard.count("progress") == 4
 
 
 async def test_no_rest_however_large_the_crowd_makes_a_silence_longer(monkeypatch):

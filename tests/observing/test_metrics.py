@@ -30,7 +30,8 @@ from styleserve.observing.metrics import Metrics, side
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.thread import ThreadWorker
-from support.killing import until
+from support.crowd import SMALL_WINDOW
+from support.killing import Stub, until
 from support.rich_errors import refused
 from support.scraping import Scraper
 from support.service import request, running
@@ -179,12 +180,16 @@ async def test_previews_that_a_watcher_got_are_counted(tmp_path):
 async def test_previews_for_a_watcher_who_does_not_read_are_counted_as_dropped(tmp_path):
     metrics = Metrics()
     noise = images.encode(images.Picture(images.noise(512, 512, seed=0)), "png").data  # large as a JPEG, too
-    async with running(tmp_path, SLOWLY, observer=metrics) as service:
+    worker = ThreadWorker(ToyEngineFactory(SLOWLY, pull=1e-3))  # whose canvas is noise for long
+    async with (
+        running(tmp_path, worker=worker, observer=metrics) as service,
+        grpc.aio.insecure_channel(service.address, options=SMALL_WINDOW) as channel,
+    ):
         watch = style_transfer_pb2.StreamProgressRequest(
             start=request(5000, content=image_pb2.ImageSource(inline=noise)),
             preview=style_transfer_pb2.PreviewOptions(max_side=512, min_interval=duration_pb2.Duration(nanos=1)),
         )
-        call = service.transfer.StreamProgress(watch)
+        call = Stub(channel).StreamProgress(watch)
         await call.read()
         await until(lambda: metrics.registry.get_sample_value("styleserve_previews_dropped_total"))
         call.cancel()

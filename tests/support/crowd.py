@@ -8,6 +8,7 @@ server, but for a small window. It prints a line when all watch, and what they s
 import asyncio
 import collections
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from google.protobuf import duration_pb2
 from styleserve.v1 import job_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 
 Call: TypeAlias = "grpc.aio.UnaryStreamCall"
-#: What came of a crowd: how often each last state was seen, and the most messages that a silent one found in the end.
+#: What came of a crowd: how often each last state was seen, and what the silent ones found in the end.
 Seen: TypeAlias = dict[str, object]
 
 _PREVIEW = style_transfer_pb2.PreviewOptions(max_side=512, min_interval=duration_pb2.Duration(nanos=1))
@@ -29,7 +30,9 @@ _STREAMS_A_CONNECTION = 25
 _LONGEST_S = 60.0
 _LOWEST_PRIORITY = 19
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-_SILENT = [*_OWN_CONNECTION, ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+#: Of a channel on which little is sent to one who does not read; by default it is megabytes where data flows fast.
+WINDOW_BYTES = 1024
+SMALL_WINDOW = [("grpc.http2.lookahead_bytes", WINDOW_BYTES), ("grpc.http2.bdp_probe", 0)]
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +66,7 @@ async def watch(address: str, job: str, reading: int, silent: int) -> None:
     asked = style_transfer_pb2.StreamProgressRequest(job=job)
     readers = _calls(address, asked, reading, _OWN_CONNECTION)
     asked.preview.CopyFrom(_PREVIEW)
-    silent_ones = _calls(address, asked, silent, _SILENT)
+    silent_ones = _calls(address, asked, silent, [*_OWN_CONNECTION, *SMALL_WINDOW])
     for call in (*readers, *silent_ones):
         await call.initial_metadata()
     print("watching", flush=True)
@@ -72,7 +75,8 @@ async def watch(address: str, job: str, reading: int, silent: int) -> None:
     seen = {
         "ends seen by readers": collections.Counter(_end(messages) for messages in heard),
         "ends seen by silent ones": collections.Counter(_end(messages) for messages in heard_late),
-        "most messages of a silent one": max(len(messages) for messages in heard_late),
+        "what silent ones found": collections.Counter(_kinds(messages) for messages in heard_late),
+        "most bytes before a preview": max(_bytes_before_a_preview(messages) for messages in heard_late),
     }
     print(json.dumps(seen), flush=True)
 
@@ -87,6 +91,15 @@ def _calls(
 
 async def _read(call: Call) -> list[style_transfer_pb2.StreamProgressResponse]:
     return [message async for message in call]
+
+
+def _kinds(messages: list[style_transfer_pb2.StreamProgressResponse]) -> str:
+    return ", ".join(message.WhichOneof("event") for message in messages)
+
+
+def _bytes_before_a_preview(messages: list[style_transfer_pb2.StreamProgressResponse]) -> int:
+    before = itertools.takewhile(lambda message: not message.HasField("preview"), messages)
+    return sum(message.ByteSize() for message in before)
 
 
 def _end(messages: list[style_transfer_pb2.StreamProgressResponse]) -> str:

@@ -1,4 +1,4 @@
-"""Crowd: those who watch one job; the more they are, the longer each rests between two events.
+"""Crowd: those who watch one job; the more they are, the longer each rests once it has heard what is newest.
 
 A crowd so takes no more of the machine than a few watchers do. News that must not wait ends every rest.
 """
@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-#: Seconds of rest for each who watches: all together hear of 50 events a second at most, while they are 500 or fewer.
+#: Seconds of rest for each who watches: all together wake 50 times a second at most, while they are 500 or fewer.
 SECONDS_A_WATCHER = 0.02
 #: No rest is longer than this, in seconds, so that it stays within the longest silence of a stream.
 LONGEST_REST_S = 10.0

@@ -155,6 +155,7 @@ class Feed:
     async def _follow(self, after_sequence: int, frames: Frames, idle_s: float) -> AsyncGenerator[Update]:
         cursor = after_sequence if after_sequence <= self._sequence else 0
         is_first = True
+        heard: set[Kind] = set()  # since the last rest
         clock = asyncio.get_running_loop().time
         spoke = clock()
         with self._crowd.joined() as watcher:
@@ -165,8 +166,10 @@ class Feed:
                     is_first, cursor = False, told.sequence
                     yield await self._publish(told, frames)
                     spoke = clock()
-                    if not self._must_tell(cursor):
+                    heard.add(told.kind)
+                    if not self._must_tell(cursor) and not self._is_incomplete(heard, cursor, frames):
                         await watcher.rest()
+                        heard.clear()
                 elif self.is_closed:
                     return
                 elif self._interruption is not None:
@@ -190,6 +193,11 @@ class Feed:
         """Whether there is news after `cursor` that must not wait: a change of state, or the end."""
         is_settled = self.is_closed or self._interruption is not None
         return is_settled or any(state.sequence > cursor for state in self._states[-1:])
+
+    def _is_incomplete(self, heard: set[Kind], cursor: int, frames: Frames) -> bool:
+        """Whether there is something after `cursor` of another kind than those `heard`, such as a step's preview."""
+        upcoming = self._next(cursor, frames)
+        return upcoming is not None and upcoming.kind not in heard
 
     def _tell(self, kind: Kind, content: JobStatus | Progress | Thumbnail | StoredImage) -> _Told:
         assert not self.is_closed
