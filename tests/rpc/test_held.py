@@ -1,5 +1,6 @@
 """Requests with images inside are held while calls wait, and no more of them than there is memory for."""
 
+import asyncio
 import functools
 import os
 import time
@@ -9,12 +10,15 @@ from collections.abc import Callable
 import grpc
 import pytest
 
+from styleserve import images
 from styleserve.callers import ANONYMOUS
 from styleserve.decoding import Decoder
 from styleserve.rpc import held
 from styleserve.rpc.requests import fingerprint
 from styleserve.rpc.uploads import MAX_CHUNK_BYTES
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
+from support.crowd import SMALL_WINDOW
+from support.killing import Stub
 from support.rich_errors import refused
 from support.service import png, request, running
 
@@ -68,6 +72,26 @@ async def test_whoever_goes_makes_room(service):
         await watching.read()
         watching.cancel()
         await service.wait_for(detached.name, job_pb2.JOB_STATE_SUCCEEDED)
+
+
+async def test_pictures_that_there_is_no_room_for_in_answers_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "MOST_RESULT_BYTES", 15_000)
+    noise = images.encode(images.Picture(images.noise(48, 48, seed=0)), "png").data  # a picture of 7 kB
+    asked = request(1, content=image_pb2.ImageSource(inline=noise), request_id=REQUEST_ID)
+    async with running(tmp_path) as service, grpc.aio.insecure_channel(service.address, SMALL_WINDOW) as channel:
+        assert (await service.transfer.Stylize(asked)).result.inline
+        watch = start(asked)
+        watch.include_result = True
+        silent = [Stub(channel).StreamProgress(watch) for _ in range(3)]
+        for call in silent:
+            await call.initial_metadata()
+        named = await service.transfer.Stylize(asked)
+        assert (named.result.inline, named.result.image[:7]) == (b"", "images/")
+        for call in silent:
+            call.cancel()
+        async with asyncio.timeout(20):
+            while not (await service.transfer.Stylize(asked)).result.inline:
+                pass
 
 
 async def upload(service, data: bytes) -> image_pb2.ImageSource:

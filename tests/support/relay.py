@@ -2,13 +2,18 @@
 
 import asyncio
 import contextlib
+import math
 from typing import Self
 
 
 class Relay:
-    """Passes bytes on between those who connect to `address` and the server; an asynchronous context manager."""
+    """Passes bytes on between those who connect to `address` and the server; an asynchronous context manager.
 
-    def __init__(self, server: str) -> None:
+    Of each connection the server gets `most_bytes`, and of what comes after them nothing.
+    """
+
+    def __init__(self, server: str, most_bytes: float = math.inf) -> None:
+        self._most_bytes = most_bytes
         self._host, _, self._port = server.rpartition(":")
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -37,13 +42,16 @@ class Relay:
             writer.close()
             return
         self._writers += [writer, far_writer]
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            self._tasks.append(asyncio.create_task(_pass_on(source, sink)))
+        for source, sink, most_bytes in ((reader, far_writer, self._most_bytes), (far_reader, writer, math.inf)):
+            self._tasks.append(asyncio.create_task(_pass_on(source, sink, most_bytes)))
 
 
-async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, most_bytes: float) -> None:
+    num_bytes = 0
     with contextlib.suppress(OSError):
         while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
+            num_bytes += len(data)
+            if num_bytes <= most_bytes:
+                sink.write(data)
+                await sink.drain()
     sink.close()

@@ -8,6 +8,8 @@ from styleserve.images import DEFAULT_QUALITY, ImageFormat
 from styleserve.recipes import Recipe
 
 DEFAULT_MAX_INLINE_BYTES = 3_500_000
+#: As much as a request may have; larger pictures are downloaded in parts.
+MOST_INLINE_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

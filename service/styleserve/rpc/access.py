@@ -6,7 +6,7 @@ anything of the request is received; the servicers learn it from `calling`.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ import grpc
 
 from styleserve.callers import ANONYMOUS, NAMES_ALLOWED, Caller, Callers, Scope, is_callers_name
 from styleserve.errors import PermissionDeniedError, UnauthenticatedError
+from styleserve.rpc.arrivals import Arrivals, single
 from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unary, received_late, wrapped
 
 _KEY = "authorization"
@@ -57,11 +58,8 @@ class Access:
         self._asks_for_certificates = asks_for_certificates
 
     def admit(self, method: str, context: Context) -> None:
-        """Let `calling` tell who calls; raises UnauthenticatedError, or PermissionDeniedError when it may not.
-
-        A method that has no line needs every right: forgetting it here must not open it.
-        """
-        scopes = NEEDED.get(method, ("admin",))
+        """Let `calling` tell who calls; raises UnauthenticatedError, or PermissionDeniedError when it may not."""
+        scopes = _scopes(method)
         if scopes:
             caller = self._identify(context)
             require(caller, *scopes)
@@ -95,6 +93,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._arrivals = Arrivals()
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -122,7 +121,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
             return answer
 
-        return wrapped(received_late(handler), guard_unary, guard_stream)
+        async def receive(requests: AsyncIterator[Any]) -> Any:
+            if _scopes(method):
+                return await self._arrivals.receive(calling().name, requests)
+            return await single(requests)
+
+        return wrapped(received_late(handler, receive), guard_unary, guard_stream)
 
 
 def calling() -> Caller:
@@ -140,6 +144,11 @@ def require(caller: Caller, *scopes: Scope) -> None:
     """Raise PermissionDeniedError unless the caller has one of the scopes."""
     if caller.scopes.isdisjoint(scopes):
         raise PermissionDeniedError(caller.name, " or ".join(scopes))
+
+
+def _scopes(method: str) -> tuple[Scope, ...]:
+    """What the method needs; one that has no line needs every right, since forgetting it must not open it."""
+    return NEEDED.get(method, ("admin",))
 
 
 def _known(caller: Caller | None, complaint: str) -> Caller:

@@ -29,8 +29,8 @@ def wrapped(handler: Handler, wrap_unary: Callable[[Unary], Unary], wrap_stream:
     )
 
 
-def received_late(handler: Handler) -> Handler:
-    """A handler that does the same, but receives a single request only when it comes to it.
+def received_late(handler: Handler, receive: Callable[[AsyncIterator[Any]], Awaitable[Any]]) -> Handler:
+    """A handler that does the same, but receives a single request only when it comes to it, by `receive`.
 
     By itself grpc receives such a request, whatever its size, before it asks any handler: whoever wraps this one can
     send a call away whose request takes no memory yet. To callers it makes no difference. What arrives and is no
@@ -41,10 +41,10 @@ def received_late(handler: Handler) -> Handler:
     assert deserialize is not None  # of generated code all have one
 
     async def answer_once(requests: AsyncIterator[Any], context: Context) -> Any:
-        return await behaviour(await _single(requests), context)
+        return await behaviour(await receive(requests), context)
 
     async def answer_with_many(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
-        async with contextlib.aclosing(behaviour(await _single(requests), context)) as responses:
+        async with contextlib.aclosing(behaviour(await receive(requests), context)) as responses:
             async for response in responses:
                 yield response
 
@@ -62,13 +62,6 @@ def received_late(handler: Handler) -> Handler:
     return grpc.stream_unary_rpc_method_handler(
         answer_once if is_single else behaviour, read, handler.response_serializer
     )
-
-
-async def _single(requests: AsyncIterator[Any]) -> Any:
-    """The request of a call that has one; raises InvalidRequestError when it ends without."""
-    async for request in requests:
-        return request
-    raise violation("request", "got none; allowed: one message", "REQUIRED")
 
 
 def _kind(handler: Any) -> tuple[Callable[..., Handler], Callable[..., Any]]:

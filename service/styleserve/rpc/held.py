@@ -1,16 +1,20 @@
-"""HeldRequests: bounds the memory of requests with images inside, which calls hold for as long as they wait.
+"""Held: bounds the memory of requests with images inside and of pictures on their way out, which calls hold.
 
-A call holds its request as it came and as it was read, whatever the handler does with it; of very many that wait, or
-join one job, that would be all of the memory. Small ones always pass: images that were uploaded are only named in them.
+A call holds its request as it came and as it was read, whatever the handler does with it, for as long as it waits; and
+its answer until whoever called has received it. Of very many that wait, join one job, or do not read, that would be all
+of the memory. Small requests always pass: images that were uploaded are only named in them.
 """
 
 import contextlib
 from collections.abc import Iterator
 
 from styleserve.errors import QuotaExceededError
+from styleserve.rpc.handlers import Context
 
 #: What requests may take together, as they came: a queue and an engine full of what our clients send inside, 3 MB each.
 MOST_BYTES = 256 * 1024 * 1024
+#: What pictures inside of answers may take together.
+MOST_RESULT_BYTES = 256 * 1024 * 1024
 _SMALL_BYTES = 16 * 1024
 _RETRY_S = 5.0
 
@@ -33,3 +37,21 @@ class HeldRequests:
             yield
         finally:
             self._num_bytes -= counted
+
+
+class HeldResults:
+    """The bytes of the pictures that are inside of answers now."""
+
+    def __init__(self) -> None:
+        self._num_bytes = 0
+
+    def take(self, num_bytes: int, context: Context) -> bool:
+        """Whether there is room for one more, which then is held until the call is over, its answer received."""
+        if self._num_bytes + num_bytes > MOST_RESULT_BYTES:
+            return False
+        self._num_bytes += num_bytes
+        context.add_done_callback(lambda _: self._let_go(num_bytes))  # type: ignore[arg-type]  # not a class of grpc's
+        return True
+
+    def _let_go(self, num_bytes: int) -> None:
+        self._num_bytes -= num_bytes

@@ -6,7 +6,6 @@ Reading a StylizeRequest decodes its images, in threads beside the event loop, a
 import asyncio
 import dataclasses
 import hashlib
-import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from styleserve.images import DEFAULT_QUALITY, MIN_SIDE
 from styleserve.jobs.frames import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, PreviewWish
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
-from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, ChosenStyle, Output, Submission
+from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, MOST_INLINE_BYTES, ChosenStyle, Output, Submission
 from styleserve.presets import resolve
 from styleserve.recipes import RecipeChanges
 from styleserve.rpc.enums import FORMATS
@@ -212,7 +211,7 @@ class _Reading:
         options = self.request.output
         self._check_enum("output.format", options.format, FORMATS)
         self._check_range("output.quality", options.quality, 0, 100)
-        self._check_range("output.max_inline_bytes", options.max_inline_bytes, 0, math.inf)
+        self._check_range("output.max_inline_bytes", options.max_inline_bytes, 0, MOST_INLINE_BYTES)
         num_violations = len(self.violations)
         if options.max_side:
             self._check_range("output.max_side", options.max_side, MIN_SIDE, self.reader.max_side)

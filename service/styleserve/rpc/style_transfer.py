@@ -20,7 +20,7 @@ from styleserve.rpc.access import calling, require
 from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
 from styleserve.rpc.handlers import Context
-from styleserve.rpc.held import HeldRequests
+from styleserve.rpc.held import HeldRequests, HeldResults
 from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
@@ -43,6 +43,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._disk = Disk()
         self._uploads = uploads.UploadCount()
         self._held = HeldRequests()
+        self._held_results = HeldResults()
 
     async def Stylize(
         self, request: style_transfer_pb2.StylizeRequest, context: Context
@@ -61,7 +62,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
             raise JobCancelledError(status.name)
         return style_transfer_pb2.StylizeResponse(
             job=responses.job(status),
-            result=await self._result(job, status.result),
+            result=await self._result(job, status.result, context),
         )
 
     async def StreamProgress(
@@ -78,7 +79,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
                         if not isinstance(update.content, StoredImage):
                             yield responses.update(update)
                         elif request.include_result:
-                            result = await self._result(job, update.content)
+                            result = await self._result(job, update.content, context)
                             yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
 
     async def GetJob(
@@ -184,10 +185,10 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     def _find(self, name: str) -> Job:
         return self._jobs.find(name, calling().name)
 
-    async def _result(self, job: Job, image: StoredImage) -> image_pb2.ImageResult:
-        """The result, inline when it is small enough."""
+    async def _result(self, job: Job, image: StoredImage, context: Context) -> image_pb2.ImageResult:
+        """The result, inline when it is small enough and there is room for it."""
         max_inline_bytes, shelf = job.submission.output.max_inline_bytes, self._image_store.shelf(job.submission.caller)
-        if image.num_bytes > max_inline_bytes:
+        if image.num_bytes > max_inline_bytes or not self._held_results.take(image.num_bytes, context):
             return responses.stored_image(image)
         try:
             return responses.stored_image(image, await asyncio.to_thread(shelf.read, image.digest))

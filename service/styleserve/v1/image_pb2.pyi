@@ -135,7 +135,9 @@ class OutputOptions(_message.Message):
     quality: _builtins.int
     """Quality of a lossy encoding, 1 to 100; 92 when 0."""
     max_inline_bytes: _builtins.int
-    """Results above this many encoded bytes are not sent inline; 3,500,000 when unset."""
+    """Results above this many encoded bytes are not sent inline; 3,500,000 when unset, 33,554,432 at most. While very many
+    are on their way inline, others are named only, too.
+    """
     omit_provenance: _builtins.bool
     """Leave out of the file how it was made; the job's provenance says it all the same."""
     def __init__(

@@ -1,0 +1,91 @@
+"""Requests on their way in: a few are received at a time, none for long, and no caller is in another's way."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from styleserve.errors import InvalidRequestError
+from styleserve.rpc import arrivals
+from styleserve.rpc.arrivals import Arrivals
+from styleserve.v1 import image_pb2, style_transfer_pb2
+from support.killing import Stub
+from support.relay import Relay
+from support.rich_errors import refused
+from support.service import png, request, running
+
+
+class Coming:
+    """A request that comes when it is told to."""
+
+    def __init__(self) -> None:
+        self.is_received = False
+        self.has_come = asyncio.Event()
+
+    def __aiter__(self) -> "Coming":
+        return self
+
+    async def __anext__(self) -> str:
+        self.is_received = True
+        await self.has_come.wait()
+        return "request"
+
+
+async def begun(arriving: Arrivals, caller: str, coming: Coming) -> asyncio.Task:
+    task = asyncio.create_task(arriving.receive(caller, coming))
+    await asyncio.sleep(0.01)
+    return task
+
+
+async def test_of_a_caller_a_few_are_received_at_a_time_and_the_others_in_turn(monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_OF_CALLER", 2)
+    arriving, coming = Arrivals(), [Coming() for _ in range(3)]
+    tasks = [await begun(arriving, "a", each) for each in coming]
+    other = Coming()
+    tasks.append(await begun(arriving, "b", other))
+    assert [each.is_received for each in (*coming, other)] == [True, True, False, True]
+    for each in (*coming, other):
+        each.has_come.set()
+    assert await asyncio.gather(*tasks) == ["request"] * 4
+
+
+async def test_of_all_callers_a_few_are_received_at_a_time(monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_OF_ALL", 2)
+    arriving, coming = Arrivals(), [Coming() for _ in range(3)]
+    tasks = [await begun(arriving, caller, each) for caller, each in zip("abc", coming, strict=True)]
+    assert [each.is_received for each in coming] == [True, True, False]
+    for each in coming:
+        each.has_come.set()
+    assert await asyncio.gather(*tasks) == ["request"] * 3
+
+
+async def test_one_that_was_given_up_makes_room(monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_OF_CALLER", 1)
+    arriving, coming = Arrivals(), [Coming(), Coming()]
+    first, second = [await begun(arriving, "a", each) for each in coming]
+    first.cancel()
+    coming[1].has_come.set()
+    assert await asyncio.wait_for(second, 5) == "request"
+
+
+async def test_one_that_does_not_come_whole_is_refused_and_holds_up_its_caller_for_no_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_OF_CALLER", 1)
+    monkeypatch.setattr(arrivals, "LONGEST_S", 0.5)
+    large = request(content=image_pb2.ImageSource(inline=png(0.2).ljust(5_000_000, b"\0")))
+    async with (
+        running(tmp_path) as service,
+        Relay(service.address, most_bytes=100_000) as relay,
+        grpc.aio.insecure_channel(relay.address) as channel,
+    ):
+        stuck = asyncio.create_task(refused(Stub(channel).Stylize(large)))
+        await asyncio.sleep(0.2)
+        await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(), timeout=5)
+        code, reason, (problems,) = await asyncio.wait_for(stuck, 5)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert [(problem.field, problem.reason) for problem in problems.field_violations] == [("request", "TOO_SLOW")]
+
+
+async def test_one_that_never_comes_is_refused(monkeypatch):
+    monkeypatch.setattr(arrivals, "LONGEST_S", 0.05)
+    with pytest.raises(InvalidRequestError, match="UploadImage"):
+        await Arrivals().receive("a", Coming())
