@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -220,6 +221,43 @@ def test_a_process_that_cannot_be_killed_is_left_behind(monkeypatch, caplog):
     finally:
         os.kill(pid, signal.SIGKILL)
     assert f"{pid} was killed and does not end" in caplog.text
+
+
+#: A program with an engine that nothing can end, as when a device holds it; it prints the engine's process, and ends.
+LEAVING_BEHIND = """
+import functools, logging, multiprocessing.process, os, signal, time
+from queue import SimpleQueue
+from styleserve.events import Ready
+from styleserve.workers import process
+from support.toy import ToyEngineFactory
+
+if __name__ == "__main__":
+    process.STOP_TIMEOUT_S = process.KILL_TIMEOUT_S = 0.2
+    multiprocessing.process.BaseProcess.kill = multiprocessing.process.BaseProcess.terminate = lambda self: None
+    slowly, events = functools.partial(time.sleep, 0.02), SimpleQueue()
+    worker = process.ProcessWorker(ToyEngineFactory(slowly), logging.basicConfig)
+    worker.start(events.put)
+    while not isinstance(events.get(timeout=20), Ready):
+        pass
+    print(worker.pid, flush=True)
+    os.kill(worker.pid, signal.SIGSTOP)
+    worker.stop()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stops a process")
+def test_a_program_ends_though_its_engine_cannot_be_killed(tmp_path):
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING_BEHIND)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    program = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
+    left_behind = int(program.stdout.readline())
+    try:
+        assert program.wait(timeout=20) == 0
+    finally:
+        program.kill()
+        os.kill(left_behind, signal.SIGKILL)
+        program.communicate()
 
 
 def test_what_a_killed_process_left_the_next_one_goes_on_from(tmp_path):

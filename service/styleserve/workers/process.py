@@ -116,6 +116,8 @@ class ProcessWorker:
             self._process.join(KILL_TIMEOUT_S)
         if self._process.is_alive():
             logger.error("the engine's process %d was killed and does not end: it is left behind", self._process.pid)
+            # The interpreter's end would wait for it, and there is no other way to keep it from that.
+            multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
         elif self._reading is not None:
             self._reading.join()
         self._process = None
