@@ -376,6 +376,16 @@ def test_previews_come_at_their_interval_and_at_their_size(bench):
     assert abs(int(previews[0].pixels.mean()) - 0.22 * 255) < 2
 
 
+def test_previews_come_no_more_often_for_watchers_who_come_and_go(bench):
+    bench.engine.accept(job("a", small_steps(9), size=64))
+    for _ in range(9):
+        for max_side in (32, 0, 32):
+            bench.engine.accept(Preview("a", max_side=max_side, interval_s=3.0))
+        bench.engine.step()
+    bench.run()
+    assert 3 <= len([event for event in bench.of("a") if isinstance(event, Previewed)]) <= 5
+
+
 def test_previews_stop_when_nobody_wants_them_any_more(bench):
     bench.engine.accept(job("a", small_steps(9)))
     bench.engine.accept(Preview("a", max_side=32, interval_s=0.5))

@@ -192,6 +192,22 @@ async def test_a_crowd_hears_no_more_often_than_a_few_together():
     assert crowd < 500 + 3 * few, "the first event of each, and then no more than a few hear"
 
 
+async def test_who_has_had_as_many_previews_as_it_wanted_wants_no_more():
+    feed, wish = Feed(), PreviewWish(interval_s=0.0, max_count=1)
+    feed.tell_state(status("running"))
+    feed.wish(wish)
+    feed.wish(PreviewWish(interval_s=7.0, max_side=16))
+    watching = feed.watch(wish=wish)
+    await anext(watching)
+    assert feed.previews_wanted == PreviewWish(max_side=256, interval_s=0.0)
+    feed.tell_preview(np.zeros((8, 8, 3), np.uint8))
+    assert (await anext(watching)).kind == "preview"
+    assert feed.previews_wanted == PreviewWish(max_side=16, interval_s=7.0)
+    await watching.aclose()
+    feed.withdraw(wish)
+    assert feed.previews_wanted == PreviewWish(max_side=16, interval_s=7.0)
+
+
 async def test_who_rests_for_longer_than_a_step_takes_sees_the_previews_as_well_as_the_progress(monkeypatch):
     monkeypatch.setattr("styleserve.jobs.crowd.SECONDS_A_WATCHER", 0.1)
     feed = Feed()

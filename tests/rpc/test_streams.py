@@ -9,10 +9,13 @@ import pytest
 from google.protobuf import duration_pb2
 
 from styleserve import images
+from styleserve.engine.specification import Command, Preview
 from styleserve.jobs import frames
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import details
 from support.service import png, request, running
+from support.toy import ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 
@@ -87,6 +90,29 @@ async def test_no_more_previews_come_than_asked_for(service):
     asked = start(iterations=100)
     asked.preview.CopyFrom(style_transfer_pb2.PreviewOptions(max_count=1, min_interval=duration_pb2.Duration(nanos=1)))
     assert kinds(await read(service.transfer.StreamProgress(asked))).count("preview") == 1
+
+
+class Overheard(ThreadWorker):
+    """A worker that takes note of the previews that its engine is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(ToyEngineFactory(SLOWLY))
+        self.orders: list[Preview] = []
+
+    def send(self, command: Command) -> None:
+        if isinstance(command, Preview):
+            self.orders.append(command)
+        super().send(command)
+
+
+async def test_the_engine_makes_no_more_previews_than_anybody_wants(tmp_path):
+    worker = Overheard()
+    async with running(tmp_path, worker=worker) as service:
+        asked = start(iterations=80)
+        asked.preview.CopyFrom(style_transfer_pb2.PreviewOptions(max_count=1))
+        asked.preview.min_interval.FromMilliseconds(500)
+        assert kinds(await read(service.transfer.StreamProgress(asked))).count("preview") == 1
+    assert [order.max_side > 0 for order in worker.orders] == [True, False]
 
 
 async def test_previews_are_off_unless_asked(service):

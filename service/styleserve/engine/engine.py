@@ -70,7 +70,7 @@ class Engine:
         self._scheduler = Scheduler(max_batch)
         self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
         self._ledger = Ledger(report, clock, resident_bytes)
-        self._previews = Previews(report, clock)
+        self._previews = Previews(report)
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
         self._unprepared: list[Prepare] = []

@@ -1,8 +1,9 @@
 """A job inside the engine: its specification, the scale it is at, and the run that works there."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from styleserve import images
 from styleserve.costs import Estimate
@@ -17,11 +18,10 @@ from styleserve.recipes import Scale
 
 @dataclass(slots=True)
 class PreviewOrder:
-    """Previews that somebody waits for: at most `max_side` pixels, every `interval_s` seconds, the next at `due`."""
+    """Previews that somebody waits for: at most `max_side` pixels, and `interval_s` seconds apart."""
 
     max_side: int
     interval_s: float
-    due: float
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,8 @@ class Job:
 
     `recipe_scales` are what the recipe asks for, `scales` what is done of it: those until the present one as they were,
     those from it on as they are planned. At `due` the present one gives way to the next. `forecast` makes the plans and
-    decides which canvases are judged in tiles. `iterations` are the moves that the run may make.
+    decides which canvases are judged in tiles. `iterations` are the moves that the run may make. `previewed` is when
+    the last preview was sent, whoever waited for it.
 
     `identity` is that of the specification as it came, before the recipe was calibrated. `written` is when it was last
     written down, or begun, and `has_news` whether canvases were judged since. `engine_s` are seconds that
@@ -58,7 +59,8 @@ class Job:
     last_served: int = -1
     earlier_evaluations: int = 0
     judged: Progress | None = None
-    preview: PreviewOrder | None = field(default=None)
+    preview: PreviewOrder | None = None
+    previewed: float = -math.inf
     has_news: bool = False
     engine_s: float = 0.0
 

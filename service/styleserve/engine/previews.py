@@ -10,16 +10,15 @@ from styleserve.events import EngineEvent, Previewed
 class Previews:
     """Orders of jobs that wait, until they begin, and the sending of previews of those that run."""
 
-    def __init__(self, report: Callable[[EngineEvent], None], clock: Callable[[], float]) -> None:
+    def __init__(self, report: Callable[[EngineEvent], None]) -> None:
         self._report = report
-        self._clock = clock
         self._orders: dict[str, Preview] = {}
 
     def order(self, order: Preview, jobs: Sequence[Job], waiting: Sequence[JobSpecification]) -> None:
         """Note who wants to see; orders come for waiting jobs too, and for ended ones, which have none to send."""
         for job in jobs:
             if job.job_id == order.job_id:
-                job.preview = self._due_now(order) if order.max_side > 0 else None
+                job.preview = _ordered(order)
                 return
         if any(specification.job_id == order.job_id for specification in waiting):
             self._orders[order.job_id] = order
@@ -27,7 +26,7 @@ class Previews:
     def begin(self, job: Job) -> None:
         """A job that waited begins; what was ordered of it is due."""
         if order := self._orders.pop(job.job_id, None):
-            job.preview = self._due_now(order)
+            job.preview = _ordered(order)
 
     def forget(self, job_id: str) -> None:
         """A job that waited will not begin."""
@@ -36,10 +35,11 @@ class Previews:
     def send(self, job: Job, now: float) -> None:
         """Send a preview of the job if one is due."""
         order = job.preview
-        if order is None or order.max_side == 0 or now < order.due:
+        if order is None or now < job.previewed + order.interval_s:
             return
-        order.due = now + order.interval_s
+        job.previewed = now
         self._report(Previewed(job.job_id, job.run.preview(order.max_side)))
 
-    def _due_now(self, order: Preview) -> PreviewOrder:
-        return PreviewOrder(order.max_side, order.interval_s, self._clock())
+
+def _ordered(order: Preview) -> PreviewOrder | None:
+    return PreviewOrder(order.max_side, order.interval_s) if order.max_side > 0 else None

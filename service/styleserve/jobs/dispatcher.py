@@ -159,6 +159,8 @@ class Dispatcher:
             case Progressed(progress=progress):
                 job.advance(progress)
             case Previewed(pixels=pixels):
+                if job.feed.previews_wanted is None:
+                    self.order_previews(job)  # that is, none: whoever wanted some has had them all
                 job.feed.tell_preview(pixels)
             case Resumed():
                 job.resume(event)

@@ -7,6 +7,7 @@ often each hears of those. Telling never waits for a watcher.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
@@ -57,6 +58,7 @@ class Feed:
         self._changed = asyncio.Event()
         self._crowd = Crowd()
         self._wishes: list[PreviewWish] = []
+        self._fulfilled: list[PreviewWish] = []
         self._frames: list[Frames] = []
         self._interruption: RequestError | None = None
         self.is_closed = False
@@ -79,10 +81,11 @@ class Feed:
 
     @property
     def previews_wanted(self) -> PreviewWish | None:
-        """The largest and most frequent previews that any watcher wants; None when nobody does."""
-        if not self._wishes:
+        """The largest and most frequent previews that any watcher still wants; None when nobody does."""
+        wishes = Counter(self._wishes) - Counter(self._fulfilled)
+        if not wishes:
             return None
-        return PreviewWish(max(wish.max_side for wish in self._wishes), min(wish.interval_s for wish in self._wishes))
+        return PreviewWish(max(wish.max_side for wish in wishes), min(wish.interval_s for wish in wishes))
 
     def wish(self, wish: PreviewWish) -> None:
         """Somebody wants previews."""
@@ -151,6 +154,8 @@ class Feed:
                     yield update
         finally:
             self._frames.remove(frames)
+            if wish is not None and frames.has_all:
+                self._fulfilled.remove(wish)
 
     async def _follow(self, after_sequence: int, frames: Frames, idle_s: float) -> AsyncGenerator[Update]:
         cursor = after_sequence if after_sequence <= self._sequence else 0
@@ -245,7 +250,10 @@ class Feed:
             assert not isinstance(told.content, np.ndarray)
             return Update(told.sequence, told.kind, told.content)
         assert isinstance(told.content, np.ndarray)
-        encoded = await self._encode(told.sequence, told.content, frames.take(told.sequence))
+        wish = frames.take(told.sequence)
+        if frames.has_all:
+            self._fulfilled.append(wish)
+        encoded = await self._encode(told.sequence, told.content, wish.max_side)
         return Update(told.sequence, "preview", encoded)
 
     async def _encode(self, sequence: int, thumbnail: Thumbnail, max_side: int) -> Encoded:

@@ -30,23 +30,25 @@ class Frames:
         self._num_taken = 0
         self._due = 0.0
 
+    @property
+    def has_all(self) -> bool:
+        """Whether the watcher has had as many as it wanted."""
+        return self._wish is not None and 0 < self._wish.max_count <= self._num_taken
+
     def is_due(self) -> bool:
         """Whether the watcher may have a preview now."""
-        wish = self._wish
-        if wish is None or (wish.max_count and self._num_taken >= wish.max_count):
-            return False
-        return time.monotonic() >= self._due
+        return self._wish is not None and not self.has_all and time.monotonic() >= self._due
 
     def miss(self, sequence: int) -> None:
         """The preview of this number is gone; it was dropped if it was due to the watcher and had not been taken."""
         if sequence > self._last_sequence and self.is_due():
             self._observer.hear(PreviewDropped())
 
-    def take(self, sequence: int) -> int:
-        """Note that the preview of this number is sent; returns its longest side."""
+    def take(self, sequence: int) -> PreviewWish:
+        """Note that the preview of this number is sent; returns what was wished."""
         assert self._wish is not None
         self._observer.hear(PreviewSent())
         self._last_sequence = sequence
         self._num_taken += 1
         self._due = time.monotonic() + self._wish.interval_s
-        return self._wish.max_side
+        return self._wish
