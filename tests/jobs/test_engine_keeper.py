@@ -1,8 +1,10 @@
 """Whichever engine lives is told which style to prepare, and none twice that is done; one that hangs is replaced."""
 
 import asyncio
+import dataclasses
 
 from styleserve.engine.specification import Command, Prepare
+from styleserve.errors import WeightsError
 from styleserve.events import Lost, Prepared, Ready, Worked
 from styleserve.jobs import engine_keeper, watchdog
 from styleserve.jobs.engine_keeper import EngineKeeper
@@ -100,6 +102,24 @@ async def test_an_engine_that_does_not_become_ready_gives_way_to_another(monkeyp
     keeper.start()
     worker.started.clear()
     await asyncio.wait_for(worker.started.wait(), 10)
+    await keeper.stop()
+
+
+async def test_what_the_first_engine_had_is_waited_for_when_a_later_one_lacks_it(monkeypatch, caplog):
+    monkeypatch.setattr(engine_keeper, "_FIRST_RESTART_S", 0.01)
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
+    worker.tell(Ready(TOY_INFO))
+    for lost in (Lost("killed"), Lost("cannot be built", WeightsError("the share is away"))):
+        worker.started.clear()
+        worker.tell(lost)
+        await asyncio.wait_for(worker.started.wait(), 10)
+    assert "the share is away" in caplog.text
+    worker.tell(Ready(dataclasses.replace(TOY_INFO, weights="others")))
+    await asyncio.sleep(0.01)
+    assert keeper.is_alive
+    assert f"other weights than the engine before, {TOY_INFO.weights}" in caplog.text
     await keeper.stop()
 
 

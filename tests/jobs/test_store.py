@@ -10,6 +10,7 @@ import pytest
 
 from styleserve import errors
 from styleserve.errors import ConfigurationError, RequestError, StorageError
+from styleserve.jobs.job import Job
 from styleserve.jobs.status import StoredImage
 from styleserve.jobs.store import VERSION, JobStore
 from support.some_jobs import PROGRESS, PROVENANCE, job
@@ -143,12 +144,24 @@ async def test_the_events_of_a_job_that_goes_on_come_after_all_that_were_told(st
     assert first.content.state == "running"
 
 
+async def test_a_job_outlives_any_number_of_restarts(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    kept.start()
+    store.save(kept)
+    for _ in range(3000):
+        kept = Job.restore(kept.job_id, kept.number, kept.submission, kept.status, kept.feed.last_sequence, 60.0)
+    store.save(kept)
+    assert reopened(store, tmp_path).get("job-1").feed.last_sequence > kept.feed.last_sequence
+
+
 async def test_a_deadline_is_the_same_moment_by_another_process_clock(store, tmp_path, monkeypatch):
-    store.add(job(deadline=time.monotonic() + 50.0))
     its_monotonic = time.monotonic
+    deadline = its_monotonic() + 50.0
+    store.add(job(deadline=deadline))
     monkeypatch.setattr(time, "monotonic", lambda: its_monotonic() - 1000.0)
     found = reopened(store, tmp_path).get("job-1")
-    assert found.submission.deadline - time.monotonic() == pytest.approx(50.0, abs=1.0)
+    assert found.submission.deadline == pytest.approx(deadline - 1000.0, abs=1.0)
 
 
 async def test_a_job_that_is_forgotten_stays_so(store, tmp_path):
@@ -230,6 +243,28 @@ async def test_a_job_goes_on_where_its_state_cannot_be_stored(store):
     kept.start()
     store.save(kept)
     assert store.get("job-1").status.state == "running"
+
+
+async def test_what_the_disk_did_not_take_is_stored_when_it_takes_something_again(store, tmp_path):
+    kept, other = (job(number, request_id="") for number in (1, 2))
+    for each in (kept, other):
+        store.add(each)
+    store._database.execute("PRAGMA query_only = ON")
+    kept.start()
+    assert not store.save(kept)
+    store._database.execute("PRAGMA query_only = OFF")
+    assert store.save(other)
+    assert reopened(store, tmp_path).get("job-1").status.state == "running"
+
+
+async def test_what_the_disk_did_not_take_is_stored_at_the_end(store, tmp_path):
+    kept = job()
+    store.add(kept)
+    store._database.execute("PRAGMA query_only = ON")
+    kept.start()
+    store.save(kept)
+    store._database.execute("PRAGMA query_only = OFF")
+    assert reopened(store, tmp_path).get("job-1").status.state == "running"
 
 
 def damaged(path, change) -> None:

@@ -30,7 +30,8 @@ _LONGEST_RESTART_S = 30.0
 class EngineKeeper:
     """One worker and the engines that live in it, one after the other.
 
-    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before one can. `hear` gets
+    `tell_alive` hears whether an engine lives, `tell_broken` what the operator has to mend before the first can: what a
+    later one lacks was there once, and may be there again. `hear` gets
     what the engine tells of jobs, `welcome` is called when one is ready, and `take_back` when one is lost with the jobs
     that it had. An engine that tells nothing for longer than `longest_silence_s` is killed, and so is lost; None there
     while it has no job. So is one that is not ready in time. `observer` is told of the engine itself. `generation`
@@ -127,6 +128,8 @@ class EngineKeeper:
 
     def _welcome(self, info: EngineInfo) -> None:
         logger.info("an engine is ready: %s", info)
+        if self.engine is not None and self.engine.weights != info.weights:
+            logger.warning("it has other weights than the engine before, %s: so do its pictures", self.engine.weights)
         self.engine = info
         self.is_alive = True
         self._restart_s = _FIRST_RESTART_S
@@ -140,7 +143,7 @@ class EngineKeeper:
         self.is_alive = False
         self.preparation.end()
         self._tell_alive(False)
-        if lost.error is not None:
+        if self.engine is None and lost.error is not None:
             self._tell_broken(lost.error)
             return
         if self.engine is None:
@@ -152,7 +155,8 @@ class EngineKeeper:
                     )
                 )
                 return
-        logger.error("%s; another is started in %.1f s", lost.description, self._restart_s)
+        why = lost.description if lost.error is None else f"{lost.description}: {lost.error}"
+        logger.error("%s; another is started in %.1f s", why, self._restart_s)
         self._take_back()
         self._restart = asyncio.get_running_loop().call_later(self._restart_s, self._start_worker)
         self._restart_s = min(2 * self._restart_s, _LONGEST_RESTART_S)

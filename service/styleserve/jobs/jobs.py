@@ -310,8 +310,9 @@ class Jobs:
         self._save(job)
 
     def _save(self, job: Job) -> None:
-        self._store.save(job)
+        is_stored = self._store.save(job)
         if job.has_ended:
             self._index.note(job)
             self._retention.note(job)
-            self._checkpoints.remove(job.job_id)
+            if is_stored:  # else the next server may have to go on from there, and removes it once it has not
+                self._checkpoints.remove(job.job_id)

@@ -17,6 +17,8 @@ from styleserve.jobs.submission import Submission
 
 #: Of anything that a job counts; messages have 32 bits for most of it.
 _MOST_COUNTED = 2**31 - 1
+#: Numbers of events have 64 bits there, since every restart leaves many of them out.
+_LAST_SEQUENCE = 2**63 - 1
 #: The last second that a message can tell, of the year 9999; none of a job's times or durations comes near it.
 _LATEST = 253_402_300_799.0
 
@@ -103,7 +105,7 @@ def _judge(record: _Record) -> None:
     status = record.status
     if status.name != PREFIX + record.job_id:
         raise ValueError("it has the names of two jobs")
-    counts = [record.number, record.last_sequence, record.num_losses, status.queue_position]
+    counts = [record.number, record.num_losses, status.queue_position]
     times = [status.create_time, status.start_time, status.end_time, status.expire_time]
     seconds: list[float] = []
     if status.progress is not None:
@@ -120,6 +122,7 @@ def _judge(record: _Record) -> None:
     if status.provenance is not None:
         counts.append(status.provenance.network_passes)
     _judge_numbers(counts, _MOST_COUNTED)
+    _judge_numbers([record.last_sequence], _LAST_SEQUENCE)
     _judge_numbers([moment for moment in times if moment is not None], _LATEST)
     _judge_numbers(seconds, _LATEST)
 

@@ -4,6 +4,7 @@ The disk has one SQLite file, with a write-ahead log and each change synchronise
 power cut takes back what was answered. A write takes about as long as the disk's synchronisation, a few for each job.
 """
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ class JobStore:
         self._database = _open(path)
         self._by_id: dict[str, Job] = {}
         self._by_request: dict[tuple[str, str], Job] = {}
+        self._behind: dict[str, Job] = {}
         for job in sorted(self._recall(path, retention_s), key=lambda job: job.number):
             self._index(job)
 
@@ -48,16 +50,20 @@ class JobStore:
             raise StorageError from None
         self._index(job)
 
-    def save(self, job: Job) -> None:
-        """Keep how the job stands now; what the disk does not take is known until the process ends."""
+    def save(self, job: Job) -> bool:
+        """Keep how the job stands now, and say whether the disk took it; what it did not take goes with the next."""
         try:
             self._write(job)
         except _DAMAGES:
+            self._behind[job.job_id] = job
             logger.exception(
-                "%s: its state cannot be stored; after a restart it is what it was before",
+                "%s: its state cannot be stored; until the disk takes it again, a restart makes it what it was before",
                 job.job_id,
                 extra=job.log_fields,
             )
+            return False
+        self._catch_up()
+        return True
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
@@ -81,6 +87,7 @@ class JobStore:
             logger.exception("%d ended jobs cannot be forgotten", len(jobs))
             raise StorageError from None
         for job in jobs:
+            self._behind.pop(job.job_id, None)
             del self._by_id[job.job_id]
             request = job.submission.caller, job.submission.request_id
             if self._by_request.get(request) is job:
@@ -88,6 +95,7 @@ class JobStore:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._catch_up()
         self._database.close()
 
     def _recall(self, path: Path, retention_s: float) -> Iterator[Job]:
@@ -114,6 +122,14 @@ class JobStore:
     def _write(self, job: Job) -> None:
         record = self._records.write(job)
         self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job.job_id, record))
+        self._behind.pop(job.job_id, None)
+
+    def _catch_up(self) -> None:
+        """Store what the disk did not take before, as far as it takes it now."""
+        with contextlib.suppress(*_DAMAGES):
+            for job in list(self._behind.values()):
+                self._write(job)
+                logger.info("%s: its state is stored now", job.job_id, extra=job.log_fields)
 
 
 def _open(path: Path) -> sqlite3.Connection:
