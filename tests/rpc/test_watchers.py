@@ -54,6 +54,7 @@ async def test_a_crowd_and_those_who_never_read_slow_nothing_down(tmp_path, repo
         assert turn.seen["ends seen by readers"] == {"JOB_STATE_CANCELLED": reading}
         assert turn.seen["ends seen by silent ones"] == {"JOB_STATE_CANCELLED": silent}
         assert {found.partition("preview, ")[2] for found in turn.seen["what silent ones found"]} <= set(KEPT)
+        assert turn.seen["silent ones who lack what was newest"] == 0
         assert turn.seen["most bytes before a preview"] <= WINDOW_BYTES
     assert growth_mb(taken) < MOST_GROWTH_MB
     if turns > 1:

@@ -76,6 +76,7 @@ async def watch(address: str, job: str, reading: int, silent: int) -> None:
         "ends seen by readers": collections.Counter(_end(messages) for messages in heard),
         "ends seen by silent ones": collections.Counter(_end(messages) for messages in heard_late),
         "what silent ones found": collections.Counter(_kinds(messages) for messages in heard_late),
+        "silent ones who lack what was newest": sum(_has_older(messages, _newest(heard)) for messages in heard_late),
         "most bytes before a preview": max(_bytes_before_a_preview(messages) for messages in heard_late),
     }
     print(json.dumps(seen), flush=True)
@@ -95,6 +96,16 @@ async def _read(call: Call) -> list[style_transfer_pb2.StreamProgressResponse]:
 
 def _kinds(messages: list[style_transfer_pb2.StreamProgressResponse]) -> str:
     return ", ".join(message.WhichOneof("event") for message in messages)
+
+
+def _newest(heard: list[list[style_transfer_pb2.StreamProgressResponse]]) -> int:
+    """The number of the newest progress that any of those who read was told."""
+    return max(message.sequence for messages in heard for message in messages if message.HasField("progress"))
+
+
+def _has_older(messages: list[style_transfer_pb2.StreamProgressResponse], newest: int) -> bool:
+    """Whether the last that one was told before the end is older than that."""
+    return messages[-2].sequence < newest
 
 
 def _bytes_before_a_preview(messages: list[style_transfer_pb2.StreamProgressResponse]) -> int:
