@@ -82,7 +82,7 @@ async def test_the_same_request_finds_its_job_at_the_next_server(tmp_path):
     asked = request(30, request_id=str(uuid.uuid4()))
     async with running(tmp_path, SLOWLY, drain_s=0.1) as service:
         waiting = asyncio.ensure_future(refused(service.transfer.Stylize(asked)))
-        await asyncio.sleep(0.2)
+        await service.admitted(1)
         await service.server.drain()
         code, reason, _ = await waiting
     assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
@@ -112,7 +112,7 @@ async def test_a_watcher_comes_back_and_sees_the_end_after_what_it_saw(tmp_path)
 async def test_callers_who_lose_a_stopping_server_cancel_nothing(tmp_path):
     async with running(tmp_path, SLOWLY, drain_s=0.1) as service:
         waiting = asyncio.ensure_future(service.transfer.Stylize(request(30, job_id="awaited")))
-        await asyncio.sleep(0.3)
+        await service.admitted(1)
         await service.server.stop()
         await asyncio.gather(waiting, return_exceptions=True)
     async with running(tmp_path) as service:
@@ -324,6 +324,9 @@ async def test_the_oldest_pictures_make_room_and_their_jobs_go_with_them(tmp_pat
             names.append((await service.transfer.Stylize(request(content=content, detached=True))).job.name)
             await service.wait_for(names[-1], job_pb2.JOB_STATE_SUCCEEDED)
             await asyncio.sleep(0.15)
+        async with asyncio.timeout(20):
+            while len((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs) == len(names):
+                pass
         _, reason, _ = await refused(service.transfer.GetJob(get(names[0])))
         newest = await service.transfer.GetJob(get(names[-1]))
     assert reason == "JOB_NOT_FOUND"

@@ -40,15 +40,6 @@ async def slow_service(tmp_path):
         yield service
 
 
-async def admitted(service, count: int) -> list[job_pb2.Job]:
-    """All jobs, the newest first, once there are so many."""
-    while True:
-        jobs = list((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs)
-        if len(jobs) >= count:
-            return jobs
-        await asyncio.sleep(0.01)
-
-
 async def test_the_picture_comes_back_with_its_job(service):
     response = await service.transfer.Stylize(request(iterations=1, recipe=recipe_pb2.Recipe(preset="standard")))
     assert response.job.state == job_pb2.JOB_STATE_SUCCEEDED
@@ -219,7 +210,7 @@ async def test_a_chosen_job_id_names_the_job_and_is_taken_from_then_on(service):
 
 async def test_losing_the_last_caller_cancels_the_job(slow_service):
     call = slow_service.transfer.Stylize(request(iterations=5000, job_id="lonely"))
-    await asyncio.sleep(0.3)
+    await slow_service.admitted(1)
     call.cancel()
     job = await slow_service.wait_for("jobs/lonely", *ENDED)
     assert job.state == job_pb2.JOB_STATE_CANCELLED
@@ -229,7 +220,7 @@ async def test_losing_the_last_caller_cancels_the_job(slow_service):
 async def test_a_request_whose_job_was_cancelled_as_nobody_waited_is_made_anew_when_it_comes_again(slow_service):
     asked = request(iterations=20, request_id=str(uuid.uuid4()))
     call = slow_service.transfer.Stylize(asked)
-    (job,) = await admitted(slow_service, 1)
+    (job,) = await slow_service.admitted(1)
     call.cancel()
     await slow_service.wait_for(job.name, job_pb2.JOB_STATE_CANCELLED)
     again = (await slow_service.transfer.Stylize(asked)).job
@@ -242,7 +233,7 @@ async def test_a_request_whose_job_somebody_cancelled_stays_cancelled(slow_servi
     asked = request(iterations=5000, request_id=str(uuid.uuid4()))
     name = (await slow_service.transfer.Stylize(request(iterations=5000, detached=True))).job.name
     waiting = asyncio.ensure_future(refused(slow_service.transfer.Stylize(asked)))
-    job, _ = await admitted(slow_service, 2)
+    job, _ = await slow_service.admitted(2)
     await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name))
     assert (await waiting)[1] == "JOB_CANCELLED"
     assert (await refused(slow_service.transfer.Stylize(asked)))[1] == "JOB_CANCELLED"
@@ -273,7 +264,7 @@ async def test_one_of_two_callers_leaving_cancels_nothing(slow_service):
 async def test_a_job_that_is_to_continue_outlives_its_caller(slow_service):
     policy = style_transfer_pb2.ORPHAN_POLICY_CONTINUE
     call = slow_service.transfer.Stylize(request(iterations=20, job_id="independent", orphan_policy=policy))
-    await asyncio.sleep(0.2)
+    await slow_service.admitted(1)
     call.cancel()
     assert (await slow_service.wait_for("jobs/independent", *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
 
@@ -301,7 +292,7 @@ async def test_the_time_that_reading_a_request_takes_is_part_of_the_calls(slow_s
 
 async def test_a_picture_is_delivered_without_decoding_the_content_again(slow_service, tmp_path):
     calling = asyncio.ensure_future(slow_service.transfer.Stylize(request(iterations=20, job_id="running")))
-    await asyncio.sleep(0.1)
+    await slow_service.admitted(1)
     await slow_service.wait_for("jobs/running", job_pb2.JOB_STATE_RUNNING)
     (tmp_path / "data" / "images" / "anonymous" / hashlib.sha256(png(0.2)).hexdigest()).unlink()
     assert (await calling).result.inline
@@ -407,7 +398,7 @@ async def test_a_timeout_without_sense_is_refused_and_what_is_allowed_is_said(se
 
 async def test_the_caller_of_a_cancelled_job_is_told(slow_service):
     waiting = asyncio.create_task(refused(slow_service.transfer.Stylize(request(iterations=5000, job_id="stop-me"))))
-    await admitted(slow_service, 1)
+    await slow_service.admitted(1)
     await slow_service.wait_for("jobs/stop-me", job_pb2.JOB_STATE_RUNNING)
     for _ in range(2):
         await slow_service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name="jobs/stop-me"))

@@ -46,6 +46,15 @@ class Service:
         self.admin = style_catalog_pb2_grpc.StyleAdminServiceStub(self.channel)
         self.info = server_info_pb2_grpc.ServerInfoServiceStub(self.channel)
 
+    async def admitted(self, count: int) -> list[job_pb2.Job]:
+        """All jobs, the newest first, once there are so many."""
+        async with asyncio.timeout(20):
+            while True:
+                jobs = list((await self.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs)
+                if len(jobs) >= count:
+                    return jobs
+                await asyncio.sleep(0.01)
+
     async def wait_for(self, name: str, *states: int, iteration: int = 0) -> job_pb2.Job:
         """The job, once it is in one of `states` and has come to an iteration."""
         deadline = time.monotonic() + 20
