@@ -7,8 +7,9 @@ import pytest
 
 from styleserve.errors import InvalidRequestError
 from styleserve.rpc import arrivals
-from styleserve.rpc.arrivals import Arrivals
-from styleserve.v1 import image_pb2, style_transfer_pb2
+from styleserve.rpc.access import NEEDED
+from styleserve.rpc.arrivals import WITH_IMAGES, Arrivals
+from styleserve.v1 import image_pb2
 from support.killing import Stub
 from support.relay import Relay
 from support.rich_errors import refused
@@ -31,8 +32,11 @@ class Coming:
         return "request"
 
 
-async def begun(arriving: Arrivals, caller: str, coming: Coming) -> asyncio.Task:
-    task = asyncio.create_task(arriving.receive(caller, coming))
+STYLIZE, GET_JOB = (f"/styleserve.v1.StyleTransferService/{name}" for name in ("Stylize", "GetJob"))
+
+
+async def begun(arriving: Arrivals, caller: str, coming: Coming, method: str = STYLIZE) -> asyncio.Task:
+    task = asyncio.create_task(arriving.receive(caller, method, coming))
     await asyncio.sleep(0.01)
     return task
 
@@ -41,22 +45,14 @@ async def test_of_a_caller_a_few_are_received_at_a_time_and_the_others_in_turn(m
     monkeypatch.setattr(arrivals, "MOST_OF_CALLER", 2)
     arriving, coming = Arrivals(), [Coming() for _ in range(3)]
     tasks = [await begun(arriving, "a", each) for each in coming]
-    other = Coming()
-    tasks.append(await begun(arriving, "b", other))
-    assert [each.is_received for each in (*coming, other)] == [True, True, False, True]
-    for each in (*coming, other):
+    of_another, without_images = Coming(), Coming()
+    tasks.append(await begun(arriving, "b", of_another))
+    tasks.append(await begun(arriving, "a", without_images, GET_JOB))
+    everything = (*coming, of_another, without_images)
+    assert [each.is_received for each in everything] == [True, True, False, True, True]
+    for each in everything:
         each.has_come.set()
-    assert await asyncio.gather(*tasks) == ["request"] * 4
-
-
-async def test_of_all_callers_a_few_are_received_at_a_time(monkeypatch):
-    monkeypatch.setattr(arrivals, "MOST_OF_ALL", 2)
-    arriving, coming = Arrivals(), [Coming() for _ in range(3)]
-    tasks = [await begun(arriving, caller, each) for caller, each in zip("abc", coming, strict=True)]
-    assert [each.is_received for each in coming] == [True, True, False]
-    for each in coming:
-        each.has_come.set()
-    assert await asyncio.gather(*tasks) == ["request"] * 3
+    assert await asyncio.gather(*tasks) == ["request"] * 5
 
 
 async def test_one_that_was_given_up_makes_room(monkeypatch):
@@ -71,6 +67,7 @@ async def test_one_that_was_given_up_makes_room(monkeypatch):
 async def test_one_that_does_not_come_whole_is_refused_and_holds_up_its_caller_for_no_longer(tmp_path, monkeypatch):
     monkeypatch.setattr(arrivals, "MOST_OF_CALLER", 1)
     monkeypatch.setattr(arrivals, "LONGEST_S", 0.5)
+    small = request()
     large = request(content=image_pb2.ImageSource(inline=png(0.2).ljust(5_000_000, b"\0")))
     async with (
         running(tmp_path) as service,
@@ -79,13 +76,17 @@ async def test_one_that_does_not_come_whole_is_refused_and_holds_up_its_caller_f
     ):
         stuck = asyncio.create_task(refused(Stub(channel).Stylize(large)))
         await asyncio.sleep(0.2)
-        await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest(), timeout=5)
+        await service.transfer.Stylize(small, timeout=5)
         code, reason, (problems,) = await asyncio.wait_for(stuck, 5)
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert [(problem.field, problem.reason) for problem in problems.field_violations] == [("request", "TOO_SLOW")]
 
 
-async def test_one_that_never_comes_is_refused(monkeypatch):
-    monkeypatch.setattr(arrivals, "LONGEST_S", 0.05)
-    with pytest.raises(InvalidRequestError, match="UploadImage"):
-        await Arrivals().receive("a", Coming())
+async def test_one_without_images_that_never_comes_is_refused_soon(monkeypatch):
+    monkeypatch.setattr(arrivals, "LONGEST_WITHOUT_IMAGES_S", 0.05)
+    with pytest.raises(InvalidRequestError, match="request"):
+        await Arrivals().receive("a", GET_JOB, Coming())
+
+
+def test_the_methods_that_may_take_their_time_are_some_that_callers_are_known_of():
+    assert NEEDED.keys() > WITH_IMAGES

@@ -131,6 +131,12 @@ async def test_a_large_result_is_downloaded(service):
     assert images.sniff(data) == "png"
 
 
+async def test_a_number_that_is_just_too_large_is_told_to_the_last_digit(service):
+    output = image_pb2.OutputOptions(max_inline_bytes=33_554_433)
+    _, _, (problems,) = await refused(service.transfer.Stylize(request(output=output)))
+    assert problems.field_violations[0].description == "got 33554433; allowed: 0 to 33554432"
+
+
 async def test_a_blend_is_between_its_styles(service):
     styles = [
         recipe_pb2.StyleInput(image=image_pb2.ImageSource(inline=png(0.0)), weight=1),

@@ -123,7 +123,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
         async def receive(requests: AsyncIterator[Any]) -> Any:
             if _scopes(method):
-                return await self._arrivals.receive(calling().name, requests)
+                return await self._arrivals.receive(calling().name, method, requests)
             return await single(requests)
 
         return wrapped(received_late(handler, receive), guard_unary, guard_stream)

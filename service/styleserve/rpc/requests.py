@@ -177,7 +177,10 @@ class _Reading:
 
     def _check_range(self, field_path: str, value: float, low: float, high: float) -> None:
         if not low <= value <= high:
-            self._complain(field_path, f"got {value:g}; allowed: {low:g} to {high:g}", "OUT_OF_RANGE")
+            got, least, most = (
+                f"{number:g}" if isinstance(number, float) else str(number) for number in (value, low, high)
+            )
+            self._complain(field_path, f"got {got}; allowed: {least} to {most}", "OUT_OF_RANGE")
 
     def _check_scalars(self) -> None:
         request = self.request
