@@ -113,6 +113,18 @@ async def test_of_more_ended_jobs_than_are_kept_those_that_ended_first_go(store,
     assert store.find_request("anonymous", "r-6") is None
 
 
+async def test_the_end_of_a_job_that_a_full_disk_did_not_take_is_stored_by_the_next_sweep(store, images):
+    kept = job()
+    store.add(kept)
+    store._database.execute("PRAGMA query_only = ON")
+    kept.fail(StorageError())
+    store.save(kept)
+    store._database.execute("PRAGMA query_only = OFF")
+    await retention(store, images)._sweep()
+    (record,) = store._database.execute("SELECT record FROM jobs").fetchone()
+    assert '"state": "failed"' in record
+
+
 async def test_a_server_with_fewer_jobs_to_keep_than_the_one_before_forgets_the_rest(store, images):
     add_ended(store, 250)
     keeper = retention(store, images, max_jobs=20)

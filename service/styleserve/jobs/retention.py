@@ -74,6 +74,7 @@ class Retention:
         }
         # What is gone is remembered until its jobs are, which the disk may not let go at once.
         self._gone |= await asyncio.to_thread(self._image_store.expire, self._retention_s, self._max_bytes, needed)
+        self._store.catch_up()
         due = self._due()
         for begin in range(0, len(due), _NUM_AT_ONCE):
             jobs = due[begin : begin + _NUM_AT_ONCE]

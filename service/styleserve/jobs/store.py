@@ -51,7 +51,7 @@ class JobStore:
         self._index(job)
 
     def save(self, job: Job) -> bool:
-        """Keep how the job stands now, and say whether the disk took it; what it did not take goes with the next."""
+        """Keep how the job stands now, and say whether the disk took it; what it did not take is tried again."""
         try:
             self._write(job)
         except _DAMAGES:
@@ -62,8 +62,15 @@ class JobStore:
                 extra=job.log_fields,
             )
             return False
-        self._catch_up()
+        self.catch_up()
         return True
+
+    def catch_up(self) -> None:
+        """Store what the disk did not take before, as far as it takes it now."""
+        for job in list(self._behind.values()):
+            with contextlib.suppress(*_DAMAGES):
+                self._write(job)
+                logger.info("%s: its state is stored now", job.job_id, extra=job.log_fields)
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
@@ -95,7 +102,7 @@ class JobStore:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._catch_up()
+        self.catch_up()
         self._database.close()
 
     def _recall(self, path: Path, retention_s: float) -> Iterator[Job]:
@@ -123,13 +130,6 @@ class JobStore:
         record = self._records.write(job)
         self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job.job_id, record))
         self._behind.pop(job.job_id, None)
-
-    def _catch_up(self) -> None:
-        """Store what the disk did not take before, as far as it takes it now."""
-        with contextlib.suppress(*_DAMAGES):
-            for job in list(self._behind.values()):
-                self._write(job)
-                logger.info("%s: its state is stored now", job.job_id, extra=job.log_fields)
 
 
 def _open(path: Path) -> sqlite3.Connection:
