@@ -119,6 +119,15 @@ def test_sound_values_of_a_file_are_the_settings(tmp_path):
     }
 
 
+@pytest.mark.parametrize("line", ["listen: 0.0.0.0:50099", "tls_cert: {file}"])
+def test_what_a_file_leaves_to_flags_and_the_environment_is_no_fault_of_it(tmp_path, line):
+    path = tmp_path / "config.yaml"
+    path.write_text(line.format(file=path))
+    assert len(read_file(path)) == 1
+    with pytest.raises(ConfigurationError, match=r"allowed: an address of loopback|allowed: both, or none"):
+        Config(**read_file(path))
+
+
 def test_an_unknown_setting_in_the_file_gets_the_nearest(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("max_quue: 3\n")

@@ -107,7 +107,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError with everything that is wrong."""
-        problems = list(self._problems())
+        problems = [*self._problems(), *self._joint_problems()]
         if problems:
             raise ConfigurationError("\n".join(problems))
 
@@ -122,7 +122,10 @@ class Config:
             for folder in value if isinstance(value, tuple) else (value,):
                 if folder is not None and not _is_folder(folder):
                     yield f"{name}: got {str(folder)!r}; allowed: a folder that is there"
-        yield from self._exposure_problems()
+        for name in ("tls_cert", "tls_key", "tls_client_ca", "callers"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                yield f"{name}: got {str(path)!r}; allowed: a file that is there"
         yield from _outside("precision", self.precision, PRECISIONS)
         yield from _outside("log_format", self.log_format, LOG_FORMATS)
         for name, parse in (("memory_limit", parse_limit), ("retention_size", parse_size)):
@@ -157,11 +160,8 @@ class Config:
         """
         return self.metrics is not None and not is_loopback(self.metrics)
 
-    def _exposure_problems(self) -> Iterator[str]:
-        for name in ("tls_cert", "tls_key", "tls_client_ca", "callers"):
-            path = getattr(self, name)
-            if path is not None and not path.is_file():
-                yield f"{name}: got {str(path)!r}; allowed: a file that is there"
+    def _joint_problems(self) -> Iterator[str]:
+        """What is wrong with several settings together."""
         if (self.tls_cert is None) != (self.tls_key is None):
             yield "tls_cert, tls_key: got one of them; allowed: both, or none"
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -180,7 +180,10 @@ def environment_name(name: str) -> str:
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """The settings in a YAML file, by the names of `Config`; raises ConfigurationError with all that is wrong."""
+    """The settings in a YAML file, by the names of `Config`; raises ConfigurationError with all that is wrong.
+
+    Flags and the environment may complete them, so that nothing is said of what is wrong with several together.
+    """
     settings = read_mapping(path)
     known = [setting.name for setting in fields(Config)]
     problems = [f"{path}: {complaint}" for complaint in unknown_keys(settings, known)]
@@ -193,12 +196,19 @@ def read_file(path: Path) -> dict[str, object]:
             else:
                 problems.append(f"{path}: {setting.name}: got {shown(value)}; allowed: {kind.allowed}")
     try:
-        Config(**sound)  # type: ignore[arg-type]
+        _Part(**sound)  # type: ignore[arg-type]
     except ConfigurationError as error:
         problems += [f"{path}: {problem}" for problem in str(error).splitlines()]
     if problems:
         raise ConfigurationError("\n".join(problems))
     return sound
+
+
+class _Part(Config):
+    """Settings that others may complete."""
+
+    def _joint_problems(self) -> Iterator[str]:
+        return iter(())
 
 
 @dataclass(frozen=True, slots=True)
