@@ -326,7 +326,7 @@ async def test_the_oldest_pictures_make_room_and_their_jobs_go_with_them(tmp_pat
             await asyncio.sleep(0.15)
         async with asyncio.timeout(20):
             while len((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs) == len(names):
-                pass
+                await asyncio.sleep(0.05)
         _, reason, _ = await refused(service.transfer.GetJob(get(names[0])))
         newest = await service.transfer.GetJob(get(names[-1]))
     assert reason == "JOB_NOT_FOUND"
