@@ -324,9 +324,7 @@ async def test_the_oldest_pictures_make_room_and_their_jobs_go_with_them(tmp_pat
             names.append((await service.transfer.Stylize(request(content=content, detached=True))).job.name)
             await service.wait_for(names[-1], job_pb2.JOB_STATE_SUCCEEDED)
             await asyncio.sleep(0.15)
-        async with asyncio.timeout(20):
-            while len((await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs) == len(names):
-                await asyncio.sleep(0.05)
+        await service.kept(3)
         _, reason, _ = await refused(service.transfer.GetJob(get(names[0])))
         newest = await service.transfer.GetJob(get(names[-1]))
     assert reason == "JOB_NOT_FOUND"

@@ -48,10 +48,17 @@ class Service:
 
     async def admitted(self, count: int) -> list[job_pb2.Job]:
         """All jobs, the newest first, once there are so many."""
+        return await self._jobs_once(lambda number: number >= count)
+
+    async def kept(self, count: int) -> list[job_pb2.Job]:
+        """All jobs, the newest first, once the others are forgotten."""
+        return await self._jobs_once(lambda number: number <= count)
+
+    async def _jobs_once(self, are_so_many: Callable[[int], bool]) -> list[job_pb2.Job]:
         async with asyncio.timeout(20):
             while True:
                 jobs = list((await self.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs)
-                if len(jobs) >= count:
+                if are_so_many(len(jobs)):
                     return jobs
                 await asyncio.sleep(0.01)
 
