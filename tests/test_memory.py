@@ -29,6 +29,7 @@ file = ctypes.c_void_p(library.fdopen(1, b"w"))
 library.malloc_info(0, file)
 library.fflush(file)
 """
+#: An operator's, by which heaps keep what is free.
 KEEPING_MUCH = {"MALLOC_TRIM_THRESHOLD_": "64000000", "MALLOC_MMAP_THRESHOLD_": "16000000"}
 #: Something large comes and goes, and something half as large after it; the C library tells what its heap's end keeps.
 KEPT_BY_A_HEAP = """

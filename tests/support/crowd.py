@@ -30,7 +30,7 @@ _STREAMS_A_CONNECTION = 25
 _LONGEST_S = 60.0
 _LOWEST_PRIORITY = 19
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-#: Of a channel on which little is sent to one who does not read; by default it is megabytes where data flows fast.
+#: What is sent on such a channel to one who does not read; by default it is megabytes where data flows fast.
 WINDOW_BYTES = 1024
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", WINDOW_BYTES), ("grpc.http2.bdp_probe", 0)]
 
@@ -72,11 +72,12 @@ async def watch(address: str, job: str, reading: int, silent: int) -> None:
     print("watching", flush=True)
     heard = await asyncio.gather(*(_read(call) for call in readers))
     heard_late = await asyncio.gather(*(_read(call) for call in silent_ones))
+    newest = _newest_progress(heard)
     seen = {
         "ends seen by readers": collections.Counter(_end(messages) for messages in heard),
         "ends seen by silent ones": collections.Counter(_end(messages) for messages in heard_late),
         "what silent ones found": collections.Counter(_kinds(messages) for messages in heard_late),
-        "silent ones who lack what was newest": sum(_has_older(messages, _newest(heard)) for messages in heard_late),
+        "silent ones who lack what was newest": sum(messages[-2].sequence < newest for messages in heard_late),
         "most bytes before a preview": max(_bytes_before_a_preview(messages) for messages in heard_late),
     }
     print(json.dumps(seen), flush=True)
@@ -98,14 +99,9 @@ def _kinds(messages: list[style_transfer_pb2.StreamProgressResponse]) -> str:
     return ", ".join(message.WhichOneof("event") for message in messages)
 
 
-def _newest(heard: list[list[style_transfer_pb2.StreamProgressResponse]]) -> int:
-    """The number of the newest progress that any of those who read was told."""
+def _newest_progress(heard: list[list[style_transfer_pb2.StreamProgressResponse]]) -> int:
+    """The number of the newest that any of those who read was told."""
     return max(message.sequence for messages in heard for message in messages if message.HasField("progress"))
-
-
-def _has_older(messages: list[style_transfer_pb2.StreamProgressResponse], newest: int) -> bool:
-    """Whether the last that one was told before the end is older than that."""
-    return messages[-2].sequence < newest
 
 
 def _bytes_before_a_preview(messages: list[style_transfer_pb2.StreamProgressResponse]) -> int:

@@ -143,10 +143,10 @@ class EngineKeeper:
         self.is_alive = False
         self.preparation.end()
         self._tell_alive(False)
-        if self.engine is None and lost.error is not None:
-            self._tell_broken(lost.error)
-            return
         if self.engine is None:
+            if lost.error is not None:
+                self._tell_broken(lost.error)
+                return
             self._num_stillbirths += 1
             if self._num_stillbirths >= MAX_STILLBIRTHS:
                 self._tell_broken(

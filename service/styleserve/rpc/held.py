@@ -50,7 +50,7 @@ class HeldResults:
         if self._num_bytes + num_bytes > MOST_RESULT_BYTES:
             return False
         self._num_bytes += num_bytes
-        context.add_done_callback(lambda _: self._let_go(num_bytes))  # type: ignore[arg-type]  # not a class of grpc's
+        context.add_done_callback(lambda _: self._let_go(num_bytes))  # type: ignore[arg-type]  # typed as a class
         return True
 
     def _let_go(self, num_bytes: int) -> None:
