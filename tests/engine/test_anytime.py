@@ -9,7 +9,9 @@ import dataclasses
 import pytest
 
 from styleserve.costs import CostModel, Line
+from styleserve.engine import planning
 from styleserve.engine.engine import Engine
+from styleserve.engine.pace import KNOWN_MARGIN
 from styleserve.engine.specification import JobSpecification
 from styleserve.errors import RunTimeoutError
 from styleserve.events import EngineEvent, Finished, Progress, Progressed
@@ -90,13 +92,38 @@ def test_a_deadline_is_kept_and_used_and_the_picture_reaches_its_size(optimizer,
     assert at(studio.progress(), 256) >= 5
 
 
+def test_a_machine_that_halts_for_a_moment_at_the_end_makes_nobody_late():
+    deadline_s, halt_s = 10.0, 0.28
+    calm = Studio()
+    calm.engine.accept(job(deadline_s, size=64))
+    calm.run()
+    before_last = max(one.elapsed_s for one in calm.progress()) - 1e-3
+    studio = Studio()
+
+    def judge(num_pixels: int) -> None:
+        step_s = _S_PER_PIXEL * num_pixels
+        is_last = studio.now + step_s >= _START + before_last
+        studio.now += KNOWN_MARGIN * step_s + halt_s if is_last else step_s
+
+    studio.evaluator.before_pixels = judge
+    studio.engine.accept(job(deadline_s, size=64))
+    studio.run()
+    assert studio.finished().stop_reason == "deadline"
+    assert studio.ended["a"] > calm.ended["a"]
+    assert studio.ended["a"] <= deadline_s
+
+
+def test_what_is_kept_back_is_a_share_of_the_time_and_never_much():
+    assert [planning.reserve_s(time_s) for time_s in (-5.0, 0.0, 10.0, 1000.0)] == [0.0, 0.0, 0.3, 1.0]
+
+
 def test_iterations_shrink_at_every_scale():
     studio = Studio()
     studio.engine.accept(job(0.8 * _WHOLE_S))
     studio.run()
     progress = studio.progress()
-    assert [at(progress, width) for width in (64, 128)] == [13, 13]
-    assert progress[0].total_iterations == 12 + 12 + 7
+    assert [at(progress, width) for width in (64, 128)] == [12, 13]
+    assert progress[0].total_iterations == 11 + 12 + 7
 
 
 def test_where_the_full_size_does_not_fit_the_scales_below_are_done_instead():
@@ -198,7 +225,8 @@ def test_the_time_left_is_never_more_than_there_is_and_a_cut_plan_uses_it_all():
     studio.run()
     for progress in studio.progress():
         if progress.iteration < progress.total_iterations:
-            assert progress.eta_s == pytest.approx(0.8 * _WHOLE_S - progress.elapsed_s)
+            end_s = 0.8 * _WHOLE_S - planning.reserve_s(0.8 * _WHOLE_S)
+            assert progress.eta_s == pytest.approx(end_s - progress.elapsed_s)
         assert progress.iteration <= progress.total_iterations <= 40
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from styleserve.costs import CostModel
+from styleserve.engine import planning
 from styleserve.engine.beginning import begin
 from styleserve.engine.checkpoints import Checkpoints
 from styleserve.engine.chronicle import Chronicle
@@ -125,7 +126,7 @@ class Engine:
                 return
 
     def _begin_one(self) -> None:
-        specification = self._waiting.pop(0)
+        specification = _with_reserve(self._waiting.pop(0), self._clock())
         forecast = Forecast(specification, self._evaluator, self._costs)
         checkpoint = self._chronicle.find(specification)
         first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
@@ -276,3 +277,11 @@ class Engine:
             self._unprepared.pop(0)
             self._report(Prepared(style.key))
         return True
+
+
+def _with_reserve(specification: JobSpecification, now: float) -> JobSpecification:
+    """The job with its deadline a little earlier, where a picture is to be there by then."""
+    deadline = specification.deadline
+    if deadline is None or specification.fails_at_deadline:
+        return specification
+    return dataclasses.replace(specification, deadline=deadline - planning.reserve_s(deadline - now))

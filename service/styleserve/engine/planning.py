@@ -13,6 +13,9 @@ from styleserve.recipes import Scale
 
 #: Iterations that make a scale worth climbing to; a recipe may have fewer.
 LEAST_ITERATIONS = 5
+#: Kept back at the end of a job's time for what a shared machine may do meanwhile: a share, and seconds at most.
+_RESERVED_SHARE = 0.03
+_MOST_RESERVED_S = 1.0
 _BISECTIONS = 30
 
 
@@ -55,6 +58,11 @@ def fit(scales: Sequence[Scale], prices: Sequence[Price], available_s: float, ow
         return Plan(planned, scales[0].iterations + owed, None, fits)
     next_s = available_s * _cost_s(planned[:1], prices) / _cost_s(planned, prices)
     return Plan(planned, planned[0].iterations, next_s, fits)
+
+
+def reserve_s(time_s: float) -> float:
+    """Seconds that a job with so many to its deadline leaves unused; its planned end is that much earlier."""
+    return min(max(0.0, _RESERVED_SHARE * time_s), _MOST_RESERVED_S)
 
 
 def whole(scales: Sequence[Scale]) -> Plan:
