@@ -10,12 +10,13 @@ variant is better where one falls and the other does not rise.
 import argparse
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
 from benchmarks import gallery, report
-from benchmarks.gallery import Judged
+from benchmarks.experiments import AveragePooled, Experiment, ForgetfulAdam, SlowingAdam, WeighedMeans
+from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.painting import SCHEDULE
 from styleserve.presets import PRESETS
 from styleserve.recipes import LossDesign, Pyramid, Recipe, plan_scales
@@ -31,8 +32,8 @@ def _design(loss: LossDesign) -> Recipe:
     return dataclasses.replace(STANDARD, loss=loss)
 
 
-def _adam(average_decay: float) -> Recipe:
-    settings = dataclasses.replace(STANDARD.adam, average_decay=average_decay)
+def _adam(average_decay: float, learning_rate: float = STANDARD.adam.learning_rate) -> Recipe:
+    settings = dataclasses.replace(STANDARD.adam, average_decay=average_decay, learning_rate=learning_rate)
     return dataclasses.replace(STANDARD, optimizer="adam", adam=settings)
 
 
@@ -45,6 +46,8 @@ VARIANTS: Mapping[str, Recipe] = {
     "Adam, no average": _adam(0.0),
     "Adam, average 0.9": _adam(0.9),
     "Adam, average 0.99": _adam(0.99),
+    "Adam, average 0.9, step 0.01": _adam(0.9, 0.01),
+    "Adam, average 0.9, step 0.05": _adam(0.9, 0.05),
     "L-BFGS-B in each scale": dataclasses.replace(STANDARD, optimizer="lbfgsb"),
     "one scale": dataclasses.replace(STANDARD, pyramid=None),
     "scales from 128, by 2": _scales(128, 2.0, 0.5),
@@ -70,6 +73,20 @@ VARIANTS: Mapping[str, Recipe] = {
     ),
 }
 
+#: The same for what a recipe has no words for.
+EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
+    "Adam, a falling step": (_adam(0.0), Experiment(adam=SlowingAdam)),
+    "Adam, average 0.9, moments anew in each scale": (_adam(0.9), Experiment(adam=ForgetfulAdam)),
+    "average pooling": (STANDARD, Experiment(network=AveragePooled)),
+    "means count half in a Gram": (STANDARD, Experiment(network=WeighedMeans(0.5))),
+    "means count twice in a Gram": (STANDARD, Experiment(network=WeighedMeans(2.0))),
+    "means count four times in a Gram": (STANDARD, Experiment(network=WeighedMeans(4.0))),
+    "block 5 at the full size alone": (
+        STANDARD,
+        Experiment(coarse_loss=dataclasses.replace(STANDARD.loss, style_layers=_layers(1, 1, 1, 1))),
+    ),
+}
+
 
 def work(recipe: Recipe, height: int, width: int) -> float:
     """Judged megapixels of a recipe, those of the halved canvas included."""
@@ -85,20 +102,27 @@ def at_equal_work(recipe: Recipe, height: int, width: int) -> Recipe:
     return min(candidates, key=lambda candidate: abs(work(candidate, height, width) - goal))
 
 
+_NAMES = [*VARIANTS, *EXPERIMENTS]
+
+
 def main() -> None:
     """Paint every variant, print, and write docs/benchmarks/ablation.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=256, help="longest side in pixels (default: 256)")
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
+    parser.add_argument("--variants", nargs="+", choices=_NAMES, default=_NAMES, help="default: all")
     arguments = parser.parse_args()
     chosen = gallery.pairs(arguments.side, arguments.pairs)
     results: dict[str, list[Judged]] = {}
     with gallery.opened() as pictures:
         for name in arguments.variants:
-            results[name] = [
-                pictures.result(pair, at_equal_work(VARIANTS[name], *pair.content.shape[:2])) for pair in chosen
-            ]
+            if name in VARIANTS:
+                results[name] = _results(pictures, chosen, VARIANTS[name])
+    for name in arguments.variants:
+        if name in EXPERIMENTS:
+            recipe, experiment = EXPERIMENTS[name]
+            with gallery.opened(experiment=experiment) as beside:
+                results[name] = _results(beside, chosen, dataclasses.replace(recipe, preset=name))
     means = {
         name: (mean(one.style for one in judged), mean(one.content for one in judged))
         for name, judged in results.items()
@@ -117,6 +141,10 @@ def main() -> None:
     _plot(means, path.with_suffix(".png"))
 
 
+def _results(pictures: Gallery, pairs: Sequence[Pair], recipe: Recipe) -> list[Judged]:
+    return [pictures.result(pair, at_equal_work(recipe, *pair.content.shape[:2])) for pair in pairs]
+
+
 def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
     """Both distances of every variant, a line each, with those of `standard` to hold them against."""
     import matplotlib
@@ -125,7 +153,7 @@ def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(means)[::-1]
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 5.5), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 7), sharey=True, layout="constrained")
     for axis, which, label in zip(axes, (0, 1), ("style distance", "content distance"), strict=True):
         axis.axvline(means["standard"][which], color="tab:red", linewidth=0.8)
         axis.plot([means[name][which] for name in names], names, "o", color="tab:blue")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks import report, subjects
+from benchmarks.experiments import NOTHING, Experiment
 from benchmarks.judgement import Judge, Judgement
 from benchmarks.painting import Look, Painter
 from styleserve import images
@@ -79,9 +80,9 @@ def _sized(content: Pixels, side: int) -> Pixels:
 class Gallery:
     """Paints with one network and precision what it does not have yet, and judges it in float32."""
 
-    def __init__(self, subject: subjects.Subject, paints_again: bool = False) -> None:
+    def __init__(self, subject: subjects.Subject, paints_again: bool = False, experiment: Experiment = NOTHING) -> None:
         self.subject = subject
-        self._painter = Painter(subject.evaluator)
+        self._painter = Painter(subject.evaluator, experiment)
         self._judge = Judge(subject.weights)
         self._paintings = {} if paints_again else dict(_read())
         self._warm: set[str] = set()
@@ -136,10 +137,15 @@ class Gallery:
 
 
 @contextmanager
-def opened(precision: PrecisionChoice = "auto", paints_again: bool = False) -> Iterator[Gallery]:
-    """A gallery with a network of its own; `paints_again` also what was painted before."""
+def opened(
+    precision: PrecisionChoice = "auto", paints_again: bool = False, experiment: Experiment = NOTHING
+) -> Iterator[Gallery]:
+    """A gallery with a network of its own; `paints_again` also what was painted before.
+
+    What an experiment changes is no part of a painting's name, so its recipes must have preset names of their own.
+    """
     with tempfile.TemporaryDirectory() as data_dir:
-        yield Gallery(subjects.subject(precision, Path(data_dir)), paints_again)
+        yield Gallery(subjects.subject(precision, Path(data_dir), experiment.network), paints_again, experiment)
 
 
 def _read() -> Mapping[str, Sequence[_Record]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks import subjects
+from benchmarks.experiments import NOTHING, Experiment
 from styleserve import images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
@@ -74,11 +75,12 @@ def scales_of(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
 
 
 class Painter:
-    """Paints with one evaluator and every optimizer."""
+    """Paints with one evaluator and every optimizer; an experiment changes what recipes have no words for."""
 
-    def __init__(self, evaluator: PerceptualEvaluator) -> None:
+    def __init__(self, evaluator: PerceptualEvaluator, experiment: Experiment = NOTHING) -> None:
         self._evaluator = evaluator
-        self._optimizers = every_optimizer(evaluator)
+        self._optimizers = {**every_optimizer(evaluator), "adam": experiment.adam(evaluator)}
+        self._coarse_loss = experiment.coarse_loss
 
     def paint(
         self, content: Pixels, style: StyleImage, recipe: Recipe, show: Callable[[Look], None], num_looks: int = 1
@@ -94,7 +96,7 @@ class Painter:
         recipe, _ = self._evaluator.calibrate(content, recipe)
         run: Run | None = None
         for scale in scales:
-            run = self._begin(run, content, style, recipe, scale)
+            run = self._begin(run, content, style, self._at(scale is scales[-1], recipe), scale)
             while run.ended is None:
                 self._optimizers[recipe.optimizer].step([run])
                 evaluations += 1
@@ -105,6 +107,10 @@ class Painter:
                     seconds += time.perf_counter() - begun
                     show(Look(seconds, evaluations, megapixels, images.resize(run.result(), height, width)))
                     begun = time.perf_counter()
+
+    def _at(self, is_last: bool, recipe: Recipe) -> Recipe:
+        """The recipe as a scale sees it."""
+        return recipe if is_last or self._coarse_loss is None else dataclasses.replace(recipe, loss=self._coarse_loss)
 
     def _begin(self, run: Run | None, content: Pixels, style: StyleImage, recipe: Recipe, scale: Scale) -> Run:
         optimizer = self._optimizers[recipe.optimizer]

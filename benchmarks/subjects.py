@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import tensorflow as tf
 from platformdirs import user_cache_path
 
 from styleserve import images
@@ -14,6 +16,7 @@ from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import device
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
+from styleserve.model.vgg import Vgg19
 from styleserve.model.weights import IMAGENET, Weights, acquire
 from styleserve.workers.vgg_engine import PrecisionChoice, VggEngineFactory
 
@@ -44,12 +47,14 @@ class Subject:
     style_name: str
 
 
-def subject(precision: PrecisionChoice, data_dir: Path) -> Subject:
+def subject(
+    precision: PrecisionChoice, data_dir: Path, network: Callable[[Weights, tf.DType], Vgg19] = Vgg19
+) -> Subject:
     """Set the device up and load the weights: those beside the checkout, else whatever `auto` finds."""
     logging.basicConfig(level=logging.WARNING)
     weights = acquire(weights_choice(), user_cache_path("styleserve"))
     hardware = device.configure(precision, device.LEAST_BYTES_TO_FREEZE)
-    evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(data_dir / "targets"))
+    evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(data_dir / "targets"), network)
     name, style = next(iter(styles().items()))
     return Subject(evaluator, style, weights, hardware.precision, name)
 

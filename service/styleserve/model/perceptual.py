@@ -1,7 +1,7 @@
 """PerceptualEvaluator: judges canvases by VGG19's features, a whole batch with one forward and one backward pass."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -70,12 +70,18 @@ class PerceptualEvaluator:
     bfloat16's rounding: it always gets float32. Every traced function is traced once per form, for all sizes.
     """
 
-    def __init__(self, weights: Weights, precision: Precision, store: TargetStore) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        precision: Precision,
+        store: TargetStore,
+        network: Callable[[Weights, tf.DType], Vgg19] = Vgg19,
+    ) -> None:
         self._digest = weights.digest
         self._precision = precision
-        self._networks = {"float32": Vgg19(weights, tf.float32)}
+        self._networks = {"float32": network(weights, tf.float32)}
         if precision == "bfloat16":
-            self._networks["bfloat16"] = Vgg19(weights, tf.bfloat16)
+            self._networks["bfloat16"] = network(weights, tf.bfloat16)
         self._store = store
         self._cache = TargetCache()
         self._gains = self._measure_gains()

@@ -99,7 +99,7 @@ class Vgg19:
         block = 1
         for name, tap in TAPS.items():
             if tap.stride != 2 ** (block - 1):
-                flow = tf.nn.max_pool2d(flow, 2, 2, "VALID")
+                flow = self.pool(flow)
                 block += 1
             layer = self._layers[name]
             is_continued = replicate_edges and name == "block1_conv1"
@@ -109,6 +109,10 @@ class Vgg19:
             if len(features) == len(set(names)):
                 break
         return features
+
+    def pool(self, flow: Tensor) -> Tensor:
+        """Half as high and wide: the greatest of each four positions."""
+        return tf.nn.max_pool2d(flow, 2, 2, "VALID")
 
     def _prepare(self, images: Tensor) -> Tensor:
         return tf.cast(tf.reverse(images, [-1]) * 255.0 - tf.constant(_MEAN_BGR, tf.float32), self._dtype)

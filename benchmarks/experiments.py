@@ -1,0 +1,92 @@
+"""Experiments: what a recipe has no words for, tried beside the service and left out of it where it did not pay."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from styleserve import images
+from styleserve.evaluation import Objective
+from styleserve.model.vgg import Vgg19
+from styleserve.model.weights import Weights
+from styleserve.optimizers.adam import Adam, AdamRun
+from styleserve.recipes import LossDesign, Recipe
+
+Tensor: TypeAlias = tf.Tensor
+
+_STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
+
+
+class AveragePooled(Vgg19):
+    """The network with the mean of four positions in the place of the greatest (Gatys et al. 2016, section 2)."""
+
+    def pool(self, flow: Tensor) -> Tensor:
+        """Half as high and wide."""
+        return tf.nn.avg_pool2d(flow, 2, 2, "VALID")
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedMeans:
+    """Makes networks whose style layers' means count `factor` times in a Gram matrix.
+
+    With F = D + m, m the means of the channels, G / M = Cov + m m^T; of D + sqrt(factor) m it is
+    Cov + factor m m^T. Means and covariances are what statistics of the Wasserstein kind compare.
+    """
+
+    factor: float
+
+    def __call__(self, weights: Weights, dtype: tf.DType) -> Vgg19:
+        """The network of these weights."""
+        return _MeansWeighed(weights, dtype, self.factor)
+
+
+class _MeansWeighed(Vgg19):
+    def __init__(self, weights: Weights, dtype: tf.DType, factor: float) -> None:
+        super().__init__(weights, dtype)
+        self._excess = factor**0.5 - 1
+
+    def features(self, images: Tensor, names: Sequence[str], replicate_edges: bool) -> dict[str, Tensor]:
+        seen = super().features(images, names, replicate_edges)
+        return {name: self._weigh(flow) if name in _STYLE_LAYERS else flow for name, flow in seen.items()}
+
+    def _weigh(self, flow: Tensor) -> Tensor:
+        means = tf.reduce_mean(tf.cast(flow, tf.float32), axis=(1, 2), keepdims=True)
+        return flow + tf.cast(self._excess * means, flow.dtype)
+
+
+class ForgetfulAdam(Adam):
+    """Adam whose moments begin at zero with every scale."""
+
+    def grow(
+        self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
+    ) -> AdamRun:
+        """Begin the next scale at the result, enlarged."""
+        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
+
+
+class SlowingAdam(Adam):
+    """Adam whose step size falls from that of the recipe to zero along every scale."""
+
+    def step(self, runs: Sequence[AdamRun]) -> None:
+        """Set the step size, then step."""
+        for run in runs:
+            to_come = run.planned - run.moves
+            # What is left of it is divided by what is left of the way, so that it falls in a straight line.
+            share = to_come / (to_come + 1) if run.moves else 1.0
+            rate = run.settings.learning_rate * share
+            run.settings = dataclasses.replace(run.settings, learning_rate=rate)
+        super().step(runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is changed beside the recipe: the network, Adam, or the loss at all scales but the last."""
+
+    network: Callable[[Weights, tf.DType], Vgg19] = Vgg19
+    adam: type[Adam] = Adam
+    coarse_loss: LossDesign | None = None
+
+
+NOTHING = Experiment()
