@@ -76,7 +76,13 @@ VARIANTS: Mapping[str, Recipe] = {
 #: The same for what a recipe has no words for.
 EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
     "Adam, a falling step": (_adam(0.0), Experiment(adam=SlowingAdam)),
-    "Adam, average 0.9, moments anew in each scale": (_adam(0.9), Experiment(adam=ForgetfulAdam)),
+    **{
+        f"Adam, average {average}, step {step}, moments anew in each scale": (
+            _adam(average, step),
+            Experiment(adam=ForgetfulAdam),
+        )
+        for average, step in ((0.9, 0.02), (0.9, 0.05), (0.9, 0.1), (0.0, 0.05))
+    },
     "average pooling": (STANDARD, Experiment(network=AveragePooled)),
     "means count half in a Gram": (STANDARD, Experiment(network=WeighedMeans(0.5))),
     "means count twice in a Gram": (STANDARD, Experiment(network=WeighedMeans(2.0))),
