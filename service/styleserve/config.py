@@ -196,6 +196,7 @@ def read_file(path: Path) -> dict[str, object]:
             else:
                 problems.append(f"{path}: {setting.name}: got {shown(value)}; allowed: {kind.allowed}")
     try:
+        # Each value was read as its own setting's kind above, which no type of the whole mapping can say.
         _Part(**sound)  # type: ignore[arg-type]
     except ConfigurationError as error:
         problems += [f"{path}: {problem}" for problem in str(error).splitlines()]

@@ -68,6 +68,7 @@ class PerceptualEvaluator:
 
     `precision` is that of the network, but for L-BFGS-B, whose line search compares losses that differ by less than
     bfloat16's rounding: it always gets float32. Every traced function is traced once per form, for all sizes.
+    `network` makes the network of its weights in an arithmetic; another that has VGG19's taps can stand in.
     """
 
     def __init__(
