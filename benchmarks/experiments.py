@@ -7,11 +7,10 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from styleserve import images
 from styleserve.evaluation import Objective
 from styleserve.model.vgg import Vgg19
 from styleserve.model.weights import Weights
-from styleserve.optimizers.adam import Adam, AdamRun
+from styleserve.optimizers.adam import Adam, AdamRun, rates_of
 from styleserve.recipes import LossDesign, Recipe
 
 Tensor: TypeAlias = tf.Tensor
@@ -56,17 +55,36 @@ class _MeansWeighed(Vgg19):
         return flow + tf.cast(self._excess * means, flow.dtype)
 
 
-class ForgetfulAdam(Adam):
-    """Adam whose moments begin at zero with every scale."""
+@dataclass(slots=True, eq=False)
+class _CarryingRun(AdamRun):
+    """A run whose moments began `earlier` moves before it did."""
+
+    earlier: int = 0
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return rates_of(self.settings, self.earlier + self.moves + 1)
+
+
+class CarryingAdam(Adam):
+    """Adam as the published pyramid has it: moments are carried from scale to scale; whole canvases alone."""
 
     def grow(
         self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
     ) -> AdamRun:
-        """Begin the next scale at the result, enlarged."""
-        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
+        """Begin the next scale at the result, the first moment enlarged bicubically, the second bilinearly.
+
+        A second moment is never negative, which bicubic interpolation could make it.
+        """
+        begun = super().grow(run, objective, shape, recipe, iterations)
+        first = tf.image.resize(run.state.first_moment, shape, method="bicubic")
+        second = tf.image.resize(run.state.second_moment, shape, method="bilinear")
+        state = dataclasses.replace(begun.state, first_moment=first, second_moment=second)
+        earlier = run.moves + (run.earlier if isinstance(run, _CarryingRun) else 0)
+        return _CarryingRun(state, begun.objective, begun.settings, begun.planned, earlier=earlier)
 
 
-class SlowingAdam(Adam):
+class SlowingAdam(CarryingAdam):
     """Adam whose step size falls from that of the recipe to zero along every scale."""
 
     def step(self, runs: Sequence[AdamRun]) -> None:
@@ -90,3 +108,5 @@ class Experiment:
 
 
 NOTHING = Experiment()
+#: What the published schedules need.
+PUBLISHED = Experiment(adam=CarryingAdam)

@@ -5,7 +5,9 @@ changes with all that determines it: a benchmark can be broken off and goes on w
 same painting share it.
 """
 
+import dataclasses
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -130,10 +132,8 @@ class Gallery:
 
     def _key(self, pair: Pair, recipe: Recipe) -> str:
         """A name for one painting, which changes with all that determines it."""
-        wording = recipe.to_json() + (f" {recipe.content_leeway:.6g}" if recipe.loss.bounds_content else "")
-        digest = hashlib.sha256(wording.encode()).hexdigest()[:12]
         label, precision = self.subject.weights.label, self.subject.precision
-        return f"{pair.side} {pair.name} {recipe.preset} {digest} {label} {precision}"
+        return f"{pair.side} {pair.name} {recipe.preset} {_digest(recipe)} {label} {precision}"
 
 
 @contextmanager
@@ -146,6 +146,16 @@ def opened(
     """
     with tempfile.TemporaryDirectory() as data_dir:
         yield Gallery(subjects.subject(precision, Path(data_dir), experiment.network), paints_again, experiment)
+
+
+def _digest(recipe: Recipe) -> str:
+    """A name for all that the recipe has a say in."""
+    values = dataclasses.asdict(recipe)
+    if recipe.optimizer != "adam":
+        del values["adam"]
+    if recipe.loss.bounds_content:
+        values["content_leeway"] = f"{recipe.content_leeway:.6g}"
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _read() -> Mapping[str, Sequence[_Record]]:

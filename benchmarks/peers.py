@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import gallery, report
+from benchmarks.experiments import PUBLISHED
 from benchmarks.gallery import Gallery, Pair
 from benchmarks.painting import SCHEDULE, SHORT_SCHEDULE
 from benchmarks.quality import CLASSIC_BY_LBFGSB, RECIPES
@@ -65,7 +66,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     chosen = gallery.pairs(arguments.side, arguments.pairs)
-    with gallery.opened() as pictures:
+    with gallery.opened(experiment=PUBLISHED) as pictures:
         curves = {pair.name: _curves(pictures, pair) for pair in chosen}
         peers = {pair.name: [*_peers(pictures, pair), *_made(pictures, pair, arguments.picture)] for pair in chosen}
     header = ["pair", "peer", "seconds", "style", "content"]

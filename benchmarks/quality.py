@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks import gallery, report
+from benchmarks.experiments import PUBLISHED
 from benchmarks.gallery import Gallery, Judged
 from benchmarks.painting import SCHEDULE
 from styleserve.presets import PRESETS
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: auto")
     parser.add_argument("--again", action="store_true", help="paint what was painted before, too")
     arguments = parser.parse_args()
-    with gallery.opened(arguments.precision, arguments.again) as pictures:
+    with gallery.opened(arguments.precision, arguments.again, PUBLISHED) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
     tables = {}
     for side, of_recipe in of_side.items():
@@ -45,7 +46,15 @@ def main() -> None:
         print(f"\n{side} px, {arguments.pairs} pairs\n{report.table(header, rows)}")
         _plot(of_recipe, report.FOLDER / f"quality-{side}.png")
     subject = pictures.subject
-    report.write("quality", {"weights": subject.weights.label, "precision": subject.precision, "means": tables})
+    of_what: Mapping[str, report.Value] = {"weights": subject.weights.label, "precision": subject.precision}
+    report.write("quality", {**of_what, "means": {**_known(of_what), **tables}})
+
+
+def _known(of_what: Mapping[str, report.Value]) -> Mapping[str, report.Value]:
+    """The tables of other sizes with the same network and precision, which stay."""
+    written = report.read("quality")
+    means = written.get("means")
+    return means if isinstance(means, dict) and all(written[name] == of_what[name] for name in of_what) else {}
 
 
 def _paint(pictures: Gallery, side: int, num_pairs: int, names: Sequence[str]) -> dict[str, list[list[Judged]]]:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 #: The folder of checkpoints in the server's folder of data.
 CHECKPOINTS = "checkpoints"
 #: Raised whenever files come to mean something else than before.
-FORMAT = 2
+FORMAT = 3
 _SUFFIX, _PARTIAL_SUFFIX = ".npz", ".partial"
 #: The array of JSON that stands beside a snapshot's arrays, and the most bytes that it may have.
 _FACTS = "facts"

@@ -7,9 +7,10 @@ Kingma and Ba 2015, algorithm 1, in the order of its section 2 (epsilon beside t
     x <- x - a sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
 
 Departs from the paper: the canvas x is clipped to [0, 1] after each move, and a second sequence averages the iterates
-(exponentially, decay d, divided by 1 - d^k after k moves at this scale): it jitters less, starts the next scale and is
-the result. Canvases and moments are plain tensors that belong to their runs and stay on the device; those of a canvas
-that is judged in tiles are arrays (`adam_tiles`).
+(exponentially, decay d, divided by 1 - d^t): it jitters less, starts the next scale and is the result. Departs from the
+published pyramid too, which carries the moments up: gradients of another scale mislead, and beginning anew is nearer to
+the style by a fifth (docs/benchmarks). Canvases and moments are plain tensors that belong to their runs and stay on the
+device; those of a canvas that is judged in tiles are arrays (`adam_tiles`).
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
@@ -43,13 +45,6 @@ class _State:
         start = tf.convert_to_tensor(canvas[np.newaxis], tf.float32)
         zeros = tf.zeros_like(start)
         return cls(start, zeros, zeros, zeros)
-
-    def enlarge(self, shape: tuple[int, int]) -> "_State":
-        """The canvas, and the moments with it, at the size of the next scale."""
-        canvas = tf.clip_by_value(tf.image.resize(self.canvas, shape, method="bicubic"), 0.0, 1.0)
-        first_moment = tf.image.resize(self.first_moment, shape, method="bicubic")
-        second_moment = tf.maximum(tf.image.resize(self.second_moment, shape, method="bilinear"), 0.0)
-        return _State(canvas, first_moment, second_moment, tf.zeros_like(canvas))
 
     def result(self, correction: float | None) -> Tensor:
         """The average of the iterates, whose sum is multiplied by `correction`; without one, the canvas."""
@@ -82,15 +77,14 @@ class _State:
 class AdamRun:
     """One canvas, its moments, and how far it is.
 
-    `moves` counts moves at this scale, `age` those since Adam's moments began; the result of the last move is judged
-    too, so that the last losses are those of the picture.
+    `moves` counts those made; the result of the last one is judged too, so that the last losses are those of the
+    picture.
     """
 
     state: _State | TiledState
     objective: TensorObjective
     settings: AdamSettings
     planned: int
-    age: int = 0
     moves: int = 0
     iteration: int = 0
     evaluations: int = 0
@@ -117,6 +111,11 @@ class AdamRun:
         """The result so far, small."""
         return self.state.preview(self.correction, max_side)
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The numbers of the next move, in the order of `_RATES`."""
+        return rates_of(self.settings, self.moves + 1)
+
     def close(self) -> None:
         """Give up canvas and moments, whoever still has the run."""
         del self.state
@@ -130,7 +129,6 @@ class AdamRun:
             self.ended = "completed"
         else:
             self.moves += 1
-            self.age += 1
 
 
 class Adam:
@@ -153,15 +151,8 @@ class Adam:
     def grow(
         self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
     ) -> AdamRun:
-        """Begin the next scale at the average, with the moments carried up, the first bicubic, the second bilinear.
-
-        A second moment is never negative, which bicubic interpolation could make it.
-        """
-        known = tensors.with_tensors(objective)
-        state = run.state.at_result(run.correction)
-        if isinstance(state, _State) and known.tile_side is not None:
-            state = TiledState(*state.arrays())
-        return AdamRun(state.enlarge(shape), known, recipe.adam, iterations, age=run.age)
+        """Begin the next scale at the result, enlarged, with moments of zero."""
+        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[AdamRun]) -> None:
         """Judge the canvases and move them; a run that has made its moves is judged at its result and stays there."""
@@ -193,10 +184,10 @@ class Adam:
             snapshot.array("average_sum"),
         )
         state = _State.restore(*arrays) if known.tile_side is None else TiledState(*arrays)
-        age, evaluations = (snapshot.count(name, MOST_COUNTED) for name in ("age", "evaluations"))
         moves = snapshot.count("moves", iterations)
         iteration = snapshot.count("iteration", moves)
-        return AdamRun(state, known, recipe.adam, iterations, age, moves, iteration, evaluations)
+        evaluations = snapshot.count("evaluations", MOST_COUNTED)
+        return AdamRun(state, known, recipe.adam, iterations, moves, iteration, evaluations)
 
     def _step_in_tiles(self, run: AdamRun) -> None:
         assert isinstance(run.state, TiledState)
@@ -233,7 +224,7 @@ class Adam:
         return traced
 
 
-_COUNTS = ("age", "moves", "iteration", "evaluations")
+_COUNTS = ("moves", "iteration", "evaluations")
 _RATES = ("step_size", "beta_1", "beta_2", "epsilon", "average_decay")
 _RATES_TYPE = tf.TensorSpec([None, len(_RATES)], tf.float32)
 _PIXELS = tf.TensorSpec([None, None, None, 3], tf.float32)
@@ -250,11 +241,12 @@ def _move(
     return canvas, first, second, decay * average + (1 - decay) * canvas
 
 
-def _rates(runs: Sequence[AdamRun]) -> Tensor:
-    """The numbers of each run's next move, [B, 5], in the order of `_RATES`."""
-    return tf.constant([_rates_of(run.settings, run.age + 1) for run in runs], tf.float32)
-
-
-def _rates_of(settings: AdamSettings, age: int) -> tuple[float, ...]:
+def rates_of(settings: AdamSettings, age: int) -> tuple[float, ...]:
+    """The numbers of the move that is the `age`-th since the moments began, from 1, in the order of `_RATES`."""
     step_size = settings.learning_rate * (1 - settings.beta_2**age) ** 0.5 / (1 - settings.beta_1**age)
     return step_size, settings.beta_1, settings.beta_2, settings.epsilon, settings.average_decay
+
+
+def _rates(runs: Sequence[AdamRun]) -> Tensor:
+    """The numbers of each run's next move, [B, 5]."""
+    return tf.constant([run.rates for run in runs], tf.float32)

@@ -6,7 +6,7 @@ own memory, which the device's allocator would not give back, and the device mov
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,17 +37,6 @@ class TiledState:
         """The state before the first move."""
         return cls(canvas.astype(np.float32), *(np.zeros(canvas.shape, np.float32) for _ in range(3)))
 
-    def enlarge(self, shape: tuple[int, int]) -> "TiledState":
-        """The canvas, and the moments with it, at the size of the next scale; this state becomes that one."""
-        self.average_sum = np.empty(0, np.float32)
-        self.canvas = _enlarge(self.canvas, shape, "bicubic")
-        np.clip(self.canvas, 0, 1, out=self.canvas)
-        self.first_moment = _enlarge(self.first_moment, shape, "bicubic")
-        self.second_moment = _enlarge(self.second_moment, shape, "bilinear")
-        np.maximum(self.second_moment, 0, out=self.second_moment)
-        self.average_sum = np.zeros((*shape, 3), np.float32)
-        return self
-
     def arrays(self) -> tuple[Pixels, ...]:
         """All that it keeps, where it is."""
         return self.canvas, self.first_moment, self.second_moment, self.average_sum
@@ -76,15 +65,6 @@ class TiledState:
             moved = move(*(tf.constant(array[np.newaxis, rows]) for array in (*arrays, gradient)), rates)
             for array, band in zip(arrays, moved, strict=True):
                 array[rows] = band[0].numpy()
-
-
-def _enlarge(pixels: Pixels, shape: tuple[int, int], method: Literal["bicubic", "bilinear"]) -> Pixels:
-    """Resize to `shape`, (height, width), as the device does, a channel at a time."""
-    resized = np.empty((*shape, 3), np.float32)
-    for channel in range(3):
-        plane = tf.constant(pixels[np.newaxis, :, :, channel : channel + 1])
-        resized[:, :, channel] = tf.image.resize(plane, shape, method=method)[0, :, :, 0].numpy()
-    return resized
 
 
 def _bands(height: int, width: int) -> Iterator[slice]:
