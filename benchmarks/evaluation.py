@@ -54,6 +54,7 @@ def engine(precision: PrecisionChoice, data_dir: Path) -> Answers:
         objective = subject.evaluator.objective(content, [subject.style], CLASSIC)
         runs[side] = adam.start(_canvas(side), objective, CLASSIC, iterations=10**6)
         (evaluation,) = subject.evaluator.evaluate([_canvas(side)], [objective])
+        assert evaluation is not None
         losses = evaluation.losses
         return [losses.total, losses.content, losses.style, losses.total_variation], evaluation.gradient
 

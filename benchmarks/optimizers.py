@@ -78,6 +78,7 @@ def run_lbfgsb(subject: subjects.Subject, content: Pixels, iterations: int, is_b
 
     def judge(canvas: Pixels) -> Evaluation:
         (evaluation,) = subject.evaluator.evaluate([canvas], [objective])
+        assert evaluation is not None
         curve.passes += 1
         return evaluation
 

@@ -54,6 +54,21 @@ class StyleImage:
     is_catalogued: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What the next call of `evaluate` does for a canvas: `share` of a whole evaluation, 0 to 1.
+
+    Pieces of one canvas with equal kinds cost the same.
+    """
+
+    kind: Hashable
+    share: float
+
+
+#: A canvas that is judged at once.
+WHOLE = Piece(None, 1.0)
+
+
 class Objective(Protocol):
     """What one canvas is judged against; opaque to all but the evaluator that made it."""
 
@@ -70,6 +85,11 @@ class Objective(Protocol):
     @property
     def tile_side(self) -> int | None:
         """Side of the tiles that the canvas is judged in; None when it is judged whole."""
+        ...
+
+    @property
+    def piece(self) -> Piece:
+        """What comes next of the evaluation; `WHOLE` for a canvas that is judged whole."""
         ...
 
 
@@ -99,8 +119,12 @@ class Evaluator(Protocol):
         """Whether the style's targets of a canvas of this size are known, so that an objective takes no look at it."""
         ...
 
-    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
-        """Judge canvases of one batch key, each against its own objective, in one pass of the network a canvas."""
+    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> Sequence[Evaluation | None]:
+        """Judge canvases of one batch key, each against its own objective, in one pass of the network a canvas.
+
+        Of a canvas that is judged in tiles, a call judges one piece, so that others need not wait for all of them. It
+        answers None until the last: then ask again, with the same canvas. Objectives know what was done.
+        """
         ...
 
     def prepare(self, style: StyleImage) -> int:

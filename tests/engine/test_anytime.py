@@ -8,64 +8,17 @@ import dataclasses
 
 import pytest
 
-from styleserve.costs import CostModel, Line
+from styleserve.costs import Line
 from styleserve.engine import planning
-from styleserve.engine.engine import Engine
 from styleserve.engine.pace import KNOWN_MARGIN
-from styleserve.engine.specification import JobSpecification
 from styleserve.errors import RunTimeoutError
-from styleserve.events import EngineEvent, Finished, Progress, Progressed
-from styleserve.optimizers.table import every_optimizer
-from styleserve.presets import resolve
-from styleserve.recipes import Pyramid, RecipeChanges
-from support.toy import TOY_COST, TOY_COSTS, ToyEvaluator, plain_image, plain_style
+from styleserve.events import Progress
+from support.studio import COST, COSTS, S_PER_PIXEL, START, Studio, job
+from support.toy import plain_style
 
-_S_PER_PIXEL = 1e-4
 _WHOLE_S = 99.94
-_START = 100.0
 #: Kept back of more than half a minute.
 _RESERVE_S = 1.0
-_COST = dataclasses.replace(TOY_COST, seconds=Line(0.0, _S_PER_PIXEL))
-_COSTS = dataclasses.replace(TOY_COSTS, costs=tuple((recipe, _COST) for recipe, _ in TOY_COSTS.costs))
-
-
-class Studio:
-    """An engine whose evaluations take `slowness` times what was predicted by `costs`; targets take no time."""
-
-    def __init__(self, slowness: float = 1.0, costs: CostModel = _COSTS) -> None:
-        self.now = _START
-        self.slowness = slowness
-        self.ended: dict[str, float] = {}
-        self.events: list[EngineEvent] = []
-        self.evaluator = ToyEvaluator(before_pixels=self._judge)
-        optimizers = every_optimizer(self.evaluator)
-        self.engine = Engine(self.evaluator, optimizers, self._hear, lambda: self.now, costs)
-
-    def _judge(self, num_pixels: int) -> None:
-        self.now += self.slowness * _S_PER_PIXEL * num_pixels
-
-    def _hear(self, event: EngineEvent) -> None:
-        self.events.append(event)
-        if isinstance(event, Finished):
-            self.ended[event.job_id] = self.now - _START
-
-    def run(self) -> None:
-        while self.engine.step():
-            pass
-
-    def finished(self, job_id: str = "a") -> Finished:
-        return next(event for event in self.events if isinstance(event, Finished) and event.job_id == job_id)
-
-    def progress(self, job_id: str = "a") -> list[Progress]:
-        return [event.progress for event in self.events if isinstance(event, Progressed) and event.job_id == job_id]
-
-
-def job(deadline_s: float, job_id: str = "a", optimizer: str = "adam", size: int = 256, **changes) -> JobSpecification:
-    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=40, optimizer=optimizer))
-    recipe = dataclasses.replace(recipe, pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.22))
-    return JobSpecification(
-        job_id, plain_image(0.2, size, size), (plain_style(0.6),), recipe, _START + deadline_s, **changes
-    )
 
 
 def at(progress: list[Progress], width: int) -> int:
@@ -103,8 +56,8 @@ def test_a_machine_that_halts_for_a_moment_at_the_end_makes_nobody_late():
     studio = Studio()
 
     def judge(num_pixels: int) -> None:
-        step_s = _S_PER_PIXEL * num_pixels
-        is_last = studio.now + step_s >= _START + before_last
+        step_s = S_PER_PIXEL * num_pixels
+        is_last = studio.now + step_s >= START + before_last
         studio.now += KNOWN_MARGIN * step_s + halt_s if is_last else step_s
 
     studio.evaluator.before_pixels = judge
@@ -170,17 +123,17 @@ def test_jobs_beside_each_other_are_all_in_time():
 
 
 def test_styles_that_are_seen_large_are_in_every_plan(monkeypatch):
-    cost = dataclasses.replace(_COST, style_seconds=Line(0.0, _S_PER_PIXEL))
-    studio = Studio(costs=dataclasses.replace(_COSTS, costs=tuple((recipe, cost) for recipe, _ in _COSTS.costs)))
+    cost = dataclasses.replace(COST, style_seconds=Line(0.0, S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
     make_objective = studio.evaluator.objective
 
     def see(content, styles, *arguments):
-        studio.now += sum(_S_PER_PIXEL * (style.scale * max(content.shape)) ** 2 for style in styles)
+        studio.now += sum(S_PER_PIXEL * (style.scale * max(content.shape)) ** 2 for style in styles)
         return make_objective(content, styles, *arguments)
 
     monkeypatch.setattr(studio.evaluator, "objective", see)
     studio.engine.accept(job(60.0))
-    while studio.now < _START + 30:
+    while studio.now < START + 30:
         studio.engine.step()
     large = dataclasses.replace(plain_style(0.6, weight=0.5), scale=10.0)
     studio.engine.accept(dataclasses.replace(job(900.0, "b"), styles=(large, large)))
@@ -193,8 +146,8 @@ def test_styles_that_are_seen_large_are_in_every_plan(monkeypatch):
 
 
 def test_styles_that_are_seen_large_and_known_already_make_no_plan_smaller(monkeypatch):
-    cost = dataclasses.replace(_COST, style_seconds=Line(0.0, _S_PER_PIXEL))
-    studio = Studio(costs=dataclasses.replace(_COSTS, costs=tuple((recipe, cost) for recipe, _ in _COSTS.costs)))
+    cost = dataclasses.replace(COST, style_seconds=Line(0.0, S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
     monkeypatch.setattr(studio.evaluator, "has_targets", lambda style, recipe, height, width: True)
     large = dataclasses.replace(plain_style(0.6, weight=0.5), scale=10.0)
     studio.engine.accept(dataclasses.replace(job(900.0), styles=(large, large)))
@@ -203,10 +156,10 @@ def test_styles_that_are_seen_large_and_known_already_make_no_plan_smaller(monke
 
 
 def test_a_large_content_that_is_looked_at_small_ends_nobody_at_a_deadline():
-    cost = dataclasses.replace(_COST, content_seconds=Line(0.0, _S_PER_PIXEL))
-    studio = Studio(costs=dataclasses.replace(_COSTS, costs=tuple((recipe, cost) for recipe, _ in _COSTS.costs)))
+    cost = dataclasses.replace(COST, content_seconds=Line(0.0, S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
     studio.engine.accept(job(60.0))
-    while studio.now < _START + 20:
+    while studio.now < START + 20:
         studio.engine.step()
     studio.engine.accept(job(9000.0, "b", size=1024))
     studio.run()

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from styleserve.engine.pace import KNOWN_MARGIN, MAX_KINDS, RECENT_STEPS, UNKNOWN_MARGIN, Pace
+from styleserve.engine.pace import KNOWN_MARGIN, MAX_KINDS, RECENT_STEPS, UNKNOWN_MARGIN, Expectation, Pace
 
 
 @dataclass(frozen=True)
 class Stepped:
-    batch_key: str = "a"
+    pace_key: str = "a"
     step_s: float = 2.0
     first_s: float = 1.0
 
 
 ONE = [Stepped()]
+EXPECTED = Expectation.of(ONE)
 
 
 def test_before_any_step_the_prediction_counts_with_a_margin():
@@ -25,38 +26,38 @@ def test_before_any_step_the_prediction_counts_with_a_margin():
 def test_a_kind_takes_what_the_slowest_of_its_last_steps_took():
     pace = Pace()
     for seconds in (9.0, 2.0, 2.5, 2.0):
-        pace.record(ONE, seconds)
+        pace.record(EXPECTED, seconds)
     assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * 2.5)
     for _ in range(RECENT_STEPS):
-        pace.record(ONE, 2.0)
+        pace.record(EXPECTED, 2.0)
     assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * 2.0)
 
 
 def test_a_surprise_is_expected_again_for_a_while_whatever_comes():
     calm, surprised = Pace(), Pace()
     for seconds in (2.0, 2.0, 5.0, *RECENT_STEPS * [2.0]):
-        calm.record(ONE, 2.0)
-        surprised.record(ONE, seconds)
+        calm.record(EXPECTED, 2.0)
+        surprised.record(EXPECTED, seconds)
     assert 2.0 < surprised.most_s(ONE) - calm.most_s(ONE) < 5.0 - KNOWN_MARGIN * 2.0
     for _ in range(200):
-        surprised.record(ONE, 2.0)
+        surprised.record(EXPECTED, 2.0)
     assert surprised.most_s(ONE) == pytest.approx(calm.most_s(ONE), abs=0.02)
 
 
 def test_the_first_step_of_a_kind_counts_as_long_as_it_is_the_only_one():
     pace = Pace()
-    pace.record(ONE, 9.0)
+    pace.record(EXPECTED, 9.0)
     assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * 9.0)
-    pace.record(ONE, 2.0)
+    pace.record(EXPECTED, 2.0)
     assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * 2.0)
 
 
 def test_a_slow_machine_is_slow_at_what_is_new_too():
     pace = Pace()
-    pace.record(ONE, 60.0)
+    pace.record(EXPECTED, 60.0)
     assert pace.slowness == 1.0
     for _ in range(3):
-        pace.record(ONE, 6.0)
+        pace.record(EXPECTED, 6.0)
     assert pace.slowness == pytest.approx(3.0)
     assert pace.most_s([Stepped("b")]) == pytest.approx(UNKNOWN_MARGIN * 9.0)
     assert pace.most_other_s(1.0) == pytest.approx(UNKNOWN_MARGIN * 3.0)
@@ -65,6 +66,6 @@ def test_a_slow_machine_is_slow_at_what_is_new_too():
 def test_only_so_many_kinds_are_remembered():
     pace = Pace()
     for number in range(MAX_KINDS + 1):
-        pace.record([Stepped(str(number))], 50.0)
+        pace.record(Expectation.of([Stepped(str(number))]), 50.0)
     assert pace.most_s([Stepped(str(MAX_KINDS))]) == pytest.approx(KNOWN_MARGIN * 50.0)
     assert pace.most_s([Stepped("0")]) == pytest.approx(pace.most_other_s(3.0))

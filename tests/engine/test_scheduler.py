@@ -21,6 +21,7 @@ class Waiting:
     batch_key: str
     last_served: int = -1
     num_pixels: int = 64 * 64
+    is_tiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Simulation:
             self.jobs.append(job)
 
     def step(self) -> list[Waiting]:
+        self.scheduler.gather(self.jobs)
         batch = self.scheduler.choose(self.jobs)
         assert self.scheduler.choose(self.jobs) == batch
         group, begun = batch[0].batch_key, self.clock
@@ -240,6 +242,7 @@ def test_what_is_remembered_is_bounded():
     scheduler = Scheduler()
     for number in range(5000):
         job = Waiting("a", f"shape{number}")
+        scheduler.gather([job, Waiting("b", "steady")])
         scheduler.choose([job, Waiting("b", "steady")])
         scheduler.record(job.batch_key, 1, 1000.0)
         scheduler.charge("steady", 0.001)

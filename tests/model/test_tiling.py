@@ -11,7 +11,7 @@ from styleserve.model.tiling import Box
 from styleserve.model.vgg import TAPS
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS
-from support.network import make_evaluator, see, smooth, style
+from support.network import judge, make_evaluator, see, smooth, style
 
 #: The odd ones are multiples of nothing.
 SIZES = [(160, 200), (257, 131), (97, 331)]
@@ -29,7 +29,7 @@ def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, 
     recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
     content, canvas = smooth(1, height, width), smooth(3, height, width)
     whole, tiled = (evaluator.objective(content, [style(2)], recipe, side) for side in (None, tile_side))
-    (expected,), (computed,) = (evaluator.evaluate([canvas], [objective]) for objective in (whole, tiled))
+    expected, computed = (judge(evaluator, canvas, objective) for objective in (whole, tiled))
     for term in ("total", "content", "style", "total_variation"):
         assert getattr(computed.losses, term) == pytest.approx(getattr(expected.losses, term), rel=1e-4), term
     difference = np.linalg.norm(computed.gradient - expected.gradient)
@@ -56,9 +56,10 @@ def test_a_step_of_adam_in_tiles_is_that_of_the_whole_canvas(evaluator):
 def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
     recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
     content, canvas = smooth(1, 160, 200), smooth(3, 160, 200)
-    whole, tiled = (evaluator.objective(content, [style(2)], recipe, side) for side in (None, 64))
+    whole = evaluator.objective(content, [style(2)], recipe)
     monkeypatch.setattr(tiling, "halo", lambda form: 32)
-    (expected,), (computed,) = (evaluator.evaluate([canvas], [objective]) for objective in (whole, tiled))
+    tiled = evaluator.objective(content, [style(2)], recipe, 64)
+    expected, computed = (judge(evaluator, canvas, objective) for objective in (whole, tiled))
     difference = np.linalg.norm(computed.gradient - expected.gradient)
     assert difference > 1e-3 * np.linalg.norm(expected.gradient)
 

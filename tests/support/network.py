@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from styleserve import images
-from styleserve.evaluation import StyleImage
+from styleserve.evaluation import Evaluation, Objective, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
 from styleserve.model.weights import load_file, untrained
@@ -34,6 +34,14 @@ def smooth(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
     random = np.random.default_rng(seed)
     layers = [images.resize(random.random((n, n, 3)).astype(np.float32), height, width) for n in (3, 9, 27)]
     return (0.5 * layers[0] + 0.3 * layers[1] + 0.2 * layers[2]).astype(np.float32)
+
+
+def judge(evaluator: PerceptualEvaluator, canvas: np.ndarray, objective: Objective) -> Evaluation:
+    """The judgement of a canvas, however many pieces it takes."""
+    while True:
+        (evaluation,) = evaluator.evaluate([canvas], [objective])
+        if evaluation is not None:
+            return evaluation
 
 
 def style(seed: int, weight: float = 1.0, is_catalogued: bool = False) -> StyleImage:

@@ -19,7 +19,7 @@ from styleserve import images, memory
 from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep
 from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
-from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
+from styleserve.evaluation import WHOLE, Evaluation, Losses, Objective, Piece, Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.presets import PRESETS
 from styleserve.recipes import OPTIMIZERS, Recipe
@@ -46,7 +46,7 @@ TOY_COSTS = CostModel(
 TOY_INFO = EngineInfo("toy@sha256:000000000000", True, "cpu", "float32", TOY_COSTS)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ToyObjective:
     """The target canvas, all one colour."""
 
@@ -54,6 +54,10 @@ class ToyObjective:
     network_passes: int = 1
     form: Hashable = "toy"
     tile_side: int | None = None
+
+    @property
+    def piece(self) -> Piece:
+        return WHOLE
 
     @property
     def batch_key(self) -> Hashable:
@@ -101,10 +105,6 @@ class ToyEvaluator:
         difference = canvas - objective.target
         loss = 0.5 * self.pull * float(np.sum(np.square(difference, dtype=np.float64)))
         return Evaluation(Losses(total=loss, content=0.0, style=loss, total_variation=0.0), self.pull * difference)
-
-    def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
-        (evaluation,) = self.evaluate([canvas], [objective])
-        return evaluation
 
     def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
         return False

@@ -4,19 +4,21 @@ It owns its jobs and is driven by whoever calls `step`: a process behind the ser
 """
 
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from styleserve.costs import CostModel
 from styleserve.engine import planning
 from styleserve.engine.beginning import begin
-from styleserve.engine.checkpoints import Checkpoints
+from styleserve.engine.checkpoints import Checkpoint, Checkpoints
 from styleserve.engine.chronicle import Chronicle
+from styleserve.engine.deadlines import Deadlines
 from styleserve.engine.forecast import Forecast
 from styleserve.engine.job import Job
 from styleserve.engine.ledger import Ledger
-from styleserve.engine.pace import UNKNOWN_MARGIN, Pace
+from styleserve.engine.pace import Expectation, Pace
 from styleserve.engine.previews import Previews
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
@@ -77,6 +79,7 @@ class Engine:
         self._unprepared: list[Prepare] = []
         self._num_steps = 0
         self._pace = Pace()
+        self._deadlines = Deadlines(self._pace, self._scheduler, clock)
 
     def accept(self, command: Command) -> None:
         """Take a command; a new job is begun by one of the next steps."""
@@ -93,14 +96,14 @@ class Engine:
     def step(self) -> bool:
         """Begin jobs that wait, then choose, evaluate and advance; False when there was nothing to do."""
         self._begin_waiting()
-        while self._jobs and self._end_what_cannot_wait(self._pace.most_s(self._scheduler.choose(self._jobs))):
-            pass
-        if self._jobs:
-            self._serve(self._scheduler.choose(self._jobs))
+        is_busy = bool(self._jobs or self._waiting)
+        if batch := self._choose():
+            self._serve(batch)
+        self._climb_ready()
+        if is_busy:
             self._chronicle.write_due(self._jobs)
-            is_busy = True
         else:
-            is_busy = bool(self._waiting) or self._prepare()
+            is_busy = self._prepare()
         self._ledger.tell(is_idle=not is_busy)
         return is_busy
 
@@ -119,18 +122,35 @@ class Engine:
         with a step after each, the last of many would.
         """
         begun = self._clock()
-        while self._waiting:
-            self._begin_one()
+        while specification := self._next_waiting():
+            self._waiting.remove(specification)
+            self._begin(_with_reserve(specification, begun))
             longest_s = max((job.step_s for job in self._jobs), default=0.0)
             if self._clock() - begun >= self._pace.slowness * longest_s:
                 return
 
-    def _begin_one(self) -> None:
-        specification = _with_reserve(self._waiting.pop(0), self._clock())
+    def _next_waiting(self) -> JobSpecification | None:
+        """The first of those that wait whose beginning makes nobody late who still has a step to make."""
+
+        def most_s(specification: JobSpecification) -> float:
+            forecast = Forecast(specification, self._evaluator, self._costs)
+            return self._most_beginning_s(forecast, self._chronicle.find(specification))
+
+        for specification in self._waiting:
+            seconds = functools.partial(most_s, specification)
+            if not self._deadlines.puts_off(specification.job_id, seconds, self._jobs):
+                return specification
+        return None
+
+    def _most_beginning_s(self, forecast: Forecast, checkpoint: Checkpoint | None) -> float:
+        first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
+        return self._pace.most_other_s(forecast.beginning_s(first))
+
+    def _begin(self, specification: JobSpecification) -> None:
         forecast = Forecast(specification, self._evaluator, self._costs)
         checkpoint = self._chronicle.find(specification)
-        first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
-        self._end_what_cannot_wait(self._pace.most_other_s(forecast.beginning_s(first)))
+        self._deadlines.forget(specification.job_id)
+        self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast, checkpoint)))
         self._report(Started(specification.job_id))
         begun = self._clock()
         try:
@@ -155,9 +175,18 @@ class Engine:
         self._jobs.append(job)
         self._scheduler.charge(job.batch_key, begin_s)
 
+    def _choose(self) -> list[Job]:
+        """The next batch, after the end of every job that would be late for it; empty when none has a step to make."""
+        batch, late = self._deadlines.choose(self._jobs)
+        while late:
+            self._end(late)
+            batch, late = self._deadlines.choose(self._jobs)
+        return batch
+
     def _serve(self, batch: list[Job]) -> None:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
         self._num_steps += 1
+        expected, evaluations = Expectation.of(batch), [job.run.evaluations for job in batch]
         begun = self._clock()
         try:
             batch[0].optimizer.step([job.run for job in batch])
@@ -168,16 +197,14 @@ class Engine:
             return
         now = self._clock()
         self._scheduler.record(batch[0].batch_key, len(batch), now - begun)
-        self._pace.record(batch, now - begun)
+        self._pace.record(expected, now - begun)
         self._ledger.note_step(len(batch), batch[0].num_pixels, now - begun)
-        for job in batch:
+        for job, evaluations_before in zip(batch, evaluations, strict=True):
             job.last_served = self._num_steps
-            job.network_passes += 1
             job.engine_s += (now - begun) / len(batch)
-            self._advance(job, now)
-        for job in batch:
-            if job in self._jobs and job.is_ready_to_climb(now):
-                self._climb(job)
+            if job.run.evaluations > evaluations_before:
+                job.network_passes += 1
+                self._advance(job, now)
 
     def _advance(self, job: Job, now: float) -> None:
         """Tell how far the job is; end it when it is done, or cannot go on."""
@@ -196,9 +223,21 @@ class Engine:
         if job.run.ended is not None and not job.has_next_scale:
             self._finish(job, job.run.ended)
 
+    def _climb_ready(self) -> None:
+        """Carry the jobs to their next scales whose turn has come, unless others would be late for their targets."""
+        for job in [job for job in self._jobs if job.is_ready_to_climb(self._clock())]:
+            seconds = functools.partial(self._most_climbing_s, job)
+            others = [other for other in self._jobs if other is not job]
+            if job in self._jobs and not self._deadlines.puts_off(job.job_id, seconds, others):
+                self._climb(job)
+
+    def _most_climbing_s(self, job: Job) -> float:
+        return self._pace.most_other_s(job.next_targets_s)
+
     def _climb(self, job: Job) -> None:
         """Carry a job to its next scale, unless its deadline passes meanwhile."""
-        self._end_what_cannot_wait(self._pace.most_other_s(job.next_targets_s))
+        self._deadlines.forget(job.job_id)
+        self._end(self._deadlines.late(self._jobs, self._most_climbing_s(job)))
         if job not in self._jobs:
             return
         begun, passes = self._clock(), job.network_passes
@@ -212,24 +251,13 @@ class Engine:
             logger.exception("%s cannot go on at its next scale", job.job_id, extra=job.specification.log_fields)
             self._fail(job, EngineError())
 
-    def _end_what_cannot_wait(self, coming_s: float) -> bool:
-        """End every job whose deadline would pass during what comes, so many seconds at most; whether there was one.
-
-        A job that has nothing to return yet is worth a risk.
-        """
-        now = self._clock()
-        late = [
-            job
-            for job in self._jobs
-            if (deadline := job.specification.deadline) is not None
-            and now + (coming_s if job.judged else coming_s / UNKNOWN_MARGIN) > deadline
-        ]
+    def _end(self, late: Sequence[Job]) -> None:
+        """End jobs at their deadlines, with what they have."""
         for job in late:
             if job.specification.fails_at_deadline or job.judged is None:
                 self._fail(job, RunTimeoutError(has_canvas=job.judged is not None))
             else:
                 self._finish(job, "deadline")
-        return bool(late)
 
     def _finish(self, job: Job, stop_reason: StopReason) -> None:
         assert job.judged is not None
@@ -246,6 +274,7 @@ class Engine:
         for specification in self._waiting:
             if specification.job_id == job_id:
                 self._waiting.remove(specification)
+                self._deadlines.forget(job_id)
                 self._previews.forget(job_id)
                 self._report(Cancelled(job_id, network_passes=0, engine_s=0.0))
                 return
@@ -257,6 +286,7 @@ class Engine:
 
     def _forget(self, job: Job) -> None:
         self._chronicle.forget(job)
+        self._deadlines.forget(job.job_id)
         job.run.close()
         self._jobs.remove(job)
 

@@ -85,18 +85,28 @@ class Job:
         return type(self.run), self.run.batch_key
 
     @property
+    def is_tiled(self) -> bool:
+        """Whether its canvas is judged in tiles, one a step."""
+        return self.run.objective.tile_side is not None
+
+    @property
+    def pace_key(self) -> Hashable:
+        """Steps of jobs with equal keys cost the same."""
+        return self.batch_key, self.run.objective.piece.kind
+
+    @property
     def has_next_scale(self) -> bool:
         """Whether the recipe has a larger canvas."""
         return self.scale_index < len(self.recipe_scales) - 1
 
     @property
     def step_s(self) -> float:
-        """Seconds of an evaluation at this scale, as predicted."""
-        return self.forecast.step_s(self.scale)
+        """Seconds of the next step, as predicted: of an evaluation, or of a piece of one."""
+        return self.run.objective.piece.share * self.forecast.step_s(self.scale)
 
     @property
     def first_s(self) -> float:
-        """Seconds that the first evaluation at this scale takes more, as predicted."""
+        """Seconds that the first step at this scale takes more, as predicted."""
         return self.forecast.first_s(self.scale)
 
     @property
@@ -136,7 +146,8 @@ class Job:
         done = (*self.scales[: self.scale_index], reached)
         owed = _num_iterations(self.recipe_scales[: len(done)]) - _num_iterations(done)
         now = clock()
-        slowness = min(fair_slowness, (now - self.scale_started) / (self.step_s * self.run.evaluations))
+        predicted_s = self.forecast.step_s(self.scale) * self.run.evaluations
+        slowness = min(fair_slowness, (now - self.scale_started) / predicted_s)
         plan = self.forecast.plan(self.recipe_scales[len(done) :], now, slowness, owed)
         if not (is_done or plan.fits):
             self.due = None

@@ -1,13 +1,14 @@
 """Pace: how long the engine's next work takes at most, and how slow the machine is, learnt from what its steps took.
 
-Steps of one kind, the same batch key and number of jobs, are expected to take what the slowest of the last few took. Of
+Steps of one kind, the same pace key and number of jobs, are expected to take what the slowest of the last few took. Of
 a kind that was not seen yet the prediction is taken, times how slow the machine has been. Where a machine is shared,
 steps take longer now and then for no reason of their own: by how much is remembered for a while.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 #: Kinds of steps that are remembered, the ones taken last, and steps of each.
 MAX_KINDS = 64
@@ -20,26 +21,39 @@ _NEWEST = 0.25
 #: What is left of a surprise after each step.
 _MEMORY = 0.97
 
-_Kind: TypeAlias = tuple[Hashable, int]
-
 
 class Paced(Protocol):
     """A job as its pace is told: predictions in seconds, for a step and for what the first of its scale takes more."""
 
     @property
-    def batch_key(self) -> Hashable:
-        """Jobs with equal keys can be stepped together."""
+    def pace_key(self) -> Hashable:
+        """Steps of jobs with equal keys cost the same."""
         ...
 
     @property
     def step_s(self) -> float:
-        """A step, alone."""
+        """The next step, alone."""
         ...
 
     @property
     def first_s(self) -> float:
         """What the first step takes more."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A step to come: its kind, its predicted seconds, and what it takes more as the first of its kind."""
+
+    kind: Hashable
+    step_s: float
+    first_s: float
+
+    @classmethod
+    def of(cls, batch: Sequence[Paced]) -> Self:
+        """The next step of a batch."""
+        kind = batch[0].pace_key, len(batch)
+        return cls(kind, sum(job.step_s for job in batch), max(job.first_s for job in batch))
 
 
 class Pace:
@@ -49,15 +63,15 @@ class Pace:
         self.slowness = 1.0
         self._num_compared = 0
         self._surprise_s = 0.0
-        self._kinds: OrderedDict[_Kind, deque[float]] = OrderedDict()
-        self._begun: set[_Kind] = set()
+        self._kinds: OrderedDict[Hashable, deque[float]] = OrderedDict()
+        self._begun: set[Hashable] = set()
 
-    def record(self, batch: Sequence[Paced], seconds: float) -> None:
+    def record(self, expected: Expectation, seconds: float) -> None:
         """Take note of what a step took; the first of a kind, which has kernels to build, counts until a second."""
-        kind = _kind(batch)
+        kind = expected.kind
         if kind in self._kinds:
             self._surprise_s = max(_MEMORY * self._surprise_s, seconds - KNOWN_MARGIN * max(self._kinds[kind]))
-            self._compare(seconds, sum(job.step_s for job in batch))
+            self._compare(seconds, expected.step_s)
             if kind in self._begun:
                 self._begun.remove(kind)
                 self._kinds[kind].clear()
@@ -71,9 +85,10 @@ class Pace:
 
     def most_s(self, batch: Sequence[Paced]) -> float:
         """Seconds that a step of the batch takes at most."""
-        if recent := self._kinds.get(_kind(batch)):
+        expected = Expectation.of(batch)
+        if recent := self._kinds.get(expected.kind):
             return KNOWN_MARGIN * max(recent) + self._surprise_s
-        return self.most_other_s(sum(job.step_s for job in batch) + max(job.first_s for job in batch))
+        return self.most_other_s(expected.step_s + expected.first_s)
 
     def most_other_s(self, predicted_s: float) -> float:
         """Seconds that work takes at most which is predicted and was not done before."""
@@ -82,7 +97,3 @@ class Pace:
     def _compare(self, seconds: float, predicted_s: float) -> None:
         self._num_compared += 1
         self.slowness += (seconds / predicted_s - self.slowness) * max(_NEWEST, 1 / self._num_compared)
-
-
-def _kind(batch: Sequence[Paced]) -> _Kind:
-    return batch[0].batch_key, len(batch)

@@ -4,7 +4,7 @@ Jobs that can be served together are a group. Groups share the engine's time equ
 turn it is, the jobs that have waited longest are served, as many as pay (`batch_sizes`) and as memory allows.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from styleserve.engine.accounts import Accounts
@@ -29,6 +29,11 @@ class Candidate(Protocol):
         """Pixels of its canvas."""
         ...
 
+    @property
+    def is_tiled(self) -> bool:
+        """Whether a step judges a tile of it, which is never batched."""
+        ...
+
 
 CandidateT = TypeVar("CandidateT", bound=Candidate)
 
@@ -46,18 +51,25 @@ class Scheduler:
         self._accounts = Accounts()
         self._sizes = BatchSizes()
 
+    def gather(self, candidates: Iterable[Candidate]) -> None:
+        """Take note of all who are there, before a choice."""
+        self._accounts.gather(candidate.batch_key for candidate in candidates)
+
     def choose(self, candidates: Sequence[CandidateT]) -> list[CandidateT]:
-        """The next batch; the same again until `record` or `charge` is told something.
+        """The next batch of these; the same again until `record` or `charge` is told something.
 
         Between groups that have had the same, the job that has waited longest decides; then whoever stands first in
         `candidates`, so that a batch follows from the jobs and the measured seconds alone.
         """
         waiting = sorted(candidates, key=lambda candidate: candidate.last_served)
-        self._accounts.gather(candidate.batch_key for candidate in waiting)
         first = min(waiting, key=lambda candidate: self._accounts.of(candidate.batch_key))
         alike = [candidate for candidate in waiting if candidate.batch_key == first.batch_key]
-        fitting = min(len(alike), self._max_batch, max(1, MAX_BATCH_PIXELS // first.num_pixels))
-        return alike[: self._sizes.choose(first.batch_key, fitting)]
+        most = 1 if first.is_tiled else max(1, MAX_BATCH_PIXELS // first.num_pixels)
+        return alike[: self._sizes.choose(first.batch_key, min(len(alike), self._max_batch, most))]
+
+    def lead_s(self, candidate: Candidate, over: Candidate) -> float:
+        """How many seconds more the group of one has had than that of the other."""
+        return self._accounts.of(candidate.batch_key) - self._accounts.of(over.batch_key)
 
     def record(self, group: Hashable, size: int, seconds: float) -> None:
         """Take note of what a step of a batch took."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from styleserve import images
 from styleserve.costs import style_tile_side
-from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
+from styleserve.evaluation import WHOLE, Evaluation, Losses, Objective, Piece, Pixels, StyleImage
 from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.model import tiling
 from styleserve.model.calibration import natural_image
@@ -25,6 +25,7 @@ from styleserve.model.targets import (
     decoded_side,
     style_size,
 )
+from styleserve.model.tiling import TiledEvaluation
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
@@ -46,8 +47,8 @@ class PerceptualObjective:
     """The targets of one canvas of `height` x `width` pixels.
 
     `tensors` are the weights of content, style and total variation with the content's bound, [1, 4]; the content's
-    features, [1, H_l, W_l, C_l] a layer; and the style's Gram matrices, [1, C_l, C_l] a layer. `tile_side` is there
-    when the canvas is judged in tiles.
+    features, [1, H_l, W_l, C_l] a layer; and the style's Gram matrices, [1, C_l, C_l] a layer. `in_tiles` is there
+    when the canvas is judged in tiles, and knows how far its evaluation is.
     """
 
     form: Form
@@ -55,7 +56,17 @@ class PerceptualObjective:
     width: int
     tensors: tuple[Tensor, ...]
     network_passes: int
-    tile_side: int | None = None
+    in_tiles: TiledEvaluation | None = None
+
+    @property
+    def tile_side(self) -> int | None:
+        """Side of the tiles' cores; None when the canvas is judged whole."""
+        return None if self.in_tiles is None else self.in_tiles.side
+
+    @property
+    def piece(self) -> Piece:
+        """What comes next of the evaluation."""
+        return WHOLE if self.in_tiles is None else self.in_tiles.piece
 
     @property
     def batch_key(self) -> Hashable:
@@ -127,20 +138,21 @@ class PerceptualEvaluator:
             recipe.total_variation_weight,
             recipe.content_bound,
         )
+        tensors = (
+            tf.constant([weights], tf.float32),
+            *tiling.content_features(judge, content[np.newaxis], tile_side or _round_up(longest)),
+            *(
+                tf.constant(gram[np.newaxis] * judge.gram_gain(tap.name))
+                for gram, (tap, _, _) in zip(grams, form.style_comparisons, strict=True)
+            ),
+        )
         return PerceptualObjective(
             form,
             height,
             width,
-            (
-                tf.constant([weights], tf.float32),
-                *tiling.content_features(judge, content[np.newaxis], tile_side or _round_up(longest)),
-                *(
-                    tf.constant(gram[np.newaxis] * judge.gram_gain(tap.name))
-                    for gram, (tap, _, _) in zip(grams, form.style_comparisons, strict=True)
-                ),
-            ),
+            tensors,
             network_passes=1 + sum(passes for of_size in known for _, passes in of_size),
-            tile_side=tile_side,
+            in_tiles=None if tile_side is None else TiledEvaluation(judge, tensors, height, width, tile_side),
         )
 
     def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
@@ -149,12 +161,12 @@ class PerceptualEvaluator:
         keys = [self._target_key(style, form, side) for side in _seen_at(style, form, max(height, width))]
         return all(key in self._cache or (style.is_catalogued and key in self._store) for key in keys)
 
-    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
-        """Judge canvases of one batch key."""
+    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation | None]:
+        """Judge canvases of one batch key; in tiles, one of each."""
         known = [objective for objective in objectives if isinstance(objective, PerceptualObjective)]
         assert len(known) == len(canvases)
-        if known[0].tile_side is not None:
-            return [self.judge_in_tiles(own, canvas) for own, canvas in zip(known, canvases, strict=True)]
+        if known[0].in_tiles is not None:
+            return [_advance(own, canvas) for own, canvas in zip(known, canvases, strict=True)]
         targets = [tf.concat(tensors, axis=0) for tensors in zip(*(own.tensors for own in known), strict=True)]
         judged, gradients = self._judge(known[0].form).traced("judge")(tf.constant(np.stack(canvases)), targets)
         return [
@@ -179,15 +191,6 @@ class PerceptualEvaluator:
     def judge(self, form: Hashable, canvases: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Losses [B, 4] (total, content, style, total variation) and gradients [B, H, W, 3]; to be traced."""
         return self._judge(form).judge(canvases, targets)
-
-    def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
-        """Judge the canvas of an objective that has a tile side."""
-        assert isinstance(objective, PerceptualObjective)
-        assert objective.tile_side is not None
-        judged, gradient = tiling.evaluate(
-            self._judge(objective.form), canvas[np.newaxis], objective.tensors, objective.tile_side
-        )
-        return Evaluation(Losses(*judged[0].numpy().tolist()), gradient[0])
 
     def halo(self, recipe: Recipe) -> int:
         """How many pixels around its core a tile needs."""
@@ -254,6 +257,16 @@ class PerceptualEvaluator:
         if form not in self._judges:
             self._judges[form] = Judge(form, self._networks[form.precision], self._gains)
         return self._judges[form]
+
+
+def _advance(objective: PerceptualObjective, canvas: Pixels) -> Evaluation | None:
+    """Judge the next tile of a canvas; the judgement after the last."""
+    assert objective.in_tiles is not None
+    judged = objective.in_tiles.advance(canvas[np.newaxis])
+    if judged is None:
+        return None
+    losses, gradient = judged
+    return Evaluation(Losses(*losses[0].numpy().tolist()), gradient[0])
 
 
 def _seen_at(style: StyleImage, form: Form, longest: int) -> list[int]:

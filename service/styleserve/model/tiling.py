@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from styleserve.evaluation import Pixels
+from styleserve.evaluation import Piece, Pixels
 from styleserve.model.form import Form
 from styleserve.model.judge import Judge
 from styleserve.model.vgg import TAPS, Tap
@@ -35,6 +35,11 @@ class Box:
     left: int
     bottom: int
     right: int
+
+    @property
+    def num_pixels(self) -> int:
+        """Its size."""
+        return (self.bottom - self.top) * (self.right - self.left)
 
     def widened(self, margin: int, height: int, width: int) -> "Box":
         """The box with a margin on each side, as far as the canvas goes."""
@@ -79,28 +84,75 @@ def cores(height: int, width: int, side: int) -> Iterator[Box]:
             yield Box(top, left, min(top + side, height), min(left + side, width))
 
 
-def evaluate(judge: Judge, canvas: Pixels, targets: Sequence[Tensor], side: int) -> tuple[Tensor, Pixels]:
-    """Losses [1, 4] and gradient [1, H, W, 3] of one canvas, [1, H, W, 3], in tiles whose cores are `side` pixels wide.
+class TiledEvaluation:
+    """Evaluates one canvas of `height` x `width` pixels, a tile a call, in tiles whose cores are `side` pixels wide.
 
-    Canvas and gradient are arrays, of which the device sees a tile at a time.
+    The calls for the sums of the tiles come before those for what is pulled back to them. After the last it begins
+    anew. Canvas and gradient are arrays, of which the device sees a tile at a time.
     """
-    height, width = canvas.shape[1:3]
-    weights, contents, grams = judge.unpack(targets)
 
-    def arguments(core: Box, tile: Box) -> tuple[Tensor, list[Tensor], Tensor]:
-        parts = [core.of(content, tap.stride) for content, tap in zip(contents, judge.form.content_taps, strict=True)]
-        return tf.constant(tile.of(canvas)), parts, core.within(tile).to_tensor()
+    def __init__(self, judge: Judge, targets: Sequence[Tensor], height: int, width: int, side: int) -> None:
+        self.side = side
+        self._judge = judge
+        self._weights, self._contents, self._grams = judge.unpack(targets)
+        self._height, self._width = height, width
+        self._tiles = list(_tiles(judge.form, height, width, side))
+        self._begin()
 
-    totals: list[Tensor] = []
-    for core, tile in _tiles(judge.form, height, width, side):
-        sums = judge.traced("sums")(*arguments(core, tile))
-        totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
-    losses, *slopes = judge.traced("losses_and_slopes")(totals, weights, list(grams), tf.constant([height, width]))
-    gradient = np.zeros(canvas.shape, np.float32)
-    for core, tile in _tiles(judge.form, height, width, side):
-        (pulled,) = judge.traced("pull_back")(*arguments(core, tile), slopes)
-        gradient[:, tile.top : tile.bottom, tile.left : tile.right] += pulled.numpy()
-    return losses, gradient
+    def _begin(self) -> None:
+        self._num_done = 0
+        self._totals: list[Tensor] = []
+        self._losses: Tensor = None
+        self._slopes: list[Tensor] = []
+        self._gradient = np.empty(0, np.float32)
+
+    @property
+    def piece(self) -> Piece:
+        """What the next call does; to pull back takes a pass of the network there and one back, sums one there."""
+        is_sum, tile = self._num_done < len(self._tiles), self._next_tile()[1]
+        num_pixels = sum(own.num_pixels for _, own in self._tiles)
+        share = (1 if is_sum else 2) * tile.num_pixels / (3 * num_pixels)
+        return Piece((is_sum, tile.bottom - tile.top, tile.right - tile.left), share)
+
+    def advance(self, canvas: Pixels) -> tuple[Tensor, Pixels] | None:
+        """Do the next piece for the canvas, [1, H, W, 3]; of the last come losses, [1, 4], and gradient, [1, H, W, 3].
+
+        None before.
+        """
+        if self._num_done < len(self._tiles):
+            self._add_sums(canvas)
+        else:
+            self._pull_back(canvas)
+        self._num_done += 1
+        if self._num_done < 2 * len(self._tiles):
+            return None
+        evaluation = self._losses, self._gradient
+        self._begin()
+        return evaluation
+
+    def _add_sums(self, canvas: Pixels) -> None:
+        sums = self._judge.traced("sums")(*self._arguments(canvas))
+        totals = self._totals
+        self._totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
+
+    def _pull_back(self, canvas: Pixels) -> None:
+        if self._num_done == len(self._tiles):
+            size = tf.constant([self._height, self._width])
+            judged = self._judge.traced("losses_and_slopes")(self._totals, self._weights, list(self._grams), size)
+            self._losses, *self._slopes = judged
+            self._gradient = np.zeros(canvas.shape, np.float32)
+        (pulled,) = self._judge.traced("pull_back")(*self._arguments(canvas), self._slopes)
+        _, tile = self._next_tile()
+        self._gradient[:, tile.top : tile.bottom, tile.left : tile.right] += pulled.numpy()
+
+    def _arguments(self, canvas: Pixels) -> tuple[Tensor, list[Tensor], Tensor]:
+        core, tile = self._next_tile()
+        taps = self._judge.form.content_taps
+        contents = [core.of(content, tap.stride) for content, tap in zip(self._contents, taps, strict=True)]
+        return tf.constant(tile.of(canvas)), contents, core.within(tile).to_tensor()
+
+    def _next_tile(self) -> tuple[Box, Box]:
+        return self._tiles[self._num_done % len(self._tiles)]
 
 
 def gram_matrices(judge: Judge, style: Pixels, side: int) -> list[Tensor]:

@@ -80,6 +80,11 @@ class Run(Protocol):
     failure: BaseException | None
 
     @property
+    def objective(self) -> Objective:
+        """What its canvas is judged against."""
+        ...
+
+    @property
     def batch_key(self) -> Hashable:
         """Runs of one optimizer with equal keys may be stepped together."""
         ...
@@ -117,7 +122,10 @@ class Optimizer(Protocol, Generic[RunT]):
         ...
 
     def step(self, runs: Sequence[RunT]) -> None:
-        """Judge each run's canvas, all in one batch, and let each make its move."""
+        """Judge each run's canvas, all in one batch, and let each make its move.
+
+        A canvas that is judged in pieces has one judged; the run moves, and counts an evaluation, after the last.
+        """
         ...
 
     def snapshot(self, run: RunT) -> Snapshot:

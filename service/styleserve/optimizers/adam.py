@@ -191,7 +191,9 @@ class Adam:
 
     def _step_in_tiles(self, run: AdamRun) -> None:
         assert isinstance(run.state, TiledState)
-        evaluation = self._evaluator.judge_in_tiles(run.objective, run.state.canvas)
+        (evaluation,) = self._evaluator.evaluate([run.state.canvas], [run.objective])
+        if evaluation is None:
+            return
         if run.moves < run.planned:
             run.state.apply(self._move, evaluation.gradient, _rates([run]))
         run.settle(evaluation.losses)

@@ -144,7 +144,8 @@ class Lbfgs:
         """Judge the canvases in one batch and let each make its move; after the last move there is none."""
         evaluations = self._evaluator.evaluate([run.vectors.canvas for run in runs], [run.objective for run in runs])
         for run, evaluation in zip(runs, evaluations, strict=True):
-            run.take(evaluation)
+            if evaluation is not None:
+                run.take(evaluation)
 
     def snapshot(self, run: LbfgsRun) -> Snapshot:
         """The best canvas alone: its curvature would be twenty canvases to write, and is learnt anew in ten moves."""

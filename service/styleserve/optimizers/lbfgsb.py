@@ -185,7 +185,8 @@ class Lbfgsb:
             [canvas for canvas in canvases if canvas is not None], [run.objective for run in runs]
         )
         for run, evaluation in zip(runs, evaluations, strict=True):
-            run.answer(evaluation)
+            if evaluation is not None:
+                run.answer(evaluation)
 
     def snapshot(self, run: LbfgsbRun) -> Snapshot:
         """The last accepted canvas; SciPy keeps its curvature to itself."""

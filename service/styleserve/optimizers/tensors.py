@@ -39,8 +39,8 @@ class TensorEvaluator(Protocol):
         """Losses [B, 4] (total, content, style, total variation; float64) and gradients [B, H, W, 3] of a batch."""
         ...
 
-    def judge_in_tiles(self, objective: Objective, canvas: Pixels) -> Evaluation:
-        """Judge the canvas of an objective that has a tile side."""
+    def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> Sequence[Evaluation | None]:
+        """Judge the canvases of objectives that have a tile side, as `Evaluator` does."""
         ...
 
 

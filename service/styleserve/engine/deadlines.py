@@ -1,0 +1,82 @@
+"""Deadlines: whose picture would be late for what the engine does next, and who goes first for that.
+
+A job whose deadline would pass during a step of others is not ended for it while a step of its own still fits: it goes
+first. So small canvases beside a large one use their time to the end. The large one waits, but its group is owed what
+the others have had, and once they lead by as much as its step takes, it goes, whoever is late for it: else a line of
+small jobs with near deadlines would hold it up for ever.
+"""
+
+from collections.abc import Callable, Sequence
+
+from styleserve.engine.job import Job
+from styleserve.engine.pace import UNKNOWN_MARGIN, Pace
+from styleserve.engine.scheduler import Scheduler
+
+
+class Deadlines:
+    """Compares deadlines, readings of `clock`, with what steps take by `pace` and have taken by `scheduler`."""
+
+    def __init__(self, pace: Pace, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+        self._pace = pace
+        self._scheduler = scheduler
+        self._clock = clock
+        self._put_off: dict[str, tuple[float, float]] = {}
+
+    def late(self, jobs: Sequence[Job], coming_s: float) -> list[Job]:
+        """Those whose deadline would pass during what comes, so many seconds at most.
+
+        A job that has nothing to return yet is worth a risk.
+        """
+        now = self._clock()
+        return [
+            job
+            for job in jobs
+            if (deadline := job.specification.deadline) is not None
+            and now + (coming_s if job.judged else coming_s / UNKNOWN_MARGIN) > deadline
+        ]
+
+    def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """The batch to serve next, and the jobs that would be late for it: they have to end before.
+
+        Both are empty when all jobs wait for the targets of their next scale.
+        """
+        self._scheduler.gather(jobs)
+        batch, late, candidates = list[Job](), list[Job](), [job for job in jobs if _is_steppable(job)]
+        while candidates:
+            batch = self._scheduler.choose(candidates)
+            step_s = self._pace.most_s(batch)
+            late = self.late(jobs, step_s)
+            candidates = [
+                job
+                for job in self._still_fitting(late)
+                if job in candidates and job not in batch and self._scheduler.lead_s(job, batch[0]) < step_s
+            ]
+        return batch, late
+
+    def puts_off(self, job_id: str, coming_s: Callable[[], float], others: Sequence[Job]) -> bool:
+        """Whether a job's targets, so many seconds of work at most, wait for others that would be late for them.
+
+        They wait for as long as they take at most. The seconds are asked for once as long as they do.
+        """
+        if any(other.specification.deadline is not None for other in others):
+            now = self._clock()
+            if job_id not in self._put_off:
+                self._put_off[job_id] = now, coming_s()
+            since, seconds = self._put_off[job_id]
+            if self._still_fitting(self.late(others, seconds)):
+                return now - since < seconds
+        self.forget(job_id)
+        return False
+
+    def forget(self, job_id: str) -> None:
+        """The job's targets are done, or it is gone."""
+        self._put_off.pop(job_id, None)
+
+    def _still_fitting(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that have a step to make that would not make them late."""
+        return [job for job in jobs if _is_steppable(job) and not self.late([job], self._pace.most_s([job]))]
+
+
+def _is_steppable(job: Job) -> bool:
+    """Whether there is something to do at its present scale."""
+    return job.run.ended is None

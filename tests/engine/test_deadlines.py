@@ -1,0 +1,189 @@
+"""Small jobs with near deadlines beside large ones: who goes first, who waits, and for how long.
+
+A step of 128 pixels takes 1.6 seconds, one of 512 takes 26.2; a tile of it, of eight, 3.3.
+"""
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from styleserve.costs import Line
+from styleserve.engine.specification import Cancel, JobSpecification
+from styleserve.evaluation import Piece
+from styleserve.events import Cancelled, EngineEvent, Finished, Progressed
+from styleserve.recipes import OPTIMIZERS
+from support.studio import COST, COSTS, START, Studio, job
+from support.toy import ToyEvaluator, ToyObjective
+
+_LARGE_S = 26.2
+_NUM_PIECES = 8
+
+
+def one_scale(deadline_s: float, job_id: str, size: int, iterations: int = 400, **changes) -> JobSpecification:
+    specification = job(deadline_s, job_id, size=size, **changes)
+    recipe = dataclasses.replace(specification.recipe, pyramid=None, iterations=iterations)
+    return dataclasses.replace(specification, recipe=recipe)
+
+
+def without_deadline(specification: JobSpecification) -> JobSpecification:
+    return dataclasses.replace(specification, deadline=None)
+
+
+def seconds_of(studio: Studio, job_id: str) -> float:
+    """The engine's seconds for a job, as it told them last."""
+    return [event.engine_s for event in studio.events if isinstance(event, Progressed) and event.job_id == job_id][-1]
+
+
+@pytest.mark.parametrize("deadline_s", [8.0, 20.0, 50.0])
+def test_a_small_job_beside_a_large_one_uses_its_time_to_the_end(deadline_s):
+    studio = Studio()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512)))
+    studio.engine.accept(one_scale(deadline_s, "small", 128))
+    while "small" not in studio.ended:
+        studio.engine.step()
+    assert 0.8 * deadline_s <= studio.ended["small"] <= deadline_s
+    assert studio.finished("small").stop_reason == "deadline"
+
+
+def crowd(studio: Studio, until: float) -> None:
+    """One small job after the other, each with 8 seconds of time."""
+    names = [f"small-{number}" for number in range(100)]
+    while studio.now < until:
+        if not (studio.begun.keys() & names) - studio.ended.keys():
+            studio.engine.accept(one_scale(studio.now - START + 8.0, names[len(studio.ended)], 128))
+        studio.engine.step()
+
+
+def test_near_deadlines_of_many_hold_a_large_job_up_for_one_of_its_steps_at_most():
+    studio = Studio()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512)))
+    crowd(studio, START + 600)
+    told = [START, *(event.progress.elapsed_s + START for event in studio.events if is_of(event, "large"))]
+    # A share of its own, what the small ones may be ahead, and its step.
+    assert max(later - earlier for earlier, later in itertools.pairwise(told)) <= 3.2 * _LARGE_S
+    assert seconds_of(studio, "large") >= 0.4 * 600
+
+
+def is_of(event: EngineEvent, job_id: str) -> bool:
+    return isinstance(event, Progressed) and event.job_id == job_id
+
+
+def dear_targets() -> Studio:
+    """A studio in which targets take as long as an evaluation."""
+    cost = dataclasses.replace(COST, content_seconds=Line(0.0, 1e-4))
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
+    make_objective = studio.evaluator.objective
+
+    def look(content, *arguments):
+        studio.now += 1e-4 * content.shape[0] * content.shape[1]
+        return make_objective(content, *arguments)
+
+    studio.evaluator.objective = look
+    return studio
+
+
+def test_a_large_job_is_begun_after_the_small_one_that_would_be_late_for_its_targets():
+    studio = dear_targets()
+    studio.engine.accept(one_scale(20.0, "small", 128))
+    studio.engine.step()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=1)))
+    studio.run()
+    assert 16.0 <= studio.ended["small"] <= 20.0
+    assert isinstance(studio.finished("large"), Finished)
+
+
+def test_a_large_job_waits_for_small_ones_no_longer_than_its_targets_take():
+    studio = dear_targets()
+    for deadline_s in (8.0, 24.0, 60.0):
+        studio.engine.accept(one_scale(deadline_s, f"small-{deadline_s}", 128))
+    studio.engine.step()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=1)))
+    studio.run()
+    most_s = 1.5 * _LARGE_S
+    assert 0.8 * most_s <= studio.begun["large"] <= 1.2 * most_s
+    assert studio.ended["small-24.0"] >= 0.8 * 24.0
+    # The last one had to end before its time: the large one had waited long enough.
+    assert studio.ended["small-60.0"] <= 1.2 * most_s
+
+
+def test_a_job_climbs_after_the_small_one_that_would_be_late_for_its_targets():
+    studio = dear_targets()
+    climbing = dataclasses.replace(job(0.0, "large", size=512), deadline=None)
+    studio.engine.accept(climbing)
+    while not any(is_of(event, "large") and event.progress.iteration >= 13 for event in studio.events):
+        studio.engine.step()
+    deadline_s = studio.now - START + 20.0
+    studio.engine.accept(one_scale(deadline_s, "small", 64))
+    while "small" not in studio.ended:
+        studio.engine.step()
+    assert deadline_s - 4.0 <= studio.ended["small"] <= deadline_s
+    studio.run()
+    assert studio.finished("large").stop_reason == "completed"
+
+
+@dataclass
+class TiledObjective(ToyObjective):
+    """Judged in eight pieces."""
+
+    num_judged: int = 0
+
+    @property
+    def piece(self) -> Piece:
+        return Piece("tile", 1 / _NUM_PIECES)
+
+
+class TiledEvaluator(ToyEvaluator):
+    """Judges large canvases in pieces."""
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        whole = super().objective(content, styles, recipe, tile_side)
+        return whole if content.shape[0] < 512 else TiledObjective(whole.target, tile_side=128)
+
+    def evaluate(self, canvases, objectives):
+        (objective, *others), (canvas, *_) = objectives, canvases
+        if not isinstance(objective, TiledObjective):
+            return super().evaluate(canvases, objectives)
+        assert others == []
+        self.before_pixels(canvas.shape[0] * canvas.shape[1] // _NUM_PIECES)
+        objective.num_judged += 1
+        return [self._evaluate(canvas, objective) if objective.num_judged % _NUM_PIECES == 0 else None]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_others_are_served_between_the_tiles_of_a_large_canvas(optimizer):
+    studio = Studio(make_evaluator=TiledEvaluator)
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3, optimizer=optimizer)))
+    studio.engine.accept(without_deadline(one_scale(0.0, "small", 128)))
+    while not any(is_of(event, "large") for event in studio.events):
+        studio.engine.step()
+    told = [event.progress.elapsed_s for event in studio.events if is_of(event, "small")]
+    assert len(told) >= 8
+    assert max(later - earlier for earlier, later in itertools.pairwise(told)) <= 2 * _LARGE_S / _NUM_PIECES
+    studio.engine.accept(Cancel("small"))
+    studio.run()
+    whole = Studio()
+    whole.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3, optimizer=optimizer)))
+    whole.run()
+    finished, expected = (of.finished("large") for of in (studio, whole))
+    assert finished.progress.losses.total == pytest.approx(expected.progress.losses.total, abs=1e-3)
+    assert finished.progress.evaluations == expected.progress.evaluations
+    assert finished.network_passes == expected.network_passes
+
+
+def test_a_large_canvas_in_tiles_is_cancelled_and_ended_between_them():
+    studio = Studio(make_evaluator=TiledEvaluator)
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512)))
+    for _ in range(_NUM_PIECES + 3):
+        studio.engine.step()
+    studio.engine.accept(Cancel("large"))
+    studio.run()
+    assert studio.events[-1] == Cancelled(
+        "large", network_passes=2, engine_s=pytest.approx(11 * _LARGE_S / 8, rel=0.01)
+    )
+    studio.engine.accept(one_scale(studio.now - START + 60.0, "timed", 512))
+    began = studio.now - START
+    studio.run()
+    assert studio.finished("timed").progress.evaluations == 2
+    assert began + 0.8 * 60.0 <= studio.ended["timed"] <= began + 60.0
