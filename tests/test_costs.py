@@ -86,8 +86,10 @@ def test_tiles_cost_the_time_of_all_and_the_memory_of_the_largest():
     # Rows of cores 0-256, 256-512, 512-600, with halos 272, 288 and 104 high; one column, 256 wide.
     assert costs.evaluation_s(CLASSIC, scale, 256) == pytest.approx(3 * 0.25 + 2e-6 * (272 + 288 + 104) * 256)
     footprint = costs.footprint(CLASSIC, scale, 256, result_pixels=600 * 256)
+    assert footprint.working_bytes == pytest.approx(1000 + 500 * 288 * 256)
+    whole = costs.footprint(CLASSIC, scale, None, result_pixels=600 * 256)
     gradient_bytes = 12 * 600 * 256
-    assert footprint.working_bytes == pytest.approx(gradient_bytes + 1000 + 500 * 288 * 256)
+    assert footprint.kept_bytes == pytest.approx(whole.kept_bytes + gradient_bytes)
 
 
 def test_a_canvas_is_judged_whole_when_it_fits_and_else_in_the_largest_tiles_that_do():
@@ -129,7 +131,8 @@ def test_whole_canvases_may_meet_in_a_batch_and_tiled_ones_take_turns():
     whole = costs.footprint(CLASSIC, MEGAPIXEL, None, 10**6)
     tiled = costs.footprint(CLASSIC, MEGAPIXEL, 256, 10**6)
     assert costs.peak_bytes([whole, whole]) == pytest.approx(2 * (52e6 + 1e9))
-    assert costs.peak_bytes([tiled, tiled]) == pytest.approx(2 * 52e6 + tiled.working_bytes)
+    # Each keeps its gradient, 12 MB, from tile to tile.
+    assert costs.peak_bytes([tiled, tiled]) == pytest.approx(2 * (52e6 + 12e6) + tiled.working_bytes)
     assert costs.have_room([whole, tiled])
     assert not costs.have_room([whole, whole])
 
@@ -147,3 +150,19 @@ def test_what_was_not_measured_costs_what_is_most_like_it_in_precision_then_loss
     assert costs.cost(CLASSIC) is COST
     assert costs.cost(dataclasses.replace(CLASSIC, optimizer="lbfgsb")) is dear
     assert costs.cost(dataclasses.replace(PRESETS["standard"], optimizer="adam")) is standard
+
+
+def test_a_step_that_is_not_traced_yet_costs_more_until_a_job_of_it_has_begun():
+    by_lbfgsb = dataclasses.replace(CLASSIC, optimizer="lbfgsb")
+    cost = dataclasses.replace(COST, traced_seconds=2.0, traced_bytes=3e8)
+    costs = CostModel(2 * 10**9, 10**6, ((CLASSIC, COST), (by_lbfgsb, cost)), UPKEEP)
+    footprint = costs.footprint(by_lbfgsb, MEGAPIXEL, None, 10**6)
+    assert footprint.kept_bytes == costs.footprint(CLASSIC, MEGAPIXEL, None, 10**6).kept_bytes + 3e8
+    assert costs.first_s(by_lbfgsb, MEGAPIXEL, None) == costs.first_s(CLASSIC, MEGAPIXEL, None) + 2.0
+    assert costs.after(CLASSIC) is costs
+    after = costs.after(by_lbfgsb)
+    assert after.base_bytes == 10**6 + 3 * 10**8
+    assert after.cost(by_lbfgsb) == COST
+    assert after.after(by_lbfgsb) is after
+    # What was the job's is the process's now: the same peak.
+    assert after.peak_bytes([after.footprint(by_lbfgsb, MEGAPIXEL, None, 10**6)]) == costs.peak_bytes([footprint])

@@ -10,7 +10,7 @@ a canvas in tiles needs the memory of one tile and the time of all of them. What
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from styleserve.images import MIN_SIDE
 from styleserve.recipes import OptimizerName, Recipe, Scale, plan_scales, style_side
@@ -35,6 +35,10 @@ class Line:
     def at(self, num_pixels: float) -> float:
         """Its value."""
         return self.fixed + self.per_pixel * num_pixels
+
+    def times(self, factor: float) -> "Line":
+        """The line of so many times as much."""
+        return Line(factor * self.fixed, factor * self.per_pixel)
 
 
 def fit_line(smaller: tuple[int, float], larger: tuple[int, float]) -> Line:
@@ -73,7 +77,8 @@ class EvaluationCost:
     `tile_seconds` and `tile_bytes` the same by those of a tile, whose halo is `halo` pixels wide. `first_seconds` is
     what the first step of a size takes more. Of the targets, `content_seconds` are those of the content's features,
     `style_seconds` those of a style's Gram matrices, by the pixels that the style is seen at. `target_bytes_per_pixel`
-    is what the targets hold as long as the canvas is worked at.
+    is what the targets hold as long as the canvas is worked at. A step that is yet to be traced takes `traced_seconds`
+    more the first time, and `traced_bytes` of the process from then on.
     """
 
     seconds: Line
@@ -85,6 +90,8 @@ class EvaluationCost:
     style_seconds: Line
     halo: int
     target_bytes_per_pixel: float
+    traced_seconds: float = 0.0
+    traced_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class CostModel:
     """Predicts jobs on this machine.
 
     `budget_bytes` is what the engine's process may use, `base_bytes` what it takes while it does nothing. `costs` are
-    those that were measured, by a recipe each; what was not costs as much as what is most like it: in precision first,
+    those that are known, by a recipe each; what is not costs as much as what is most like it: in precision first,
     then in its loss, then in its optimizer.
     """
 
@@ -129,6 +136,15 @@ class CostModel:
             return is_other_precision, other.loss != recipe.loss, other.optimizer != recipe.optimizer
 
         return min(self.costs, key=differences)[1]
+
+    def after(self, recipe: Recipe) -> "CostModel":
+        """The model once a job of the recipe has begun: its step is traced then, and what that keeps is in the base."""
+        cost = self.cost(recipe)
+        if not cost.traced_bytes:
+            return self
+        traced = replace(cost, traced_seconds=0.0, traced_bytes=0.0)
+        costs = tuple((known, traced if other is cost else other) for known, other in self.costs)
+        return replace(self, base_bytes=self.base_bytes + round(cost.traced_bytes), costs=costs)
 
     def evaluation_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
         """Seconds of one evaluation at a scale, with the optimizer's move."""
@@ -160,9 +176,13 @@ class CostModel:
         return _all_tiles(cost.content_seconds, scale, tile_side or max(scale.height, scale.width), cost.halo)
 
     def first_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
-        """Seconds that the first evaluation at a scale takes more than the others."""
+        """Seconds that the first evaluation at a scale takes more than the others.
+
+        A step that is not traced counts at every scale: which scale is a job's first is not known here.
+        """
         cost = self.cost(recipe)
-        return cost.first_seconds.at(_largest_tile(scale, tile_side or max(scale.height, scale.width), cost.halo))
+        largest = _largest_tile(scale, tile_side or max(scale.height, scale.width), cost.halo)
+        return cost.first_seconds.at(largest) + cost.traced_seconds
 
     def tile_side(self, recipe: Recipe, scale: Scale, result_pixels: int) -> int | None:
         """None when the canvas of a scale can be judged whole; else the side of the largest tiles that fit the budget.
@@ -176,15 +196,18 @@ class CostModel:
         return sides[-1]
 
     def footprint(self, recipe: Recipe, scale: Scale, tile_side: int | None, result_pixels: int) -> Footprint:
-        """Bytes of a job while it is at a scale."""
+        """Bytes of a job while it is at a scale.
+
+        A gradient that is put together of tiles is kept from step to step.
+        """
         cost = self.cost(recipe)
         num_pixels = scale.height * scale.width
-        kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels
+        kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels + cost.traced_bytes
         kept_bytes += self.upkeep[recipe.optimizer].bytes(num_pixels, is_tiled=tile_side is not None)
         if tile_side is None:
             return Footprint(kept_bytes, cost.working_bytes.at(num_pixels), is_tiled=False)
         tile_bytes = cost.tile_bytes.at(_largest_tile(scale, tile_side, cost.halo))
-        return Footprint(kept_bytes, BYTES_PER_PIXEL * num_pixels + tile_bytes, is_tiled=True)
+        return Footprint(kept_bytes + BYTES_PER_PIXEL * num_pixels, tile_bytes, is_tiled=True)
 
     def job_footprint(self, recipe: Recipe, height: int, width: int) -> Footprint:
         """Bytes of a job whose result has this size, at the scale that takes most."""

@@ -1,5 +1,6 @@
 """The model of costs is fitted to what clock and allocator say of the toy evaluator's steps."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from styleserve.optimizers.lbfgsb import Lbfgsb
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
+from styleserve.recipes import OPTIMIZERS
 from styleserve.workers.fitting import fit_costs
 from support.toy import ToyEvaluator, plain_image
 
@@ -92,7 +94,36 @@ def test_optimizers_and_evaluator_say_what_they_keep(costs):
     assert costs.cost(PRESETS["standard"]).halo == 48
 
 
-def test_every_preset_is_measured_by_its_own_design_and_optimizer(costs):
-    measured = {(recipe.loss, recipe.optimizer) for recipe, _ in costs.costs}
-    assert measured == {(recipe.loss, recipe.optimizer) for recipe in PRESETS.values()}
-    assert all(cost.seconds.at(10**6) > 0 and cost.tile_seconds.at(10**6) > 0 for _, cost in costs.costs)
+def test_every_preset_is_measured_by_its_own_design_and_optimizer_and_the_rest_is_inferred(costs):
+    known = {(recipe.loss, recipe.optimizer): cost for recipe, cost in costs.costs}
+    losses = {recipe.loss for recipe in PRESETS.values()}
+    assert known.keys() == {(loss, optimizer) for loss in losses for optimizer in OPTIMIZERS}
+    assert all(cost.seconds.at(10**6) > 0 and cost.tile_seconds.at(10**6) > 0 for cost in known.values())
+    traced = {key for key, cost in known.items() if cost.traced_seconds == cost.traced_bytes == 0}
+    assert traced == {(recipe.loss, recipe.optimizer) for recipe in PRESETS.values()}
+
+
+class DesigningEvaluator(MeteredEvaluator):
+    """Takes twice the memory where float32 is needed, twice where style is compared at two sizes, and so its halo."""
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        objective = super().objective(content, styles, recipe, tile_side)
+        self.peak = self.in_use + (self.peak - self.in_use) * (1 + recipe.needs_float32) * recipe.loss.style_sizes
+        return objective
+
+    def halo(self, recipe):
+        return 48 * recipe.loss.style_sizes
+
+    def target_bytes_per_pixel(self, recipe):
+        return 5.0 * (1 + recipe.needs_float32)
+
+
+def test_a_design_under_another_optimizer_costs_what_it_does_in_the_precision_that_this_needs():
+    costs = fit(DesigningEvaluator())
+    standard = PRESETS["standard"]
+    known, inferred = (costs.cost(dataclasses.replace(standard, optimizer=name)) for name in ("lbfgs", "lbfgsb"))
+    assert (inferred.halo, known.halo) == (96, 96)
+    assert inferred.target_bytes_per_pixel == 2 * known.target_bytes_per_pixel
+    assert inferred.working_bytes.at(10**6) == pytest.approx(2 * known.working_bytes.at(10**6))
+    assert inferred.tile_bytes.at(10**6) == pytest.approx(2 * known.tile_bytes.at(10**6))
+    assert inferred.traced_bytes > costs.cost(dataclasses.replace(standard, optimizer="adam")).traced_bytes > 0

@@ -174,6 +174,8 @@ class Engine:
         job.last_served = self._num_steps - 1
         self._jobs.append(job)
         self._scheduler.charge(job.batch_key, begin_s)
+        if self._costs is not None:
+            self._costs = self._costs.after(specification.recipe)
 
     def _choose(self) -> list[Job]:
         """The next batch, after the end of every job that would be late for it; empty when none has a step to make."""

@@ -154,6 +154,7 @@ class Dispatcher:
             job.count_work(event.engine_s)
         match event:
             case Started():
+                self._keeper.note_begun(job.submission.recipe)
                 job.start()
                 self._save(job)
             case Progressed(progress=progress):

@@ -4,6 +4,7 @@ It lives on the event loop, and passes on to its owner what the engine tells of 
 """
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared,
 from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.watchdog import Watchdog
 from styleserve.observing.observer import Observer
+from styleserve.recipes import Recipe
 from styleserve.workers import Worker
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,11 @@ class EngineKeeper:
     def send(self, command: Command) -> None:
         """Hand the engine a command."""
         self._worker.send(command)
+
+    def note_begun(self, recipe: Recipe) -> None:
+        """The engine has begun a job of the recipe: from now on it costs what it does after that."""
+        if self.engine is not None:
+            self.engine = dataclasses.replace(self.engine, costs=self.engine.costs.after(recipe))
 
     def _start_worker(self) -> None:
         self.generation += 1
