@@ -1,11 +1,12 @@
 """Jobs with deadlines: is any late, how much of their time do they use, and does the quality grow with it?
 
-    python -m benchmarks.anytime [--jobs 40] [--shortest 3] [--longest 60] [--together 3] [--seed 0]
+    python -m benchmarks.anytime [--jobs 40] [--beside-large 12] [--shortest 3] [--longest 60] [--together 3] [--seed 0]
 
 Jobs of random sizes, presets and deadlines (log-uniform: the short ones are the hard ones) go through one engine in
-this process, half of them one after the other, half beside others, `--together` at a time. A job is right when it is
-not late and used at least 80 % of its time, or ran its full recipe. Then one picture is made with growing deadlines and
-judged.
+this process, half of them one after the other, half beside others, `--together` at a time. More go one after the other
+beside a job of 1024 pixels without a deadline, whose steps take longer than some of them have. A job is right when it
+is not late and used at least 80 % of its time, or ran its full recipe. Then one picture is made with growing deadlines
+and judged.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +26,19 @@ from benchmarks import report, subjects
 from benchmarks.judgement import Judge
 from styleserve import images
 from styleserve.engine.engine import Engine
-from styleserve.engine.specification import JobSpecification
+from styleserve.engine.specification import Cancel, JobSpecification
 from styleserve.evaluation import StyleImage
 from styleserve.events import EngineEvent, Failed, Finished
 from styleserve.model.weights import acquire
 from styleserve.presets import PRESETS
+from styleserve.recipes import MAX_ITERATIONS
 
 _PRESETS = ("draft", "standard", "fine")
 _SIDES = (64, 384)
 _LEAST_SHARE = 0.8
+_LARGE_SIDE = 1024
+_ALONE, _BESIDE_OTHERS, _BESIDE_LARGE = "alone", "beside others", f"beside {_LARGE_SIDE} px"
+_COLORS = {_ALONE: "tab:blue", _BESIDE_OTHERS: "tab:orange", _BESIDE_LARGE: "tab:green"}
 _QUALITY_SIDE = 256
 _QUALITY_PRESET = "fine"
 
@@ -54,7 +60,7 @@ class Row:
     height: int
     width: int
     preset: str
-    beside_others: bool
+    company: str
     deadline_s: float
     spent_s: float
     stop_reason: str
@@ -80,9 +86,8 @@ class Row:
     def cells(self) -> list[object]:
         """As the table shows it."""
         size = f"{self.width} x {self.height}"
-        company = "beside others" if self.beside_others else "alone"
         return [
-            *(size, self.preset, company, self.deadline_s, self.spent_s, f"{self.share:.1%}", self.stop_reason),
+            *(size, self.preset, self.company, self.deadline_s, self.spent_s, f"{self.share:.1%}", self.stop_reason),
             *(self.iterations, self.reached_width, "" if self.is_right else "WRONG"),
         ]
 
@@ -112,6 +117,17 @@ class Studio:
                     wish, begun = running.pop(job_id)
                     at, finished = self.ended.pop(job_id)
                     yield wish, at - begun, finished
+
+    @contextmanager
+    def beside_large(self) -> Iterator[None]:
+        """Meanwhile a job of `classic` at 1024 pixels is at work."""
+        content = images.resize(subjects.photograph(512), _LARGE_SIDE, _LARGE_SIDE)
+        recipe = dataclasses.replace(PRESETS["classic"], iterations=MAX_ITERATIONS)
+        self._engine.accept(JobSpecification("large", content, (self._styles[0],), recipe))
+        self._engine.step()
+        yield
+        self._engine.accept(Cancel("large"))
+        self._engine.step()
 
     def _begin(self, wish: Wish, style: StyleImage | None) -> str:
         number = next(self._numbers)
@@ -161,17 +177,15 @@ def plot(rows: Sequence[Row], points: Sequence[dict[str, float]], path: Path) ->
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
-    for beside_others, label in ((False, "alone"), (True, "beside others")):
+    for company, color in _COLORS.items():
         for is_full, marker in ((False, "o"), (True, "x")):
-            chosen = [
-                row for row in rows if row.beside_others == beside_others and (row.stop_reason != "deadline") == is_full
-            ]
+            chosen = [row for row in rows if row.company == company and (row.stop_reason != "deadline") == is_full]
             axes[0].scatter(
                 [row.deadline_s for row in chosen],
                 [row.share for row in chosen],
                 marker=marker,
-                color="tab:orange" if beside_others else "tab:blue",
-                label=f"{label}, full recipe" if is_full else label,
+                color=color,
+                label=f"{company}, full recipe" if is_full else company,
             )
     axes[0].axhspan(_LEAST_SHARE, 1.0, color="0.92", zorder=0)
     axes[0].set(xscale="log", xlabel="deadline, s", ylabel="share of it that was used", ylim=(0, 1.1))
@@ -186,26 +200,34 @@ def main() -> None:
     """Measure, print, and write docs/benchmarks/anytime.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=40)
+    parser.add_argument("--beside-large", type=int, default=12, help="jobs beside one of 1024 pixels")
     parser.add_argument("--shortest", type=float, default=3.0, help="the shortest deadline, seconds")
     parser.add_argument("--longest", type=float, default=60.0, help="the longest deadline, seconds")
     parser.add_argument("--together", type=int, default=3, help="jobs beside each other")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    wishes = draw(arguments.jobs, arguments.shortest, arguments.longest, arguments.seed)
+    number = arguments.jobs + arguments.beside_large
+    wishes = draw(number, arguments.shortest, arguments.longest, arguments.seed)
+    half = arguments.jobs // 2
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as data_dir:
         studio = Studio(Path(data_dir))
-        half = len(wishes) // 2
-        for chosen, together in ((wishes[:half], 1), (wishes[half:], arguments.together)):
-            for wish, spent_s, finished in studio.make(chosen, together):
-                rows.append(
-                    Row(
-                        *(wish.height, wish.width, wish.preset, together > 1, wish.deadline_s, spent_s),
-                        *(finished.stop_reason, finished.progress.width, finished.progress.iteration),
+        for chosen, company in (
+            (wishes[:half], _ALONE),
+            (wishes[half : arguments.jobs], _BESIDE_OTHERS),
+            (wishes[arguments.jobs :], _BESIDE_LARGE),
+        ):
+            together = arguments.together if company == _BESIDE_OTHERS else 1
+            with studio.beside_large() if company == _BESIDE_LARGE else nullcontext():
+                for wish, spent_s, finished in studio.make(chosen, together):
+                    rows.append(
+                        Row(
+                            *(wish.height, wish.width, wish.preset, company, wish.deadline_s, spent_s),
+                            *(finished.stop_reason, finished.progress.width, finished.progress.iteration),
+                        )
                     )
-                )
-                print(report.table([], [rows[-1].cells]).splitlines()[-1], flush=True)
+                    print(report.table([], [rows[-1].cells]).splitlines()[-1], flush=True)
         points = measure_quality(studio, np.geomspace(arguments.shortest, arguments.longest, 6).round(1).tolist())
     _print_and_write(rows, points, studio.info.precision)
 
