@@ -105,8 +105,8 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job will take: peak bytes of the engine's process, seconds from its first step to its last, and the side
-    of its tiles at its largest canvas, None when that is judged whole."""
+    """What a job will take: peak bytes of the engine's process, seconds of its targets and steps, and the side of its
+    tiles at its largest canvas, None when that is judged whole."""
 
     peak_bytes: int
     seconds: float

@@ -197,10 +197,12 @@ class Estimate(_message.Message):
     peak_memory_bytes: _builtins.int
     """Most memory of the engine's process, in bytes."""
     tile_side: _builtins.int
-    """Side of the tiles that the largest canvas is judged in, in pixels; 0 when it is judged whole. The picture is the same."""
+    """Side of the tiles that the largest canvas is judged in, in pixels; 0 when it is judged whole. The picture is
+    the same but for rounding.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """Time from the first evaluation to the last."""
+        """Time of the targets of all scales, as if none of them were known yet, and of all evaluations."""
 
     def __init__(
         self,
@@ -281,7 +283,9 @@ Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class Provenance(_message.Message):
-    """All that is needed to make the same picture again, and to know how it was made."""
+    """How the picture was made: with the same content, what makes it again on the same device, software and memory. Other
+    devices round otherwise.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
