@@ -82,7 +82,7 @@ class Config:
         default=False, metadata=_setting("make every picture anew, also one that is kept already", "")
     )
     deterministic: bool = field(
-        default=False, metadata=_setting("evaluate every job by itself: same bytes on any device, slower", "")
+        default=False, metadata=_setting("evaluate every job by itself, whatever runs beside it; slower", "")
     )
     max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
     max_iterations: int = field(
