@@ -4,24 +4,57 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 Value: TypeAlias = str | int | float | Sequence["Value"] | Mapping[str, "Value"] | None
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+_ROOT = Path(__file__).resolve().parents[1]
+FOLDER = _ROOT / "docs" / "benchmarks"
 _PACKAGES = ("styleserve", "tensorflow-cpu", "tensorflow", "torch", "scipy", "numpy", "grpcio")
+#: What tells processors of one name apart, as Linux calls it.
+_NUMBERS = {"cpu family": "family", "model": "model", "stepping": "stepping"}
+#: Abilities of a processor that decide how fast it multiplies.
+_DECISIVE = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 
 
 def machine() -> dict[str, Value]:
-    """Processor, cores and versions."""
+    """Processor, cores, versions, and the commit that was measured; files of older runs have less of it."""
     return {
-        "processor": _processor(),
+        **processor(),
         "cores": os.cpu_count(),
+        "commit": commit(),
         "python": platform.python_version(),
         **{name: version for name in _PACKAGES if (version := _version(name))},
     }
+
+
+def processor(root: Path = Path("/")) -> dict[str, Value]:
+    """The first processor: its name, and, where Linux tells them, its numbers and decisive flags.
+
+    Virtual machines give processors of several generations one name. `root` is where `proc` is.
+    """
+    try:
+        first = (root / "proc" / "cpuinfo").read_text().partition("\n\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return {"processor": platform.processor() or platform.machine()}
+    told = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in first.splitlines())}
+    numbers = {ours: int(told[theirs]) for theirs, ours in _NUMBERS.items() if told.get(theirs, "").isdecimal()}
+    flags = set(told.get("flags", "").split())
+    return {
+        "processor": told.get("model name") or platform.machine(),
+        **numbers,
+        "flags": [flag for flag in _DECISIVE if flag in flags],
+    }
+
+
+def commit(folder: Path = _ROOT) -> str | None:
+    """The commit of the tree in `folder`, `-dirty` where files outside docs have changed; None without one."""
+    head = _git(folder, "rev-parse", "--short=12", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs")
+    return f"{head}-dirty" if head and changed else head
 
 
 def write(name: str, results: Mapping[str, Value]) -> Path:
@@ -55,9 +88,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says, None where there is none or it fails."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
