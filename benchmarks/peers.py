@@ -5,7 +5,8 @@
 The peers' recipes are carried out by our engine, which is faster than theirs: `classic` with Adam and with L-BFGS-B,
 and the published pyramid in its Gram form, whole and in a short version (150 iterations at 128 pixels, then 80 a
 scale) with four weights of the content. Another program's picture of one of the pairs joins them by `--picture`, with
-the seconds that it took: `--picture "astronaut starry-night" wasserstein 1300 picture.png`.
+the seconds that it took: `--picture "astronaut starry-night" wasserstein 1300 picture.png`. It cannot be painted here,
+so its point stays in the file, whatever is painted again, until another picture of that name takes its place.
 
 Style and content trade against each other, so a peer's point is held against our curve at the same content distance:
 a quotient below 1 is nearer to the style. A point that lies beyond our curve's ends is held against the end.
@@ -13,6 +14,7 @@ a quotient below 1 is nearer to the style. A point that lies beyond our curve's 
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +67,19 @@ def main() -> None:
         help="a picture that another program made of a pair",
     )
     arguments = parser.parse_args()
-    chosen = gallery.pairs(arguments.side, arguments.pairs)
     with gallery.opened(experiment=PUBLISHED) as pictures:
+        known = points_of_others(arguments.side, pictures.subject.weights.label)
+        chosen = [
+            pair
+            for rank, pair in enumerate(gallery.pairs(arguments.side))
+            if rank < arguments.pairs or pair.name in known
+        ]
         curves = {pair.name: _curves(pictures, pair) for pair in chosen}
-        peers = {pair.name: [*_peers(pictures, pair), *_made(pictures, pair, arguments.picture)] for pair in chosen}
+        peers: dict[str, list[Point]] = {}
+        for pair in chosen:
+            made = {point.name: point for point in _made(pictures, pair, arguments.picture)}
+            others = {point.name: point for point in known.get(pair.name, [])} | made
+            peers[pair.name] = [*_peers(pictures, pair), *others.values()]
     header = ["pair", "peer", "seconds", "style", "content"]
     header += [column for preset in OURS for column in (f"`{preset}` style / peer's", f"`{preset}` time / peer's")]
     rows = [[name, *_row(point, curves[name])] for name, points in peers.items() for point in points]
@@ -88,6 +99,24 @@ def main() -> None:
         },
     )
     _plot(curves, peers, path.with_suffix(".png"))
+
+
+def points_of_others(side: int, weights: str) -> dict[str, list[Point]]:
+    """By pair, the points in the file that no recipe here paints; ends the program where writing would lose them."""
+    written = report.read("peers")
+    points = written.get("points", [])
+    assert isinstance(points, list)
+    found: dict[str, list[Point]] = {}
+    for point in points:
+        if point["peer"] not in PEERS:
+            values = (float(point[name]) for name in ("seconds", "style", "content"))
+            found.setdefault(point["pair"], []).append(Point(point["peer"], *values))
+    if found and (written["side"], written["weights"]) != (side, weights):
+        sys.exit(
+            f"peers.json has points of other programs' pictures at side {written['side']}, judged by "
+            f"{written['weights']}; got side {side} and {weights}, which would overwrite them: move the file away first"
+        )
+    return found
 
 
 def _curves(pictures: Gallery, pair: Pair) -> dict[str, list[Point]]:
