@@ -1,0 +1,326 @@
+"""The figures in the tables of docs/benchmarks are those of the files beside it, as far as they are written out.
+
+A table is known by its section's link to a file and by its first two columns. Rows are found by their names, and
+those of recipes and variants else by their figures, so that a table may call a variant what it likes.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the document: what is written in its cells, and the files that its section links to."""
+
+    section: str
+    files: tuple[str, ...]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The first file of its section, and its first two columns."""
+        return (self.files or ("",))[0], *self.header[:2]
+
+
+def tables() -> Iterator[Table]:
+    """All tables of the document."""
+    for section in re.split(r"^## ", (FOLDER / "README.md").read_text(), flags=re.MULTILINE):
+        files = tuple(re.findall(r"\]\((\w+)\.json\)", section))
+        for block in re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE):
+            header, _, *rows = (
+                tuple(cell.strip() for cell in line.strip("|\n ").split("|")) for line in block.splitlines()
+            )
+            # A trailing cell that is empty is eaten with the line's end.
+            rows = [(*row, *[""] * (len(header) - len(row))) for row in rows]
+            yield Table(section.partition("\n")[0], files, header, tuple(rows))
+
+
+def numbers(cell: str) -> list[str]:
+    """The numbers of a cell, as they are written."""
+    return _NUMBER.findall(cell)
+
+
+def is_shown(written: str, value: float) -> bool:
+    """Whether a number is what the value is when it is rounded to as many digits as are written."""
+    digits, _, exponent = written.partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return math.isclose(float(written), value, rel_tol=0, abs_tol=0.5 * unit * (1 + 1e-6))
+
+
+def are_shown(cells: Sequence[str], values: Sequence[float | Sequence[float]]) -> bool:
+    """Whether each cell has its values; an empty one says nothing."""
+    for cell, wanted in zip(cells, values, strict=True):
+        expected = [wanted] if isinstance(wanted, int | float) else list(wanted)
+        found = numbers(cell)
+        if found and (len(found) != len(expected) or not all(map(is_shown, found, expected))):
+            return False
+    return True
+
+
+Values = Sequence[float | Sequence[float]]
+
+
+def compare(table: Table, known: Mapping[str, Values], num_names: int = 1, is_free: bool = False) -> None:
+    """Hold each row's cells, but for those that name it, to the known one of its name; or, free, of its figures."""
+    left = dict(known)
+    for row in sorted(table.rows, key=lambda row: name_of(row, num_names) not in known):
+        name, cells = name_of(row, num_names), row[num_names:]
+        candidates = [name] if name in left else [other for other in left if is_free and are_shown(cells, left[other])]
+        assert candidates, f"{table.section}: nothing in {table.files} is {row}; what is left: {left}"
+        assert are_shown(cells, left[candidates[0]]), f"{table.section}: {row} is {left[candidates[0]]}"
+        del left[candidates[0]]
+    assert not left, f"{table.section}: not in the table: {left}"
+
+
+def name_of(row: Sequence[str], num_names: int) -> str:
+    return ", ".join(cell.replace("`", "") for cell in row[:num_names])
+
+
+def ablation(table: Table, results: dict) -> None:
+    compare(table, {name: columns(pairs) for name, pairs in results["distances"].items()}, is_free=True)
+
+
+def columns(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Means of the columns."""
+    return [mean(column) for column in zip(*rows, strict=True)]
+
+
+def quality(table: Table, results: dict) -> None:
+    """A table without pairs of its own is that of a side of the file; others have a column for each pair they show."""
+    pairs = [name.replace(", ", " ") for name in table.header if is_pair(name)]
+    if pairs:
+        return painted(table, pairs)
+    found = []
+    for side, means in results["means"].items():
+        known = {of_recipe["recipe"]: list(of_recipe.values())[2:] for of_recipe in means}
+        try:
+            return compare(table, known, is_free=True)
+        except AssertionError as error:
+            found.append(f"{side}: {error}")
+    raise AssertionError("\n".join(found))
+
+
+def is_pair(name: str) -> bool:
+    return " ".join(name.split(", ")) in {" ".join(painting.split()[1:3]) for painting in paintings()}
+
+
+def paintings() -> Mapping[str, Sequence[Mapping[str, float]]]:
+    return json.loads((FOLDER / "paintings.json").read_text())["paintings"]
+
+
+def painted(table: Table, pairs: Sequence[str]) -> None:
+    """Means of pairs, and the pairs; their times are means over some of the pairs at least."""
+    found = {}
+    for row in table.rows:
+        name = name_of(row, 1)
+        cells = dict(zip(table.header, row, strict=True))
+        found[name] = [shown_painting(name, pair, cells[pair.replace(" ", ", ")]) for pair in pairs]
+        assert are_shown(row[2:4], columns([(one["style"], one["content"]) for one in found[name]])), row
+    first = next(iter(found.values()))
+    for row in table.rows:
+        ratios = [one["seconds"] / other["seconds"] for one, other in zip(found[name_of(row, 1)], first, strict=True)]
+        some = itertools.chain.from_iterable(itertools.combinations(ratios, size) for size in range(len(ratios), 0, -1))
+        assert any(are_shown(row[1:2], [mean(chosen)]) for chosen in some), (row, ratios)
+
+
+def shown_painting(recipe: str, pair: str, cell: str) -> Mapping[str, float]:
+    """The painting of a pair by a recipe whose distances stand in the cell."""
+    fitting = [
+        looks[-1]
+        for name, looks in paintings().items()
+        if f" {pair} {recipe} " in name and are_shown([cell], [[looks[-1]["style"], looks[-1]["content"]]])
+    ]
+    assert fitting, f"no painting of {pair} by {recipe} has {cell}"
+    return fitting[-1]
+
+
+def peers(table: Table, results: dict) -> None:
+    names = dict.fromkeys(point["peer"] for point in results["points"])
+    quotients = {
+        name: [
+            [point[f"`{preset}` style / peer's"] for point in results["points"] if point["peer"] == name]
+            for preset in ("standard", "fine")
+        ]
+        for name in names
+    }
+    compare(table, quotients, is_free=True)
+
+
+def optimizers(table: Table, results: dict) -> None:
+    goal = results["curves"]["Adam"]["losses"][-1]
+    known = {}
+    for name, curve in results["curves"].items():
+        rank = next(rank for rank, loss in enumerate(curve["losses"]) if loss <= goal)
+        own = [len(curve["evaluations"]), curve["passes"], curve["seconds"][-1], curve["losses"][-1]]
+        known[name] = [*own, curve["evaluations"][rank], curve["seconds"][rank]]
+    compare(table, known, is_free=True)
+
+
+def bare_loop(table: Table, results: dict) -> None:
+    pairs = results["seconds_per_evaluation"]
+    compare(table, {side: [*pair, pair[0] / pair[1]] for side, pair in pairs.items()})
+
+
+def evaluation(table: Table, results: dict) -> None:
+    known = {}
+    for of_side in results["sides"]:
+        seconds, speeds = of_side["seconds"], of_side["products_per_s"]
+        theirs = min(taken for name, taken in seconds.items() if name.startswith("PyTorch"))
+        for precision, product in speeds.items():
+            ours = seconds[precision]
+            speed = of_side["work"] / ours
+            own = [ours, theirs, ours / theirs, speed / 1e9, product / 1e9, speed / product]
+            known[f"{of_side['side']}, {precision}"] = own
+    compare(table, known, num_names=2)
+
+
+def strength(table: Table, results: dict) -> None:
+    of_pairs = results["style and content"].values()
+    sides = list(next(iter(of_pairs)))
+    known = {}
+    for rank, value in enumerate(results["strengths"]):
+        style, content = ([mean(pair[side][rank][which] for pair in of_pairs) for side in sides] for which in (0, 1))
+        contents = [[pair[side][rank][1] for side in sides] for pair in of_pairs]
+        spread = max(max(own) / min(own) - 1 if min(own) > 0 else 0.0 for own in contents)
+        known[f"{value:g}"] = [*content, spread, *style]
+    compare(table, known)
+
+
+def memory(table: Table, results: dict) -> None:
+    compare(
+        table,
+        {
+            f"{job['preset']}, {job['side']}, {job['tile_side'] or 'whole'}": [
+                job["evaluations"],
+                *(job[name] / 1e9 for name in ("predicted_bytes", "measured_bytes")),
+                *(job[name] for name in ("predicted_s", "measured_s")),
+            ]
+            for job in results["jobs"]
+        },
+        num_names=3,
+    )
+
+
+def sizes(table: Table, results: dict) -> None:
+    """The last column has a reading for every number of jobs that its title has."""
+    one, different = (results["seconds_per_megapixel"][name] for name in ("one", "different"))
+    readings = [results["memory_mb"][int(jobs) // 10 - 1] for jobs in numbers(table.header[-1])]
+    ratios = [new / same for new, same in zip(different, one, strict=True)]
+    compare(table, {"one": [one, [], []], "different": [different, median(ratios), readings]})
+
+
+def batching(table: Table, results: dict) -> None:
+    """The wanted ratio is no measurement, and a difference of none is written as a word."""
+    known = {}
+    for side, own in results["sides"].items():
+        apart_s, at_once_s = median(own["apart_s"]), median(own["at_once_s"])
+        ratio = median(both / each for both, each in zip(own["at_once_s"], own["apart_s"], strict=True))
+        known[side] = [apart_s, at_once_s, ratio, apart_s / own["megapixels"], at_once_s / own["megapixels"]]
+        assert own["difference"] == 0
+    assert {row[-1] for row in table.rows} == {"none"}
+    wanted = table.header.index("wanted")
+    rows = tuple((*row[:wanted], *row[wanted + 1 : -1]) for row in table.rows)
+    compare(Table(table.section, table.files, table.header, rows), known)
+
+
+def anytime(table: Table, results: dict) -> None:
+    """A column for each deadline."""
+    points = results["quality"]
+    written = [table.header[1:], *(row[1:] for row in table.rows)]
+    for cells, name in zip(written, ("deadline_s", "style", "content"), strict=True):
+        assert are_shown(cells, [point[name] for point in points]), name
+
+
+def watchers(table: Table, results: dict) -> None:
+    known = {}
+    for name, paces, of_front in (("none", "alone_per_s", "alone"), ("others", "watched_per_s", "watched")):
+        known[name] = [results[paces], max(results["front_bytes"][of_front]) / 1e6]
+    known[str(results["reading"] + results["silent"])] = known.pop("others")
+    compare(table, known)
+
+
+def checkpoints(table: Table, results: dict) -> None:
+    known = {f"{case['side']}, {case['jobs']}": list(case.values())[2:] for case in results["cases"]}
+    compare(table, known, num_names=2)
+
+
+#: By the first file of a section and the beginning of a table's header.
+CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
+    ("quality", "recipe"): quality,
+    ("peers", "peer"): peers,
+    ("ablation", "variant"): ablation,
+    ("optimizers", "method"): optimizers,
+    ("optimizers", "side"): bare_loop,
+    ("evaluation", "side", "precision"): evaluation,
+    ("strength", "strength"): strength,
+    ("memory", "preset"): memory,
+    ("sizes", "sizes"): sizes,
+    ("batching", "side"): batching,
+    ("anytime", "deadline, s"): anytime,
+    ("watchers", "watchers"): watchers,
+    ("checkpoints", "side"): checkpoints,
+}
+#: Tables of what was noted and is in no file.
+NOTED = {("evaluation", "side", "bfloat16")}
+
+
+def read(name: str) -> dict:
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def beginning(table: Table) -> tuple[str, ...] | None:
+    """The table's place in `CHECKS`."""
+    return next((key for key in CHECKS if table.key[: len(key)] == key), None)
+
+
+@pytest.mark.parametrize("table", list(tables()), ids=lambda table: " ".join(table.key))
+def test_a_table_shows_what_its_file_has(table):
+    place = beginning(table)
+    if place is None:
+        assert table.key in NOTED, f"{table.section}: a table of nothing that is known: {table.header}"
+    else:
+        CHECKS[place](table, read(table.key[0]))
+
+
+def test_every_file_with_a_table_has_it():
+    assert {beginning(table) for table in tables()} - {None} == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "shown"),
+    [
+        ("0.184", 0.18449, True),
+        ("0.184", 0.1846, False),
+        ("1.02", 1.0246, True),
+        ("2.40e7", 23_967_012.0, True),
+        ("2.40e7", 23_900_000.0, False),
+        ("301", 301, True),
+        ("301", 302, False),
+    ],
+)
+def test_a_figure_is_shown_when_it_is_rounded_right(written, value, shown):
+    assert is_shown(written, value) is shown
+
+
+def test_a_wrong_figure_is_found_whatever_its_row_is_called():
+    table = Table("", (), ("variant", "style"), (("`one`", "0.12"), ("a new name", "0.34")))
+    compare(table, {"one": [0.121], "two": [0.342]}, is_free=True)
+    for known in ({"one": [0.131], "two": [0.342]}, {"one": [0.121], "two": [0.352]}, {"one": [0.121]}):
+        with pytest.raises(AssertionError):
+            compare(table, known, is_free=True)
+    with pytest.raises(AssertionError, match="not in the table"):
+        compare(table, {"one": [0.121], "two": [0.342], "three": [0.5]}, is_free=True)
+    with pytest.raises(AssertionError, match="a new name"):
+        compare(table, {"one": [0.121], "two": [0.342]})
