@@ -1,5 +1,7 @@
 """L-BFGS on the device: against the dense BFGS matrix, at its bounds, on the toy, after a rise, and across scales."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,15 @@ def test_runs_of_a_batch_move_as_they_do_alone():
     for run, target in zip(together, targets, strict=True):
         alone = run_to_end(optimizer, optimizer.start(START, ToyObjective(target), RECIPE, 4))
         np.testing.assert_array_equal(run.result(), alone.result())
+
+
+def test_a_run_keeps_no_gradients_of_those_that_were_judged_beside_it():
+    run = Lbfgs(ToyEvaluator()).start(START, ToyObjective(TARGET), RECIPE, 9)
+    gradients = np.full((32, *START.shape), 0.1, np.float32)
+    of_all = weakref.ref(gradients)
+    run.take(Evaluation(losses(1.0), gradients[7]))
+    del gradients
+    assert of_all() is None
 
 
 def test_a_loss_that_rose_too_far_sends_the_canvas_back_to_the_best_and_forgets_the_curvature():

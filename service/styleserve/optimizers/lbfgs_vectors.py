@@ -32,7 +32,7 @@ class Vectors:
     def __init__(self, canvas: Pixels, num_rows: int, halves_rows: bool) -> None:
         self.canvas = canvas.astype(np.float32)
         self.best = self.canvas.copy()
-        self._last_gradient = np.empty(0, np.float32)
+        self._last_gradient = np.zeros(canvas.size, np.float32)
         self._rows = np.zeros((num_rows, canvas.size), ml_dtypes.bfloat16 if halves_rows else np.float32)
 
     def keep_best(self) -> None:
@@ -47,7 +47,7 @@ class Vectors:
         """Keep the gradient's change in the second of `rows`; products of all rows with both, [rows, 2]."""
         products = np.zeros((len(self._rows), 2))
         for band in self._bands():
-            self._rows[rows[1], band] = gradient.reshape(-1)[band] - self._last_gradient.reshape(-1)[band]
+            self._rows[rows[1], band] = gradient.reshape(-1)[band] - self._last_gradient[band]
             known = self._rows_of(band)
             products += np.stack([known @ known[row] for row in rows], axis=1)
         return products
@@ -64,7 +64,8 @@ class Vectors:
     def move(self, gradient: Pixels, share: float, weights: Numbers, row: int) -> float:
         """Add a share of the downhill gradient and the weighted rows to the canvas, within [0, 1].
 
-        The move is kept in `row`, the gradient as the last one. Returns the largest change of a value.
+        The move is kept in `row`, and a copy of the gradient as the last one: it may be part of those of a whole batch.
+        Returns the largest change of a value.
         """
         largest, factors = 0.0, weights.astype(np.float32)
         for band in self._bands():
@@ -73,9 +74,9 @@ class Vectors:
             moved = np.clip(canvas + np.where(_is_held(canvas, slope), np.float32(0), direction), 0, 1)
             step = moved - canvas
             self._rows[row, band] = step
+            self._last_gradient[band] = slope
             canvas[:] = moved
             largest = max(largest, float(np.abs(step).max()))
-        self._last_gradient = gradient
         return largest
 
     def _rows_of(self, band: slice) -> Band:
