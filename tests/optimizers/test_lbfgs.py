@@ -1,4 +1,4 @@
-"""L-BFGS on the device: against the dense BFGS matrix, at its bounds, on the toy, after a rise, and across scales."""
+"""L-BFGS without line search: against the dense BFGS matrix, at its bounds, on the toy, after a rise, and across scales."""
 
 import weakref
 
@@ -146,11 +146,41 @@ def test_a_first_move_that_is_too_long_is_not_made_again_and_again():
     assert np.abs(run.result() - TARGET).mean() < 1e-4
 
 
-def test_a_loss_that_is_no_number_is_told_and_moves_nothing():
+def test_a_first_loss_that_is_no_number_is_told_and_moves_nothing():
     run = Lbfgs(ToyEvaluator()).start(START, ToyObjective(TARGET), RECIPE, 9)
     run.take(Evaluation(losses(float("nan")), values(0.1)))
     assert not run.losses.is_finite
     np.testing.assert_array_equal(run.vectors.canvas, START)
+
+
+@pytest.mark.parametrize("total", [np.nan, np.inf])
+def test_a_later_loss_that_is_no_number_is_a_rise_and_the_losses_told_are_the_best(total):
+    run = Lbfgs(ToyEvaluator()).start(START * 0 + 0.5, ToyObjective(TARGET), RECIPE, 9)
+    run.take(Evaluation(losses(1.0), values(0.1)))
+    run.take(Evaluation(losses(0.9), values(0.05)))
+    best = run.result().copy()
+    run.take(Evaluation(losses(total), values(np.nan)))
+    assert (run.losses, run.ended, run.curvature.is_known) == (losses(0.9), None, False)
+    np.testing.assert_array_equal(run.vectors.canvas, best)
+    run.take(Evaluation(losses(0.9), values(0.05)))
+    np.testing.assert_allclose(run.vectors.canvas, best - lbfgs.FIRST_MOVE / 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("iterations", [5, 1000])
+def test_when_every_move_leads_to_losses_that_are_no_numbers_the_run_ends_at_the_best_canvas(iterations):
+    class Cliff(ToyEvaluator):
+        def _evaluate(self, canvas, objective):
+            evaluation = super()._evaluate(canvas, objective)
+            is_start = np.array_equal(canvas, START)
+            return evaluation if is_start else Evaluation(losses(np.nan), values(np.nan))
+
+    optimizer = Lbfgs(Cliff())
+    run = optimizer.start(START, ToyObjective(TARGET), RECIPE, iterations)
+    while run.ended is None and run.evaluations < 40:
+        optimizer.step([run])
+    assert run.ended == ("completed" if iterations == 5 else "converged")
+    assert run.losses.total == pytest.approx(0.5 * np.sum((START.astype(np.float64) - TARGET) ** 2), rel=1e-5)
+    np.testing.assert_array_equal(run.result(), START)
 
 
 def test_the_next_scale_begins_at_the_best_canvas_enlarged():

@@ -3,8 +3,8 @@
 Departs from the book: every move has the length that the recursion gives it, with no line search, so an iteration is
 one evaluation and rounding in the network misleads nobody. The canvas is projected to [0, 1] after each move, and
 values that stand at a bound and would leave it are held (Bertsekas 1982). The first move of a scale, without history,
-goes down the gradient, `FIRST_MOVE` a value in the mean. A canvas whose loss rose beyond `WORST_RISE` times the best
-goes back to the best, forgets its history, and makes its first move half as long, lest it rise again.
+goes down the gradient, `FIRST_MOVE` a value in the mean. A canvas whose loss rose beyond `WORST_RISE` times the best,
+or is no number, goes back to the best, forgets its history, and makes its first move half as long, lest it rise again.
 """
 
 from collections.abc import Hashable, Sequence
@@ -77,15 +77,20 @@ class LbfgsRun:
         del self.vectors
 
     def take(self, evaluation: Evaluation) -> None:
-        """Learn from the judgement of the canvas and make the next move, or end."""
+        """Learn from the judgement of the canvas and make the next move, or end.
+
+        Losses that are no numbers are told only when there are no others; else they have risen, and the best are told.
+        """
         self.evaluations += 1
-        self.losses = losses = evaluation.losses
-        if not losses.is_finite:
+        losses = evaluation.losses
+        if self.best is None and not losses.is_finite:
+            self.losses = losses
             return
         if self.best is None or losses.total < self.best.total:
             self.best = losses
             self.vectors.keep_best()
-        has_risen = losses.total > WORST_RISE * self.best.total
+        self.losses = losses if losses.is_finite else self.best
+        has_risen = not losses.is_finite or losses.total > WORST_RISE * self.best.total
         if self.iteration >= self.planned:
             self._end("completed")
         elif has_risen:
