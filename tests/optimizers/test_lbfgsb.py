@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -117,6 +118,54 @@ def test_closing_a_run_ends_its_thread_and_asks_nothing_more():
     run.close()
     assert len(bowl.points) == 1
     assert threading.active_count() == before
+
+
+class Cliff(Bowl):
+    """A bowl whose loss is `beyond` at the points that are judged when `is_beyond` says so of how many were."""
+
+    def __init__(self, beyond: float, is_beyond: Callable[[int], bool], has_slope: bool) -> None:
+        super().__init__()
+        self._beyond, self._is_beyond, self._has_slope = beyond, is_beyond, has_slope
+
+    def judge(self, canvas):
+        judged = super().judge(canvas)
+        if not self._is_beyond(len(self.points)):
+            return judged
+        gradient = judged.gradient if self._has_slope else np.full_like(judged.gradient, np.nan)
+        return Evaluation(Losses(self._beyond, 0.0, self._beyond, 0.0), gradient)
+
+
+@pytest.mark.parametrize("has_slope", [False, True])
+@pytest.mark.parametrize("beyond", [np.nan, np.inf])
+@pytest.mark.parametrize("first", [2, 3, 6])
+def test_where_every_loss_is_no_number_the_last_accepted_point_is_kept(first, beyond, has_slope):
+    optimizer = Lbfgsb(Cliff(beyond, lambda number: number >= first, has_slope))
+    run = optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=40)
+    for _ in range(first - 1):
+        optimizer.step([run])
+    accepted, told = run.result(), run.losses
+    while run.ended is None:
+        optimizer.step([run])
+    assert told.is_finite
+    assert run.losses == told == Bowl().judge(accepted).losses
+    np.testing.assert_array_equal(run.result(), accepted)
+
+
+def test_the_search_goes_on_from_a_loss_that_is_no_number():
+    optimizer = Lbfgsb(Cliff(np.nan, lambda number: number == 6, has_slope=False))
+    run = optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=40)
+    while run.ended is None:
+        optimizer.step([run])
+        assert run.losses.is_finite
+    np.testing.assert_allclose(run.result(), TARGET, atol=1e-3)
+
+
+def test_a_start_whose_loss_is_no_number_is_told():
+    optimizer = Lbfgsb(Cliff(np.nan, lambda number: True, has_slope=False))
+    run = optimizer.start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=40)
+    optimizer.step([run])
+    assert not run.losses.is_finite
+    run.close()
 
 
 def test_a_search_that_fails_before_it_asks_anything_does_not_begin(monkeypatch):

@@ -92,7 +92,7 @@ class LbfgsbRun:
     def answer(self, evaluation: Evaluation) -> None:
         """Give SciPy the judgement of `question` and wait for its next question, its end or its failure."""
         self.evaluations += 1
-        if self.losses is None or not evaluation.losses.is_finite:
+        if self.losses is None:
             self.losses = evaluation.losses
         self._answers.put(evaluation)
         self.question = self._questions.get()
@@ -151,10 +151,15 @@ class LbfgsbRun:
         return "completed" if found.nit >= self._iterations else "converged"
 
     def _accept(self, xk: Vector) -> None:
-        """Take note of the point that ends an iteration, which SciPy judged last; the name `xk` is SciPy's."""
+        """Take note of the point that ends an iteration, which SciPy judged last; the name `xk` is SciPy's.
+
+        SciPy searches on from losses that are no numbers, and may accept them; the point before is kept.
+        """
         self.iteration += 1
-        self.losses = self._points.at(xk).losses
-        self._canvas = xk.reshape(self._canvas.shape).astype(np.float32)
+        losses = self._points.at(xk).losses
+        if losses.is_finite:
+            self.losses = losses
+            self._canvas = xk.reshape(self._canvas.shape).astype(np.float32)
 
 
 class Lbfgsb:
