@@ -59,12 +59,11 @@ def test_a_whole_canvas_costs_its_pixels():
     [
         ([0.5], None, 500**2),
         ([0.5, 0.25, 0.5], None, 2 * 500**2 + 250**2),
-        # Cores 0-768 and 768-1000, with halos 784 and 248 long.
-        ([1.0], None, (784 + 248) ** 2),
-        # Cores 0-256 and 256-500, with halos 272 and 260 long.
-        ([0.5], 256, (272 + 260) ** 2),
-        # No style is seen at more than 4096 pixels: six cores, and ten halos between them.
-        ([10.0], None, (4096 + 10 * 16) ** 2),
+        # Cores 0-512 and 512-1000, with halos 528 and 504 long, whatever the canvas's tiles.
+        ([1.0], None, (528 + 504) ** 2),
+        ([1.0], 256, (528 + 504) ** 2),
+        # No style is seen at more than 4096 pixels: eight cores, and fourteen halos between them.
+        ([10.0], None, (4096 + 14 * 16) ** 2),
     ],
 )
 def test_each_style_costs_the_pixels_that_it_is_seen_at(style_scales, tile_side, expected):

@@ -19,8 +19,9 @@ from styleserve.recipes import OptimizerName, Recipe, Scale, plan_scales, style_
 BYTES_PER_PIXEL = 12
 #: Sides of a tile's core, the largest first; below the last, the halos cost many times the core.
 TILE_SIDES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128)
-#: Style images are seen in tiles of this side at most, so that none takes more memory than a small canvas.
-_STYLE_TILE_SIDE = 768
+#: Style images are seen in tiles of this side, whatever their canvas is judged in, so that what is kept of them does
+#: not depend on who was first to ask. One takes about as much memory as the smallest tile of a canvas.
+STYLE_TILE_SIDE = 512
 #: The share of the budget that a plan may fill: the rest is for what the model does not know.
 _SAFE_SHARE = 0.9
 
@@ -162,12 +163,13 @@ class CostModel:
     def targets_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
         """Seconds of the targets of a scale whose styles, none of them known, are seen at so many times its size.
 
-        A style is taken for a square, since none but very narrow ones have more pixels on the same side.
+        A style is taken for a square, since none but very narrow ones have more pixels on the same side, and its tiles'
+        halos for as wide as a canvas's, which are never narrower.
         """
         cost, seen_s = self.cost(recipe), self.content_s(recipe, scale, tile_side)
         for style_scale in style_scales:
             side = style_side(style_scale * max(scale.height, scale.width))
-            seen_s += _all_tiles(cost.style_seconds, Scale(side, side, 0), style_tile_side(tile_side), cost.halo)
+            seen_s += _all_tiles(cost.style_seconds, Scale(side, side, 0), STYLE_TILE_SIDE, cost.halo)
         return seen_s
 
     def content_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
@@ -266,11 +268,6 @@ class CostModel:
     @property
     def _safe_bytes(self) -> float:
         return _SAFE_SHARE * self.budget_bytes
-
-
-def style_tile_side(tile_side: int | None) -> int:
-    """Side of the tiles that a style is seen in, beside a canvas that is judged in tiles of `tile_side` or whole."""
-    return min(tile_side or _STYLE_TILE_SIDE, _STYLE_TILE_SIDE)
 
 
 def _all_tiles(line: Line, scale: Scale, tile_side: int, halo: int) -> float:

@@ -13,6 +13,7 @@ from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.events import EngineEvent, Finished
+from styleserve.model import perceptual
 from styleserve.model.calibration import natural_image
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import TAPS, Vgg19
@@ -134,6 +135,30 @@ def test_an_image_whose_targets_are_known_is_not_decoded_again(tmp_path):
         assert known.network_passes == 1
         for tensor, wanted in zip(known.tensors, made.tensors, strict=True):
             np.testing.assert_array_equal(tensor, wanted)
+
+
+def test_a_style_is_seen_alike_to_the_bit_beside_a_canvas_that_is_judged_whole_or_in_tiles(tmp_path):
+    recipe, content = PRESETS["standard"], smooth(1, 200, 150)
+    whole, tiled = (
+        make_evaluator(TargetStore(tmp_path)).objective(content, [style(2)], recipe, side) for side in (None, 64)
+    )
+    for tensor, wanted in zip(grams_of(tiled), grams_of(whole), strict=True):
+        np.testing.assert_array_equal(tensor, wanted)
+
+
+def test_a_style_in_tiles_is_seen_alike_to_the_bit_at_one_size_and_at_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "STYLE_TILE_SIDE", 128)
+    two, one = (
+        make_evaluator(TargetStore(tmp_path)).objective(smooth(1, height, 256), [style(2)], PRESETS["standard"])
+        for height in (32, 31)
+    )
+    assert [objective.form.design.style_sizes for objective in (two, one)] == [2, 1]
+    for tensor, wanted in zip(grams_of(one), grams_of(two)[:5], strict=True):
+        np.testing.assert_array_equal(tensor, wanted)
+
+
+def grams_of(objective):
+    return objective.tensors[1 + len(objective.form.content_taps) :]
 
 
 def test_a_strangers_style_image_leaves_nothing_on_disk(tmp_path):

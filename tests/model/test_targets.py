@@ -18,7 +18,7 @@ from styleserve.model.targets import (
 )
 from styleserve.recipes import style_side
 
-KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12)
+KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12, 512)
 
 
 def symmetric(side: int, seed: int = 0) -> np.ndarray:

@@ -64,6 +64,13 @@ def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
     assert difference > 1e-3 * np.linalg.norm(expected.gradient)
 
 
+def test_a_style_in_tiles_has_the_gram_matrices_of_the_whole(evaluator):
+    judge = evaluator._judge(evaluator._form(PRESETS["standard"], 257, 331))
+    whole, tiled = (tiling.gram_matrices(judge, smooth(2, 257, 331)[np.newaxis], side) for side in (512, 64))
+    for computed, expected in zip(tiled, whole, strict=True):
+        assert np.linalg.norm(computed - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
 def test_the_radius_is_how_far_a_change_of_one_pixel_is_seen(evaluator):
     taps = [TAPS["block3_conv1"]]
     image = np.zeros((96, 96, 3), np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from styleserve import images
-from styleserve.costs import style_tile_side
+from styleserve.costs import STYLE_TILE_SIDE
 from styleserve.evaluation import WHOLE, Evaluation, Losses, Objective, Piece, Pixels, StyleImage
 from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.model import tiling
@@ -124,7 +124,7 @@ class PerceptualEvaluator:
         judge = self._judge(form)
         seen_at = [_seen_at(style, form, longest) for style in styles]
         known = [
-            [self._style_grams(style, form, side, tile_side) for style, side in zip(styles, sides, strict=True)]
+            [self._style_grams(style, form, side) for style, side in zip(styles, sides, strict=True)]
             for sides in zip(*seen_at, strict=True)
         ]
         grams = [
@@ -202,7 +202,7 @@ class PerceptualEvaluator:
         size = tf.as_dtype(form.precision).size
         return float(sum(size * tap.channels / tap.stride**2 for tap in form.content_taps))
 
-    def _style_grams(self, style: StyleImage, form: Form, side: int, tile_side: int | None = None) -> tuple[Grams, int]:
+    def _style_grams(self, style: StyleImage, form: Form, side: int) -> tuple[Grams, int]:
         """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known.
 
         Only an image that is not known is decoded.
@@ -216,7 +216,7 @@ class PerceptualEvaluator:
             return known, 0
         pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
         resized = images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
-        matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], style_tile_side(tile_side))
+        matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], key.tile_side)
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
         if style.is_catalogued:
@@ -231,6 +231,7 @@ class PerceptualEvaluator:
             replicate_edges=form.design.replicate_edges,
             precision=form.precision,
             side=side,
+            tile_side=STYLE_TILE_SIDE,
         )
 
     def _form(self, recipe: Recipe, height: int, width: int) -> Form:

@@ -34,7 +34,8 @@ class TargetKey:
     """What determines the Gram matrices of a style image.
 
     `image` and `network` are digests, `layers` tap names; `side` is the longest side, in pixels, at which the image is
-    seen, so that nothing of it has to be decoded to look its targets up.
+    seen, so that nothing of it has to be decoded to look its targets up. `tile_side` is that of the tiles that it is
+    seen in, by which their sums are rounded.
     """
 
     image: str
@@ -43,6 +44,7 @@ class TargetKey:
     replicate_edges: bool
     precision: str
     side: int
+    tile_side: int
 
     @property
     def digest(self) -> str:

@@ -156,10 +156,15 @@ class TiledEvaluation:
 
 
 def gram_matrices(judge: Judge, style: Pixels, side: int) -> list[Tensor]:
-    """The Gram matrices G / M of a style image, [1, H, W, 3], not rescaled, a layer each."""
+    """The Gram matrices G / M of a style image, [1, H, W, 3], not rescaled, a layer each.
+
+    The halo is as wide as the style's layers look, so that nothing but them and the side changes a bit of the sums.
+    """
     height, width = style.shape[1:3]
+    margin = -(-radius(judge.form.style_taps) // ALIGNMENT) * ALIGNMENT
     totals: list[Tensor] = []
-    for core, tile in _tiles(judge.form, height, width, side):
+    for core in cores(height, width, side):
+        tile = core.widened(margin, height, width)
         sums = judge.traced("gram_sums")(tf.constant(tile.of(style)), core.within(tile).to_tensor())
         totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
     return [
