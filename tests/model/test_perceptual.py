@@ -13,8 +13,10 @@ from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.events import EngineEvent, Finished
+from styleserve.images import MAX_SIDE
 from styleserve.model import perceptual
 from styleserve.model.calibration import natural_image
+from styleserve.model.judge import num_values
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import TAPS, Vgg19
 from styleserve.model.weights import untrained
@@ -186,6 +188,13 @@ def test_taps_say_the_shape_of_what_they_give(evaluator):
     for name, tap in TAPS.items():
         assert features[name].shape == (1, SIDE // tap.stride, SIDE // tap.stride, tap.channels)
         assert float(tf.reduce_min(features[name])) >= 0
+
+
+@pytest.mark.parametrize("size", [(MAX_SIDE, MAX_SIDE), (MAX_SIDE - 1, MAX_SIDE - 3)])
+def test_the_values_of_the_largest_canvas_are_counted_exactly(size):
+    for tap in TAPS.values():
+        expected = (size[0] // tap.stride) * (size[1] // tap.stride) * tap.channels
+        assert int(num_values(tf.constant(size), tap.stride, tap.channels)) == expected
 
 
 def test_every_network_has_its_own_kernels_in_a_process_whose_networks_are_frozen(tmp_path):

@@ -1,4 +1,4 @@
-"""L-BFGS without line search: against the dense BFGS matrix, at its bounds, on the toy, after a rise, and across scales."""
+"""L-BFGS of our own: against the dense BFGS matrix, at its bounds, on the toy, after a rise, and across scales."""
 
 import weakref
 

@@ -103,7 +103,7 @@ class Judge:
         design = self.form.design
         num_contents = len(design.content_layers)
         content = [
-            share * losses.content(differences, _num_values(size, tap.stride, tap.channels), design.distance)
+            share * losses.content(differences, num_values(size, tap.stride, tap.channels), design.distance)
             for (_, share), tap, differences in zip(design.content_layers, self.form.content_taps, sums, strict=False)
         ]
         style = [
@@ -160,7 +160,7 @@ class Judge:
 
     def _gram_factor(self, tap: Tap, shrink: int, size: Tensor) -> Tensor:
         """What makes a Gram sum comparable with a target: the gain, over the number of positions."""
-        return self.gram_gain(tap.name) / _num_values(size, shrink * tap.stride, 1)
+        return self.gram_gain(tap.name) / num_values(size, shrink * tap.stride, 1)
 
     def _rescale(self, name: str, features: Tensor) -> Tensor:
         return tf.cast(features, tf.float32) * self._gain(name)
@@ -179,6 +179,14 @@ class Judge:
         return tf.stack([down, across], axis=1)
 
 
+def num_values(size: Tensor, stride: int, channels: int) -> Tensor:
+    """Values of a layer: its positions, each `stride` pixels apart, times its channels.
+
+    Exact in float32: positions are 2^24 at most, those of the largest canvas, and channels are powers of two.
+    """
+    return tf.cast((size[0] // stride) * (size[1] // stride) * channels, tf.float32)
+
+
 def _within(features: Mapping[str, Tensor], core: Tensor | None) -> Mapping[str, Tensor]:
     """The features of a core given in the network's pixels; all of them when there is none."""
     return (
@@ -189,8 +197,3 @@ def _within(features: Mapping[str, Tensor], core: Tensor | None) -> Mapping[str,
 def _cut(features: Tensor, core: Tensor) -> Tensor:
     top, left, bottom, right = tf.unstack(core)
     return features[:, top:bottom, left:right]
-
-
-def _num_values(size: Tensor, stride: int, channels: int) -> Tensor:
-    """Values of a layer: its positions, each `stride` pixels apart, times its channels; float32, which counts them."""
-    return tf.cast((size[0] // stride) * (size[1] // stride) * channels, tf.float32)
