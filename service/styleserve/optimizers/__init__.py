@@ -68,9 +68,10 @@ class Snapshot:
 class Run(Protocol):
     """One canvas under work.
 
-    `iteration` counts the moves up to the canvas that `losses` speak of; `losses` is None before the first step.
-    `evaluations` counts judgements. `ended` says why there is nothing more to do, None while there is. `failure` is why
-    this run cannot go on, though those beside it can; a step that raises has failed for all of its batch.
+    `iteration` counts the moves whose canvas was judged. `losses` are those of such a canvas, the last or the best one,
+    None before the first step. `evaluations` counts judgements. `ended` says why there is nothing more to do, None
+    while there is. `failure` is why this run cannot go on, though those beside it can; a step that raises has failed
+    for all of its batch.
     """
 
     iteration: int

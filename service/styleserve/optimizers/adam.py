@@ -14,7 +14,7 @@ device; those of a canvas that is judged in tiles are arrays (`adam_tiles`).
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ class AdamRun:
     iteration: int = 0
     evaluations: int = 0
     losses: Losses | None = None
-    ended: StopReason | None = field(default=None)
+    ended: StopReason | None = None
     failure: BaseException | None = None
 
     @property

@@ -49,7 +49,7 @@ class Curvature:
     def end_pair(self, slot: int, products: Numbers) -> None:
         """Learn a pair by the products of every row with its move and its change, [rows, 2]; not one without curvature.
 
-        Products with rows of slots that hold no pair are never used.
+        Products with rows of slots that hold no pair get no weight.
         """
         move, change = self.rows(slot)
         curvature, squares = products[change, 0], products[move, 0] * products[change, 1]

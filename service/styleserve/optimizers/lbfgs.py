@@ -8,7 +8,7 @@ or is no number, goes back to the best, forgets its history, and makes its first
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ class LbfgsRun:
     best: Losses | None = None
     losses: Losses | None = None
     evaluations: int = 0
-    ended: StopReason | None = field(default=None)
+    ended: StopReason | None = None
     failure: BaseException | None = None
 
     @property

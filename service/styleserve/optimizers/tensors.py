@@ -1,4 +1,4 @@
-"""What the optimizers on the device share: objectives made of tensors, and canvases that stay where they are."""
+"""What an optimizer on the device works with: objectives made of tensors, and canvases that stay where they are."""
 
 from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
