@@ -235,6 +235,13 @@ def batching(table: Table, results: dict) -> None:
     compare(Table(table.section, table.files, table.header, rows), known)
 
 
+def times(table: Table, results: dict) -> None:
+    measured = json.loads((FOLDER / "times.json").read_text())["times"]
+    compare(
+        table, {row["pair"]: [row[f"{name} / classic"] for name in ("draft", "standard", "fine")] for row in measured}
+    )
+
+
 def anytime(table: Table, results: dict) -> None:
     """A column for each deadline."""
     points = results["quality"]
@@ -259,6 +266,7 @@ def checkpoints(table: Table, results: dict) -> None:
 #: By the first file of a section and the beginning of a table's header.
 CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("quality", "recipe"): quality,
+    ("quality", "pair"): times,
     ("peers", "peer"): peers,
     ("ablation", "variant"): ablation,
     ("optimizers", "method"): optimizers,
