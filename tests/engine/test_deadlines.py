@@ -91,6 +91,16 @@ def dear_targets() -> Studio:
     return studio
 
 
+def test_how_long_a_job_may_run_counts_from_its_beginning():
+    studio = dear_targets()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512)))
+    waiting = without_deadline(one_scale(0.0, "small", 128))
+    studio.engine.accept(dataclasses.replace(waiting, run_timeout_s=10.0))
+    run_until_ended(studio, "small")
+    assert studio.begun["small"] > _LARGE_S
+    assert 8.0 <= studio.ended["small"] - studio.begun["small"] <= 10.0
+
+
 def test_a_large_job_is_begun_after_the_small_one_that_would_be_late_for_its_targets():
     studio = dear_targets()
     studio.engine.accept(one_scale(20.0, "small", 128))

@@ -81,7 +81,7 @@ def request_target(folder: Path) -> Target:
             check_for_caller(error)
             return
         plan_scales(submission.recipe, submission.output.height, submission.output.width)
-        timing.run_deadline(submission)
+        timing.available_s(submission)
         timing.left_s(submission)
         timing.predict(submission, TOY_COSTS)
         job = Job.admit("job-1", 1, submission, retention_s=60.0)

@@ -124,7 +124,7 @@ class Engine:
         begun = self._clock()
         while specification := self._next_waiting():
             self._waiting.remove(specification)
-            self._begin(_with_reserve(specification, begun))
+            self._begin(_begun_at(specification, self._clock()))
             longest_s = max((job.step_s for job in self._jobs), default=0.0)
             if self._clock() - begun >= self._pace.slowness * longest_s:
                 return
@@ -311,9 +311,14 @@ class Engine:
         return True
 
 
-def _with_reserve(specification: JobSpecification, now: float) -> JobSpecification:
-    """The job with its deadline a little earlier, where a picture is to be there by then."""
-    deadline = specification.deadline
-    if deadline is None or specification.fails_at_deadline:
-        return specification
-    return dataclasses.replace(specification, deadline=deadline - planning.reserve_s(deadline - now))
+def _begun_at(specification: JobSpecification, now: float) -> JobSpecification:
+    """The job with the deadline that it has when it is begun now.
+
+    A little earlier than what limits it, where a picture is to be there by then.
+    """
+    timeout_s = specification.run_timeout_s
+    limits = (specification.deadline, None if timeout_s is None else now + timeout_s)
+    deadline = min((limit for limit in limits if limit is not None), default=None)
+    if deadline is not None and not specification.fails_at_deadline:
+        deadline -= planning.reserve_s(deadline - now)
+    return dataclasses.replace(specification, deadline=deadline, run_timeout_s=None)

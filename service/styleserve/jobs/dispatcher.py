@@ -222,9 +222,7 @@ class Dispatcher:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""
         generation = self._keeper.generation
         try:
-            specification, content = await asyncio.to_thread(
-                self._pictures.specify, job.job_id, job.submission, timing.run_deadline(job.submission)
-            )
+            specification, content = await asyncio.to_thread(self._pictures.specify, job.job_id, job.submission)
         except Exception as error:
             if job.job_id in self._in_engine and generation == self._keeper.generation:
                 self._release(job)

@@ -11,6 +11,7 @@ from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.images import Picture
+from styleserve.jobs import timing
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
@@ -26,8 +27,8 @@ class Pictures:
         self._image_store = image_store
         self._decoder = decoder
 
-    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
-        """What the engine is told of a job that has to end by `deadline`, and the content; raises RequestError.
+    def specify(self, job_id: str, submission: Submission) -> tuple[JobSpecification, Picture]:
+        """What the engine is told of a job, and the content; raises RequestError.
 
         The content has the size of the result. `deliver` wants it again, when there is no time to decode it once more.
         """
@@ -37,7 +38,8 @@ class Pictures:
             content=content.pixels,
             styles=tuple(self._style(chosen, submission, content.pixels) for chosen in submission.styles),
             recipe=submission.recipe,
-            deadline=deadline,
+            deadline=timing.engine_deadline(submission),
+            run_timeout_s=submission.run_timeout_s,
             fails_at_deadline=submission.fails_at_deadline,
             caller=submission.caller,
             trace=submission.trace,

@@ -65,20 +65,19 @@ def _style_scales(submission: Submission) -> list[float]:
 
 def available_s(submission: Submission) -> float | None:
     """Seconds that an engine would have for the job if it began now; None when nothing limits it."""
-    deadline = run_deadline(submission)
-    return None if deadline is None else deadline - time.monotonic()
-
-
-def run_deadline(submission: Submission) -> float | None:
-    """When an engine has to be done with a job that it takes up now: by its run timeout, and in time to be sent."""
-    now, left = time.monotonic(), left_s(submission)
-    limits = [now + limit for limit in (submission.run_timeout_s, left) if limit is not None]
+    limits = [limit for limit in (submission.run_timeout_s, left_s(submission)) if limit is not None]
     return min(limits, default=None)
 
 
 def left_s(submission: Submission) -> float | None:
     """Seconds until the job has to be made, in time to be sent, wherever it is; None when no deadline says so."""
-    return None if submission.deadline is None else submission.deadline - _finishing_s(submission) - time.monotonic()
+    deadline = engine_deadline(submission)
+    return None if deadline is None else deadline - time.monotonic()
+
+
+def engine_deadline(submission: Submission) -> float | None:
+    """When an engine has to be done, so that the picture is sent in time; None when no deadline says so."""
+    return None if submission.deadline is None else submission.deadline - _finishing_s(submission)
 
 
 def _finishing_s(submission: Submission) -> float:
