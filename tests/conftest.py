@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from styleserve.__main__ import set_environment
+
 #: Takes a name, figures, and the same as a table where there is one.
 Report = Callable[..., None]
 
@@ -14,6 +16,11 @@ Report = Callable[..., None]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-s", type=float, default=3600.0, help="seconds that the soak of `make torture` takes")
     parser.addoption("--report-dir", type=Path, default=None, help="folder where long tests put their figures as JSON")
+
+
+def pytest_configure() -> None:
+    """Compute as the service does, before a test's file imports TensorFlow."""
+    set_environment()
 
 
 @pytest.fixture(scope="session", autouse=True)

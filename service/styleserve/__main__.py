@@ -30,9 +30,13 @@ def set_environment() -> None:
     Its chatter, whose lines have a form of their own, is kept out of our log: what grpc has to say comes to us as
     errors too; of TensorFlow warnings and errors are left. NumPy's products have one thread: the others would go on
     spinning for a while, in the way of TensorFlow's.
+
+    TensorFlow computes by oneDNN, which it does by itself on some processors only: on one with AVX2 and no more, where
+    it does not, an evaluation takes 14 to 28 % less by it, and its allocator counts what it hands out.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

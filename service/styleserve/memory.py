@@ -1,8 +1,11 @@
 """Memory: what the machine or its container has free, and what this process takes of it."""
 
+import contextlib
 import ctypes
 import mmap
 import platform
+import resource
+import sys
 from pathlib import Path
 
 #: The share of what is free that an engine takes by default; the front, its images and the system live on the rest.
@@ -52,6 +55,22 @@ def resident_bytes(root: Path = Path("/")) -> int | None:
     except OSError:
         return None
     return int(pages) * mmap.PAGESIZE
+
+
+def peak_resident_bytes(root: Path = Path("/")) -> int:
+    """The most bytes that this process took since `forget_peak`; since it began where the system does not forget."""
+    try:
+        lines = (root / "proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak(root: Path = Path("/")) -> None:
+    """Begin the peak anew with what is taken now, where the system can."""
+    with contextlib.suppress(OSError):
+        (root / "proc/self/clear_refs").write_text("5")
 
 
 def _machine_free(root: Path) -> int | None:

@@ -1,17 +1,14 @@
 """The device that TensorFlow computes on, and the arithmetic that it is fast in; settled once, at the start."""
 
-import contextlib
 import logging
 import os
-import resource
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tensorflow as tf
 
-from styleserve.memory import resident_bytes
+from styleserve import memory
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +53,10 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
 
 
 class MemoryMeter:
-    """Bytes that TensorFlow's allocator has handed out; where it does not count them, those of the process."""
+    """Bytes that TensorFlow's allocator has handed out; where it does not count them, those of the process.
+
+    An allocator that counts keeps what was freed; one that does not gives it back to the system.
+    """
 
     def __init__(self, is_gpu: bool) -> None:
         self._device = "GPU:0" if is_gpu else "CPU:0"
@@ -66,8 +66,10 @@ class MemoryMeter:
     def restart(self) -> int:
         """Forget the peak; returns the bytes in use."""
         in_use, _ = self._read()
-        with contextlib.suppress(ValueError):
+        try:
             tf.config.experimental.reset_memory_stats(self._device)
+        except ValueError:
+            memory.forget_peak()
         return in_use
 
     def peak_bytes(self) -> int:
@@ -77,7 +79,7 @@ class MemoryMeter:
     def base_bytes(self) -> int:
         """What the process takes beside the memory that the allocator has ready for the next evaluation.
 
-        The allocator keeps what was freed, so the process has at least what was ever in use at once.
+        A process whose allocator keeps what was freed has at least what was ever in use at once.
         """
         in_use, _ = self._read()
         return in_use if self._is_gpu else _resident_bytes() - (self._highest - in_use)
@@ -87,7 +89,8 @@ class MemoryMeter:
         try:
             info = tf.config.experimental.get_memory_info(self._device)
         except ValueError:
-            info = {"current": _resident_bytes(), "peak": _peak_resident_bytes()}
+            self._highest = _resident_bytes()
+            return self._highest, memory.peak_resident_bytes()
         self._highest = max(self._highest, info["peak"])
         return info["current"], info["peak"]
 
@@ -102,13 +105,7 @@ def _gpu_memory() -> int | None:
 
 def _resident_bytes() -> int:
     """Bytes of memory that the process has now; its peak where the system does not tell."""
-    return resident_bytes() or _peak_resident_bytes()
-
-
-def _peak_resident_bytes() -> int:
-    """The most that it ever had; the system tells kibibytes, but for macOS."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return memory.resident_bytes() or memory.peak_resident_bytes()
 
 
 def _cpu_flags() -> set[str]:

@@ -15,6 +15,7 @@ from styleserve.engine.scheduler import MAX_BATCH
 from styleserve.errors import ConfigurationError
 from styleserve.events import EngineInfo
 from styleserve.memory import default_limit, resident_bytes
+from styleserve.workers.exactness import is_exact_in_batches
 from styleserve.workers.fitting import fit_costs
 from styleserve.workers.loop import Report
 
@@ -33,6 +34,9 @@ class VggEngineFactory:
     `cache_dir` keeps what can be had again, downloads and targets; `data_dir` keeps checkpoints of jobs. `memory_limit`
     is the most bytes that the engine's process may take, or the device's where that is a GPU; None for most of what is
     free.
+
+    On a CPU jobs are judged together only where that changes no bit of a picture. Batches gain little there; a GPU
+    lives by them, so that there `deterministic` alone keeps jobs apart.
     """
 
     weights: str
@@ -67,7 +71,10 @@ class VggEngineFactory:
         costs = fit_costs(evaluator, optimizers, natural_image, meter, budget_bytes)
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
         logger.info("the engine is warm after %.1f s: %s", time.monotonic() - begun, info)
-        max_batch = 1 if self.deterministic else MAX_BATCH
+        has_batches = not self.deterministic and (
+            hardware.memory_bytes is not None or is_exact_in_batches(evaluator, natural_image)
+        )
+        logger.info("jobs of one size are judged %s", "together" if has_batches else "one by one")
         folder = CheckpointFolder(self.data_dir / CHECKPOINTS)
         checkpoints = Checkpoints(folder, f"{weights.label} {hardware.precision}")
         engine = Engine(
@@ -75,7 +82,7 @@ class VggEngineFactory:
             optimizers,
             report,
             costs=costs,
-            max_batch=max_batch,
+            max_batch=MAX_BATCH if has_batches else 1,
             checkpoints=checkpoints,
             resident_bytes=resident_bytes,
         )
