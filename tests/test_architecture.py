@@ -28,7 +28,7 @@ ROWS = (
     ("recipes",),
     ("images", "download", "sizes"),
     ("image_parts", "followed", "storing"),
-    ("errors", "logs", "files", "addresses", "detached", "digests", "memory", "version"),
+    ("errors", "logs", "files", "addresses", "detached", "digests", "memory", "processor", "version"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.
@@ -36,6 +36,7 @@ CONTRACT = {"rpc", "cli"}
 DOORS = {
     "tensorflow": {"model", "optimizers"},
     "h5py": {"model"},
+    "safetensors": {"model"},
     "scipy": {"optimizers"},
     "PIL": {"images"},
     "pooch": {"download"},

@@ -4,10 +4,13 @@ import importlib.util
 import os
 import sys
 
-from styleserve import memory
+from styleserve import memory, processor
 
 #: By these the GNU C library is told about its heaps.
 _HEAP_VARIABLES = {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+#: Flags of processors on which TensorFlow computes by oneDNN without being told to.
+_ONEDNN_FLAGS = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
 
 
 def main() -> None:
@@ -31,13 +34,14 @@ def set_environment() -> None:
     errors too; of TensorFlow warnings and errors are left. NumPy's products have one thread: the others would go on
     spinning for a while, in the way of TensorFlow's.
 
-    TensorFlow computes by oneDNN, which it does by itself on some processors only: on one with AVX2 and no more, where
-    it does not, an evaluation takes 14 to 28 % less by it, and its allocator counts what it hands out.
+    TensorFlow's allocator counts what it hands out, by which memory is predicted, where oneDNN is on, which TensorFlow
+    decides by the processor; elsewhere it has to be asked to.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if processor.flags().isdisjoint(_ONEDNN_FLAGS):
+        os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 
 def set_heaps() -> None:

@@ -267,9 +267,13 @@ class ImageTooLargeForDeviceError(RequestError):
         self.largest_side = largest_side
 
     def __str__(self) -> str:
+        allowed = (
+            f"an output.max_side of up to {self.largest_side} for this image and recipe"
+            if self.largest_side > 0
+            else "no size with this recipe; choose another preset or optimizer, or a server with more memory"
+        )
         return (
-            f"got {self.width} x {self.height} pixels, which this server's memory is too small for; allowed: an "
-            f"output.max_side of up to {self.largest_side} for this image and recipe"
+            f"got {self.width} x {self.height} pixels, which this server's memory is too small for; allowed: {allowed}"
         )
 
 

@@ -28,10 +28,10 @@ print(meter.base_bytes() - base)
 """
 
 
-@pytest.fixture(params=["1", "0"], ids=["an allocator that counts", "one that does not"])
+@pytest.fixture(params=[True, False], ids=["an allocator that counts", "one that does not"])
 def readings(request: pytest.FixtureRequest) -> list[int]:
     """A tensor's bytes, those that are left when it is gone, and by how many the base has grown."""
-    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": request.param}
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": str(int(request.param))}
     script = READINGS.replace("LARGE", str(LARGE))
     done = subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, check=True)
     return [int(line) for line in done.stdout.split()]

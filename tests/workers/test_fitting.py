@@ -126,4 +126,25 @@ def test_a_design_under_another_optimizer_costs_what_it_does_in_the_precision_th
     assert inferred.target_bytes_per_pixel == 2 * known.target_bytes_per_pixel
     assert inferred.working_bytes.at(10**6) == pytest.approx(2 * known.working_bytes.at(10**6))
     assert inferred.tile_bytes.at(10**6) == pytest.approx(2 * known.tile_bytes.at(10**6))
-    assert inferred.traced_bytes > costs.cost(dataclasses.replace(standard, optimizer="adam")).traced_bytes > 0
+    assert inferred.traced_bytes > 0
+
+
+class KeepingEvaluator(MeteredEvaluator):
+    """Keeps 50 MB for every design that it saw, and 200 MB for one in float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = {}
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        self.kept[recipe.loss] = 200_000_000 if recipe.needs_float32 else 50_000_000
+        return super().objective(content, styles, recipe, tile_side)
+
+    def base_bytes(self):
+        return sum(self.kept.values())
+
+
+def test_a_step_that_is_traced_later_keeps_what_those_did_that_were_traced_in_its_precision():
+    costs, standard = fit(KeepingEvaluator()), PRESETS["standard"]
+    adam, lbfgsb = (costs.cost(dataclasses.replace(standard, optimizer=name)) for name in ("adam", "lbfgsb"))
+    assert (adam.traced_bytes, lbfgsb.traced_bytes) == (50_000_000, 200_000_000)

@@ -3,12 +3,11 @@
 import logging
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import tensorflow as tf
 
-from styleserve import memory
+from styleserve import memory, processor
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     if precision == "auto":
-        precision = "bfloat16" if gpus or _cpu_flags() & _FAST_BFLOAT16_FLAGS else "float32"
+        precision = "bfloat16" if gpus or processor.flags() & _FAST_BFLOAT16_FLAGS else "float32"
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else ""
     return Hardware(f"gpu:0 {name}".strip() if gpus else "cpu", precision, _gpu_memory() if gpus else None)
 
@@ -106,13 +105,3 @@ def _gpu_memory() -> int | None:
 def _resident_bytes() -> int:
     """Bytes of memory that the process has now; its peak where the system does not tell."""
     return memory.resident_bytes() or memory.peak_resident_bytes()
-
-
-def _cpu_flags() -> set[str]:
-    """Abilities of the first processor, empty where the system does not tell them as Linux does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    flags = (line.partition(":")[2].split() for line in lines if line.startswith("flags"))
-    return set(next(flags, []))

@@ -25,10 +25,11 @@ _MEASURED_STEPS = 3
 #: How much more memory the allocator takes than is in use at once: its free pieces do not fit every canvas, and the
 #: operations of a step run in an order that changes.
 _POOL_SHARE = 1.2
-#: What a step that is not traced at the start takes when it is: seconds, and bytes that stay, by whether it needs
-#: float32. On two cores of a Zen 4 0.6 to 2.1 s and 10 to 140 MB in bfloat16, 300 to 320 MB in float32.
+#: What a step that is not traced at the start takes when it is: seconds, 0.6 to 2.1 on two cores of a Zen 4; and bytes
+#: that stay, up to 40 MB where kernels are not laid out once for each function, and, where they are, what the most
+#: costly of those that were traced in the same precision kept.
 _TRACED_S = 2.5
-_TRACED_BYTES = {False: 150e6, True: 330e6}
+_LEAST_TRACED_BYTES = 40e6
 
 
 class TiledEvaluator(Evaluator, Protocol):
@@ -84,9 +85,13 @@ def fit_costs(
     kinds = {(recipe.loss, recipe.optimizer): recipe for recipe in PRESETS.values()}
     costs: list[tuple[Recipe, EvaluationCost]] = []
     known: dict[bool, EvaluationCost] = {}
+    traced_bytes = {recipe.needs_float32: _LEAST_TRACED_BYTES for recipe in kinds.values()}
     for recipe in sorted(kinds.values(), key=lambda recipe: recipe.loss != PRESETS[DEFAULT_PRESET].loss):
         alike = known.get(recipe.needs_float32)
+        before = meter.base_bytes()
         cost = _fit(evaluator, optimizers[recipe.optimizer], recipe, paint, meter, alike)
+        kept = meter.base_bytes() - before
+        traced_bytes[recipe.needs_float32] = max(traced_bytes[recipe.needs_float32], kept)
         known.setdefault(recipe.needs_float32, cost)
         costs.append((recipe, cost))
     upkeep = {name: optimizers[name].upkeep for name in OPTIMIZERS}
@@ -97,15 +102,17 @@ def fit_costs(
         for optimizer in OPTIMIZERS
         if (recipe.loss, optimizer) not in kinds
     ]
-    inferred = tuple((recipe, _infer(evaluator, recipe, measured)) for recipe in others)
+    inferred = tuple((recipe, _infer(evaluator, recipe, measured, traced_bytes)) for recipe in others)
     return dataclasses.replace(measured, costs=measured.costs + inferred)
 
 
-def _infer(evaluator: TiledEvaluator, recipe: Recipe, measured: CostModel) -> EvaluationCost:
+def _infer(
+    evaluator: TiledEvaluator, recipe: Recipe, measured: CostModel, traced_bytes: Mapping[bool, float]
+) -> EvaluationCost:
     """What a design costs under an optimizer that it was not measured under.
 
     What it does under another, by what the other precision costs where that changes; its memory of targets and its
-    halo are its own.
+    halo are its own. `traced_bytes` are those that a traced step keeps, by whether it needs float32.
     """
     own, cost = next(known for known in measured.costs if known[0].loss == recipe.loss)
     from_cost, to_cost = (
@@ -125,7 +132,7 @@ def _infer(evaluator: TiledEvaluator, recipe: Recipe, measured: CostModel) -> Ev
         halo=evaluator.halo(recipe),
         target_bytes_per_pixel=evaluator.target_bytes_per_pixel(recipe),
         traced_seconds=_TRACED_S,
-        traced_bytes=_TRACED_BYTES[recipe.needs_float32],
+        traced_bytes=traced_bytes[recipe.needs_float32],
     )
 
 
