@@ -150,6 +150,11 @@ async def test_an_option_that_does_not_exist_says_what_does(client):
         await client.stylize(CONTENT, GREY, optimizer="sgd")
 
 
+async def test_a_duration_that_is_no_number_says_what_is_allowed(client):
+    with pytest.raises(ValueError, match="got nan; allowed: a finite number"):
+        await client.stylize(CONTENT, GREY, run_timeout_s=float("nan"))
+
+
 async def test_a_stream_tells_typed_events_and_the_picture(client):
     events = [event async for event in client.stream(CONTENT, GREY, **QUICK)]
     assert isinstance(events[0], JobChanged)

@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -274,6 +275,8 @@ def _number(enum: Enum, prefix: str, name: str | None) -> Any:
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:
+    if not math.isfinite(seconds):
+        raise ValueError(f"seconds: got {seconds}; allowed: a finite number")
     message = duration_pb2.Duration()
     message.FromMicroseconds(round(seconds * 1e6))
     return message
