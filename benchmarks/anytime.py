@@ -20,7 +20,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from benchmarks import report, subjects
 from benchmarks.judgement import Judge
@@ -29,7 +28,6 @@ from styleserve.engine.engine import Engine
 from styleserve.engine.specification import Cancel, JobSpecification
 from styleserve.evaluation import StyleImage
 from styleserve.events import EngineEvent, Failed, Finished
-from styleserve.model.weights import acquire
 from styleserve.presets import PRESETS
 from styleserve.recipes import MAX_ITERATIONS
 
@@ -157,7 +155,7 @@ def draw(number: int, shortest: float, longest: float, seed: int) -> list[Wish]:
 
 def measure_quality(studio: Studio, deadlines: Sequence[float]) -> list[dict[str, float]]:
     """Distances of one picture, by its deadline."""
-    judge = Judge(acquire(subjects.weights_choice(), user_cache_path("styleserve")))
+    judge = Judge(subjects.vgg19())
     content = images.resize(subjects.photograph(512), _QUALITY_SIDE, _QUALITY_SIDE)
     style = next(iter(subjects.styles().values()))
     points = []

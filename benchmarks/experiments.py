@@ -8,7 +8,7 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from styleserve.evaluation import Objective
-from styleserve.model.vgg import Vgg19
+from styleserve.model.vgg import VggNetwork
 from styleserve.model.weights import Weights
 from styleserve.optimizers.adam import Adam, AdamRun, rates_of
 from styleserve.recipes import LossDesign, Recipe
@@ -18,7 +18,7 @@ Tensor: TypeAlias = tf.Tensor
 _STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
 
 
-class AveragePooled(Vgg19):
+class AveragePooled(VggNetwork):
     """The network with the mean of four positions in the place of the greatest (Gatys et al. 2016, section 2)."""
 
     def pool(self, flow: Tensor) -> Tensor:
@@ -36,12 +36,12 @@ class WeighedMeans:
 
     factor: float
 
-    def __call__(self, weights: Weights, dtype: tf.DType) -> Vgg19:
+    def __call__(self, weights: Weights, dtype: tf.DType) -> VggNetwork:
         """The network of these weights."""
         return _MeansWeighed(weights, dtype, self.factor)
 
 
-class _MeansWeighed(Vgg19):
+class _MeansWeighed(VggNetwork):
     def __init__(self, weights: Weights, dtype: tf.DType, factor: float) -> None:
         super().__init__(weights, dtype)
         self._excess = factor**0.5 - 1
@@ -102,7 +102,7 @@ class SlowingAdam(CarryingAdam):
 class Experiment:
     """What is changed beside the recipe: the network, Adam, or the loss at all scales but the last."""
 
-    network: Callable[[Weights, tf.DType], Vgg19] = Vgg19
+    network: Callable[[Weights, tf.DType], VggNetwork] = VggNetwork
     adam: type[Adam] = Adam
     coarse_loss: LossDesign | None = None
 

@@ -21,6 +21,7 @@ from benchmarks.judgement import Judge, Judgement
 from benchmarks.painting import Look, Painter
 from styleserve import images
 from styleserve.evaluation import Pixels, StyleImage
+from styleserve.model.weights import Weights
 from styleserve.recipes import Recipe
 from styleserve.workers.vgg_engine import PrecisionChoice
 
@@ -80,12 +81,12 @@ def _sized(content: Pixels, side: int) -> Pixels:
 
 
 class Gallery:
-    """Paints with one network and precision what it does not have yet, and judges it in float32."""
+    """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32."""
 
     def __init__(self, subject: subjects.Subject, paints_again: bool = False, experiment: Experiment = NOTHING) -> None:
         self.subject = subject
         self._painter = Painter(subject.evaluator, experiment)
-        self._judge = Judge(subject.weights)
+        self._judge = Judge(subjects.vgg19())
         self._paintings = {} if paints_again else dict(_read())
         self._warm: set[str] = set()
 
@@ -138,14 +139,18 @@ class Gallery:
 
 @contextmanager
 def opened(
-    precision: PrecisionChoice = "auto", paints_again: bool = False, experiment: Experiment = NOTHING
+    precision: PrecisionChoice = "auto",
+    paints_again: bool = False,
+    experiment: Experiment = NOTHING,
+    weights: Weights | None = None,
 ) -> Iterator[Gallery]:
-    """A gallery with a network of its own; `paints_again` also what was painted before.
+    """A gallery with a network of its own, VGG19 unless `weights` are given; `paints_again` what was painted before.
 
     What an experiment changes is no part of a painting's name, so its recipes must have preset names of their own.
     """
     with tempfile.TemporaryDirectory() as data_dir:
-        yield Gallery(subjects.subject(precision, Path(data_dir), experiment.network), paints_again, experiment)
+        subject = subjects.subject(precision, Path(data_dir), experiment.network, weights)
+        yield Gallery(subject, paints_again, experiment)
 
 
 def _digest(recipe: Recipe) -> str:

@@ -18,7 +18,7 @@ from styleserve import images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import losses
 from styleserve.model.targets import style_size
-from styleserve.model.vgg import Vgg19
+from styleserve.model.vgg import VggNetwork
 from styleserve.model.weights import Weights
 
 Tensor: TypeAlias = tf.Tensor
@@ -39,7 +39,7 @@ class Judge:
     """Judges pictures by one network."""
 
     def __init__(self, weights: Weights) -> None:
-        self._network = Vgg19(weights, tf.float32)
+        self._network = VggNetwork(weights, tf.float32)
         self._see = tf.function(self._features, input_signature=[tf.TensorSpec([1, None, None, 3])], autograph=False)
         self._grams: dict[tuple[str, int, int], list[Tensor]] = {}
 

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from benchmarks.turns import Answers, seconds_per
 from styleserve.evaluation import Pixels
-from styleserve.model.weights import BLOCKS, Weights, acquire
+from styleserve.model.acquisition import acquire
+from styleserve.model.weights import BLOCKS, Weights
 from styleserve.presets import PRESETS
 
 CLASSIC = PRESETS["classic"]

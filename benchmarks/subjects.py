@@ -14,10 +14,11 @@ from styleserve.download import fetch
 from styleserve.errors import DownloadError
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import device
+from styleserve.model.acquisition import IMAGENET, acquire
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
-from styleserve.model.vgg import Vgg19
-from styleserve.model.weights import IMAGENET, Weights, acquire
+from styleserve.model.vgg import VggNetwork
+from styleserve.model.weights import Weights
 from styleserve.workers.vgg_engine import PrecisionChoice, VggEngineFactory
 
 logger = logging.getLogger(__name__)
@@ -48,11 +49,14 @@ class Subject:
 
 
 def subject(
-    precision: PrecisionChoice, data_dir: Path, network: Callable[[Weights, tf.DType], Vgg19] = Vgg19
+    precision: PrecisionChoice,
+    data_dir: Path,
+    network: Callable[[Weights, tf.DType], VggNetwork] = VggNetwork,
+    weights: Weights | None = None,
 ) -> Subject:
-    """Set the device up and load the weights: those beside the checkout, else whatever `auto` finds."""
+    """Set the device up; `weights` are VGG19's unless others are given."""
     logging.basicConfig(level=logging.WARNING)
-    weights = acquire(weights_choice(), user_cache_path("styleserve"))
+    weights = weights or vgg19()
     hardware = device.configure(precision, device.LEAST_BYTES_TO_FREEZE)
     evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(data_dir / "targets"), network)
     name, style = next(iter(styles().items()))
@@ -61,7 +65,12 @@ def subject(
 
 def factory(data_dir: Path, memory_limit: int | None = None) -> VggEngineFactory:
     """What builds the engine of the service, as the server would, knowing no targets beforehand."""
-    return VggEngineFactory(weights_choice(), "auto", data_dir / "cache", data_dir, memory_limit)
+    return VggEngineFactory("auto", weights_choice(), "auto", data_dir / "cache", data_dir, memory_limit)
+
+
+def vgg19() -> Weights:
+    """VGG19's weights: those beside the checkout, else whatever `auto` finds."""
+    return acquire(weights_choice(), user_cache_path("styleserve"))
 
 
 def weights_choice() -> str:

@@ -159,3 +159,11 @@ def test_every_setting_may_stand_in_the_file(tmp_path, name):
     others = {setting: str(value) for setting in ("tls_cert", "tls_key") if name.startswith("tls")}
     path.write_text(yaml.safe_dump({**others, name: plain}))
     assert read_file(path)[name] == value
+
+
+def test_the_light_network_has_weights_of_its_own():
+    assert Config(network="light").weights == "auto"
+    with pytest.raises(ConfigurationError, match="weights: got 'imagenet' with network light"):
+        Config(network="light", weights="imagenet")
+    with pytest.raises(ConfigurationError, match="network: got 'vgg16'"):
+        Config(network="vgg16")

@@ -9,9 +9,6 @@ from styleserve import memory, processor
 #: By these the GNU C library is told about its heaps.
 _HEAP_VARIABLES = {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
-#: Flags of processors on which TensorFlow computes by oneDNN without being told to.
-_ONEDNN_FLAGS = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
-
 
 def main() -> None:
     """Run the command line; where the client alone is installed, say what is missing."""
@@ -40,7 +37,7 @@ def set_environment() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if processor.flags().isdisjoint(_ONEDNN_FLAGS):
+    if not processor.has_onednn():
         os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 

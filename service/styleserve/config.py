@@ -20,6 +20,7 @@ from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.recipes import MAX_ITERATIONS
 from styleserve.sizes import parse_limit, parse_size
 
+NETWORKS = ("auto", "vgg19", "light")
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_FORMATS = ("text", "json")
 #: In the place of the data folder: what the server is told is forgotten when it ends.
@@ -67,8 +68,12 @@ class Config:
     style_images: Path | None = field(
         default=None, metadata=_setting("folder where style images are found by their content", "DIR")
     )
+    network: str = field(
+        default="auto",
+        metadata=_setting("what sees: vgg19; light, which is small; auto: vgg19 where its weights can be had", "NAME"),
+    )
     weights: str = field(
-        default="auto", metadata=_setting("auto, imagenet, untrained, or a file in Keras' layout", "WEIGHTS")
+        default="auto", metadata=_setting("VGG19's: auto, imagenet, untrained, or a file in Keras' layout", "WEIGHTS")
     )
     precision: str = field(
         default="auto", metadata=_setting("arithmetic of the network: auto, float32 or bfloat16", "NAME")
@@ -126,6 +131,7 @@ class Config:
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 yield f"{name}: got {str(path)!r}; allowed: a file that is there"
+        yield from _outside("network", self.network, NETWORKS)
         yield from _outside("precision", self.precision, PRECISIONS)
         yield from _outside("log_format", self.log_format, LOG_FORMATS)
         for name, parse in (("memory_limit", parse_limit), ("retention_size", parse_size)):
@@ -162,6 +168,8 @@ class Config:
 
     def _joint_problems(self) -> Iterator[str]:
         """What is wrong with several settings together."""
+        if self.network == "light" and self.weights != "auto":
+            yield f"weights: got {self.weights!r} with network light, which has its own; allowed: no weights, or vgg19"
         if (self.tls_cert is None) != (self.tls_key is None):
             yield "tls_cert, tls_key: got one of them; allowed: both, or none"
         if self.tls_client_ca is not None and self.tls_cert is None:

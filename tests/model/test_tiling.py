@@ -5,19 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
+from styleserve import processor
 from styleserve.model import tiling
 from styleserve.model.targets import TargetStore
 from styleserve.model.tiling import Box
-from styleserve.model.vgg import TAPS
+from styleserve.model.vgg import taps_of
+from styleserve.model.weights import BLOCKS
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS
 from support.network import judge, make_evaluator, see, smooth, style
 
 #: The odd ones are multiples of nothing.
 SIZES = [(160, 200), (257, 131), (97, 331)]
-#: The share of pixels that no ReLU or maximum sees which is so near to a tie that rounding decides it. One that falls
-#: otherwise was seen to change the gradient at 500 pixels, and to be 2e-4 of its norm.
-SURE = 0.98
+#: Without oneDNN rounding depends on a canvas's shape, so that a ReLU or maximum near a tie may fall to the other side.
+GRADIENT_ERROR = 1e-4 if processor.has_onednn() else 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,8 @@ def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, 
     expected, computed = (judge(evaluator, canvas, objective) for objective in (whole, tiled))
     for term in ("total", "content", "style", "total_variation"):
         assert getattr(computed.losses, term) == pytest.approx(getattr(expected.losses, term), rel=1e-4), term
-    errors = np.sort(np.square(computed.gradient - expected.gradient).sum(axis=-1), axis=None)
-    size = np.square(expected.gradient).sum()
-    assert errors[: round(SURE * errors.size)].sum() <= 1e-4**2 * size
-    assert errors.sum() <= 1e-3**2 * size
+    difference = np.linalg.norm(computed.gradient - expected.gradient)
+    assert difference <= GRADIENT_ERROR * np.linalg.norm(expected.gradient)
 
 
 def test_a_step_of_adam_in_tiles_is_that_of_the_whole_canvas(evaluator):
@@ -77,14 +76,13 @@ def test_a_style_in_tiles_has_the_gram_matrices_of_the_whole(evaluator):
 
 
 def test_the_radius_is_how_far_a_change_of_one_pixel_is_seen(evaluator):
-    taps = [TAPS["block3_conv1"]]
+    radius = taps_of(BLOCKS)["block3_conv1"].radius
     image = np.zeros((96, 96, 3), np.float32)
     changed = image.copy()
     changed[48, 48] = 1.0
     network = evaluator._networks["float32"]
     before, after = (see(network, x, ["block3_conv1"], False)["block3_conv1"] for x in (image, changed))
     rows = np.flatnonzero(np.abs(after - before).max(axis=(0, 2, 3)) > 0)
-    radius = tiling.radius(taps)
     assert [rows.min(), rows.max()] == [-(-(48 - 3 - radius) // 4), (48 + radius) // 4]
 
 

@@ -8,8 +8,12 @@ import pytest
 
 from styleserve.download import Source
 from styleserve.errors import WeightsError
+from styleserve.model.acquisition import acquire
 from styleserve.model.calibration import natural_image
-from styleserve.model.weights import BLOCKS, acquire, kernel_shapes, load_file, untrained
+from styleserve.model.light import FILE, light
+from styleserve.model.vgg import VggNetwork, taps_of
+from styleserve.model.weights import BLOCKS, kernel_shapes, load_file, untrained
+from styleserve.presets import PRESETS
 from support.network import REAL_WEIGHTS, needs_weights, see
 
 SMALL = ((1, 4), (2, 8))
@@ -124,9 +128,7 @@ def test_untrained_filters_keep_activations_in_scale_and_follow_their_seed():
 def test_untrained_activations_are_of_size_one_at_every_layer():
     import tensorflow as tf
 
-    from styleserve.model.vgg import TAPS, Vgg19
-
-    features = see(Vgg19(untrained(), tf.float32), natural_image(64, seed=5), list(TAPS), False)
+    features = see(VggNetwork(untrained(), tf.float32), natural_image(64, seed=5), list(taps_of(BLOCKS)), False)
     sizes = [float(tf.sqrt(tf.reduce_mean(feature**2))) for feature in features.values()]
     assert 0.3 < min(sizes) < max(sizes) < 3
 
@@ -134,7 +136,7 @@ def test_untrained_activations_are_of_size_one_at_every_layer():
 def test_offline_imagenet_says_what_to_do_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(WeightsError) as caught:
-        acquire("imagenet", tmp_path, NOWHERE)
+        acquire("imagenet", tmp_path, source=NOWHERE)
     message = str(caught.value)
     assert NOWHERE.url in message
     assert str(tmp_path / "vgg19.h5") in message
@@ -142,19 +144,56 @@ def test_offline_imagenet_says_what_to_do_in_one_sentence(tmp_path, monkeypatch)
     assert "\n" not in message
 
 
-def test_offline_auto_goes_on_untrained_with_a_warning(tmp_path, monkeypatch, caplog):
+def test_offline_auto_goes_on_with_the_light_network_and_a_warning(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with caplog.at_level(logging.WARNING):
-        weights = acquire("auto", tmp_path, NOWHERE)
-    assert not weights.is_trained
+        weights = acquire("auto", tmp_path, source=NOWHERE)
+    assert weights.is_trained
+    assert weights.label.startswith("light@sha256:")
+    assert "the light network paints, in the place of VGG19" in caplog.text
+
+
+def test_who_asks_for_vgg19_gets_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(WeightsError, match="could not be fetched"):
+        acquire("auto", tmp_path, "vgg19", NOWHERE)
+
+
+def test_who_asks_for_the_light_network_waits_for_no_download(tmp_path):
+    assert acquire("auto", tmp_path, "light", NOWHERE).label.startswith("light@sha256:")
+
+
+def test_random_filters_are_warned_of(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert not acquire("untrained", tmp_path).is_trained
     assert "UNTRAINED WEIGHTS" in caplog.text
+
+
+def test_the_light_network_has_vgg19s_taps_and_is_small():
+    weights = light()
+    kept = taps_of(weights.blocks)
+    taps = {name for preset in PRESETS.values() for name, _ in preset.loss.content_layers + preset.loss.style_layers}
+    assert taps <= kept.keys()
+    assert {name: matrix.shape for name, matrix in weights.maps.items()} == {
+        name: (kept[name].channels, kept[name].channels) for name in taps
+    }
+    assert weights.means.keys() == taps
+    assert FILE.stat().st_size <= 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:1000], lambda data: b"", lambda data: data[8:]])
+def test_a_damaged_light_network_is_refused_in_one_sentence(tmp_path, damage):
+    path = tmp_path / "light.safetensors"
+    path.write_bytes(damage(FILE.read_bytes()))
+    with pytest.raises(WeightsError, match="install styleserve again"):
+        light(path)
 
 
 def test_a_file_put_into_the_cache_is_not_what_it_claims_and_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / "vgg19.h5").write_bytes(b"half a download")
     with pytest.raises(WeightsError, match="could not be fetched"):
-        acquire("imagenet", tmp_path, NOWHERE)
+        acquire("imagenet", tmp_path, source=NOWHERE)
 
 
 @needs_weights

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from styleserve import images
+from styleserve import images, processor
 from styleserve.evaluation import Evaluation, Objective, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
@@ -17,6 +17,9 @@ from styleserve.model.weights import load_file, untrained
 SIDE = 48
 REAL_WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "vgg19_imagenet_notop.h5"
 
+needs_onednn = pytest.mark.skipif(
+    not processor.has_onednn(), reason="without oneDNN TensorFlow may round otherwise while the machine is busy"
+)
 needs_weights = pytest.mark.skipif(
     not REAL_WEIGHTS.exists(), reason="the real VGG19 weights are not in ../shared/weights beside the checkout"
 )

@@ -107,6 +107,7 @@ def data_kept(config: Config) -> Iterator[Config]:
 
 async def _serve(config: Config, observer: Observer, until_stdin_closes: bool) -> None:
     factory = VggEngineFactory(
+        config.network,
         config.weights,
         config.precision,  # type: ignore[arg-type]
         config.cache_dir,

@@ -13,7 +13,7 @@ from styleserve.cli.display import Display
 from styleserve.cli.errors import explained
 from styleserve.cli.output import check_place, print_json, written_beside
 from styleserve.cli.plot import PLOT_FORMATS, plot_losses
-from styleserve.config import PRECISIONS
+from styleserve.config import NETWORKS, PRECISIONS
 from styleserve.images import MIN_SIDE
 from styleserve.presets import MAX_SEED, PRESETS
 from styleserve.recipes import MAX_ITERATIONS, OPTIMIZERS
@@ -72,6 +72,7 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.option("--preview-dir", type=click.Path(file_okay=False, path_type=Path), help="keep previews here")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="draw the losses")
 @click.option("--json", "as_json", is_flag=True, help="print the final job")
+@click.option("--network", type=click.Choice(NETWORKS), help="for a private server, as of `serve`")
 @click.option("--weights", "network_weights", metavar="WEIGHTS", help="for a private server, as of `serve`")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="for a private server, as of `serve`")
 def stylize(
@@ -90,6 +91,7 @@ def stylize(
     preview_dir: Path | None,
     plot: Path | None,
     as_json: bool,
+    network: str | None,
     network_weights: str | None,
     precision: str | None,
 ) -> None:
@@ -112,7 +114,7 @@ def stylize(
         run_timeout_s=timeout,
     )
     chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
-    server_arguments = _server_arguments(network_weights, precision)
+    server_arguments = _server_arguments(network=network, weights=network_weights, precision=precision)
     with explained(), Display() as display:
         if preview_dir is not None:
             preview_dir.mkdir(parents=True, exist_ok=True)
@@ -152,9 +154,8 @@ def _style(name_or_image: str, weight: float) -> Style:
     return Style(path if path.is_file() else name_or_image, weight)
 
 
-def _server_arguments(weights: str | None, precision: str | None) -> tuple[str, ...]:
-    given = (("--weights", weights), ("--precision", precision))
-    return tuple(part for flag, value in given if value is not None for part in (flag, value))
+def _server_arguments(**settings: str | None) -> tuple[str, ...]:
+    return tuple(part for name, value in settings.items() if value is not None for part in (f"--{name}", value))
 
 
 @contextlib.contextmanager

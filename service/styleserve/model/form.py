@@ -5,7 +5,8 @@ from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
-from styleserve.model.vgg import TAPS, Tap
+from styleserve.model.vgg import Tap, taps_of
+from styleserve.model.weights import Blocks
 from styleserve.recipes import LossDesign
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
@@ -16,20 +17,21 @@ WEIGHTS = tf.TensorSpec([None, 4], tf.float32)
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The design of a loss and the arithmetic of the network that it is computed by."""
+    """The design of a loss, and the arithmetic and the blocks of the network that it is computed by."""
 
     design: LossDesign
     precision: Precision
+    blocks: Blocks
 
     @property
     def content_taps(self) -> tuple[Tap, ...]:
         """Where content is compared."""
-        return tuple(TAPS[name] for name, _ in self.design.content_layers)
+        return tuple(taps_of(self.blocks)[name] for name, _ in self.design.content_layers)
 
     @property
     def style_taps(self) -> tuple[Tap, ...]:
         """Where style is compared."""
-        return tuple(TAPS[name] for name, _ in self.design.style_layers)
+        return tuple(taps_of(self.blocks)[name] for name, _ in self.design.style_layers)
 
     @property
     def shrinks(self) -> tuple[int, ...]:

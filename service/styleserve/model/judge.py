@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from styleserve.model import losses
 from styleserve.model.form import WEIGHTS, Form
-from styleserve.model.vgg import TAPS, Tap, Vgg19
+from styleserve.model.vgg import Tap, VggNetwork, taps_of
 
 Tensor: TypeAlias = tf.Tensor
 Traced: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -26,7 +26,7 @@ class Judge:
     computes is traced once, for any batch and any size, when `traced` is first asked for it by its name.
     """
 
-    def __init__(self, form: Form, network: Vgg19, gains: Mapping[str, float]) -> None:
+    def __init__(self, form: Form, network: VggNetwork, gains: Mapping[str, float]) -> None:
         self.form = form
         self._network = network
         self._gains = gains
@@ -81,7 +81,7 @@ class Judge:
         """
         taps = (*self.form.content_taps, *self.form.style_taps)
         replicates = self.form.design.replicate_edges
-        features = _within(self._network.features(canvases, [tap.name for tap in taps], replicates), core)
+        features = self._within(self._network.features(canvases, [tap.name for tap in taps], replicates), core)
         differences = [
             losses.difference_sums(
                 self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target), self.form.design.distance
@@ -92,7 +92,7 @@ class Judge:
         for shrink in self.form.shrinks[1:]:
             small = tf.nn.avg_pool2d(canvases, shrink, shrink, "VALID")
             features = self._network.features(small, [tap.name for tap in self.form.style_taps], replicates)
-            grams += self._gram_sums(_within(features, None if core is None else core // shrink))
+            grams += self._gram_sums(self._within(features, None if core is None else core // shrink))
         return *differences, *grams, self._variation(canvases, core)
 
     def _gram_sums(self, features: Mapping[str, Tensor]) -> list[Tensor]:
@@ -142,13 +142,13 @@ class Judge:
         """The content's features in the network's precision, as targets; not rescaled, which would round them."""
         taps = self.form.content_taps
         raw = self._network.features(content, [tap.name for tap in taps], self.form.design.replicate_edges)
-        return tuple(_within(raw, core)[tap.name] for tap in taps)
+        return tuple(self._within(raw, core)[tap.name] for tap in taps)
 
     def gram_sums(self, style: Tensor, core: Tensor) -> tuple[Tensor, ...]:
         """Gram sums of a style image's tile, not rescaled, so that they can be kept for other designs."""
         taps = self.form.style_taps
         raw = self._network.features(style, [tap.name for tap in taps], self.form.design.replicate_edges)
-        return tuple(losses.gram_sum(_within(raw, core)[tap.name]) for tap in taps)
+        return tuple(losses.gram_sum(self._within(raw, core)[tap.name]) for tap in taps)
 
     def strength(self, tap: Tap, features: Tensor) -> float:
         """Root mean square of a layer's features, as the losses see them."""
@@ -168,6 +168,13 @@ class Judge:
     def _gain(self, name: str) -> float:
         return self._gains[name] if self.form.design.rescaled else 1.0
 
+    def _within(self, features: Mapping[str, Tensor], core: Tensor | None) -> Mapping[str, Tensor]:
+        """The features of a core given in the network's pixels; all of them when there is none."""
+        if core is None:
+            return features
+        taps = taps_of(self.form.blocks)
+        return {name: _cut(flow, core // taps[name].stride) for name, flow in features.items()}
+
     def _variation(self, canvases: Tensor, core: Tensor | None) -> Tensor:
         """Variation sums; a neighbour below or to the right of the core belongs to the core's own pixel."""
         is_squared = self.form.design.mean_total_variation
@@ -182,16 +189,9 @@ class Judge:
 def num_values(size: Tensor, stride: int, channels: int) -> Tensor:
     """Values of a layer: its positions, each `stride` pixels apart, times its channels.
 
-    Exact in float32: positions are 2^24 at most, those of the largest canvas, and channels are powers of two.
+    Exact up to float32's 2^24, and beyond it for channels that are powers of two.
     """
     return tf.cast((size[0] // stride) * (size[1] // stride) * channels, tf.float32)
-
-
-def _within(features: Mapping[str, Tensor], core: Tensor | None) -> Mapping[str, Tensor]:
-    """The features of a core given in the network's pixels; all of them when there is none."""
-    return (
-        features if core is None else {name: _cut(flow, core // TAPS[name].stride) for name, flow in features.items()}
-    )
 
 
 def _cut(features: Tensor, core: Tensor) -> Tensor:

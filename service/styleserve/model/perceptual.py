@@ -1,4 +1,4 @@
-"""PerceptualEvaluator: judges canvases by VGG19's features, a whole batch with one forward and one backward pass."""
+"""PerceptualEvaluator: judges canvases by a network's features, a batch with one forward and one backward pass."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
@@ -26,7 +26,7 @@ from styleserve.model.targets import (
     style_size,
 )
 from styleserve.model.tiling import TiledEvaluation
-from styleserve.model.vgg import TAPS, Vgg19
+from styleserve.model.vgg import VggNetwork, taps_of
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
 from styleserve.recipes import CALIBRATED_SIDE, Recipe, plan_scales, style_side
@@ -79,7 +79,7 @@ class PerceptualEvaluator:
 
     `precision` is that of the network, but for L-BFGS-B, whose line search compares losses that differ by less than
     bfloat16's rounding: it always gets float32. Every traced function is traced once per form, for all sizes.
-    `network` makes the network of its weights in an arithmetic; another that has VGG19's taps can stand in.
+    `network` makes the network of its weights in an arithmetic; another that has the same taps can stand in.
     """
 
     def __init__(
@@ -87,16 +87,17 @@ class PerceptualEvaluator:
         weights: Weights,
         precision: Precision,
         store: TargetStore,
-        network: Callable[[Weights, tf.DType], Vgg19] = Vgg19,
+        network: Callable[[Weights, tf.DType], VggNetwork] = VggNetwork,
     ) -> None:
         self._digest = weights.digest
+        self._blocks = weights.blocks
         self._precision = precision
         self._networks = {"float32": network(weights, tf.float32)}
         if precision == "bfloat16":
             self._networks["bfloat16"] = network(weights, tf.bfloat16)
         self._store = store
         self._cache = TargetCache()
-        self._gains = self._measure_gains()
+        self._gains = {name: 1.0 / mean for name, mean in {**self._measure_means(), **weights.means}.items()}
         self._judges: dict[Form, Judge] = {}
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
@@ -239,18 +240,18 @@ class PerceptualEvaluator:
         design = recipe.loss
         if min(height, width) < 2 ** (design.style_sizes - 1) * MIN_SIDE:
             design = dataclasses.replace(design, style_sizes=1)
-        return Form(design, "float32" if recipe.needs_float32 else self._precision)
+        return Form(design, "float32" if recipe.needs_float32 else self._precision, self._blocks)
 
-    def _measure_gains(self) -> dict[str, float]:
-        """One over the mean activation of each layer, on an image with the statistics of natural ones."""
+    def _measure_means(self) -> dict[str, float]:
+        """The mean activation of each layer, on an image with the statistics of natural ones."""
         image = tf.constant(natural_image(_CALIBRATION_SIDE)[np.newaxis])
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]
         def means() -> dict[str, Tensor]:
-            features = self._networks["float32"].features(image, list(TAPS), replicate_edges=True)
+            features = self._networks["float32"].features(image, list(taps_of(self._blocks)), replicate_edges=True)
             return {name: tf.reduce_mean(feature) for name, feature in features.items()}
 
-        return {name: 1.0 / max(float(mean), 1e-6) for name, mean in means().items()}
+        return {name: max(float(mean), 1e-6) for name, mean in means().items()}
 
     def _judge(self, form: Hashable) -> Judge:
         """The judge of a form, which is made when it is first needed."""

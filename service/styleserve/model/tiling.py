@@ -17,14 +17,14 @@ import tensorflow as tf
 from styleserve.evaluation import Piece, Pixels
 from styleserve.model.form import Form
 from styleserve.model.judge import Judge
-from styleserve.model.vgg import TAPS, Tap
+from styleserve.model.weights import BLOCKS
 from styleserve.recipes import MAX_STYLE_SIZES
 
 Tensor: TypeAlias = tf.Tensor
 ArrayT = TypeVar("ArrayT", Tensor, Pixels)
 
 #: Cores begin at multiples of this many pixels, so that every pooling pairs the same pixels as in the whole canvas.
-ALIGNMENT: int = max(tap.stride for tap in TAPS.values()) * 2 ** (MAX_STYLE_SIZES - 1)
+ALIGNMENT: int = 2 ** (len(BLOCKS) - 1) * 2 ** (MAX_STYLE_SIZES - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,10 @@ class Box:
         return tf.constant([self.top, self.left, self.bottom, self.right])
 
 
-def radius(taps: Sequence[Tap]) -> int:
-    """How many pixels on each side of itself a position looks at: each convolution adds one of its own strides."""
-    deepest = max(list(TAPS).index(tap.name) for tap in taps)
-    return sum(tap.stride for tap in list(TAPS.values())[: deepest + 1])
-
-
 def halo(form: Form) -> int:
-    """The radius where the canvas is shrunk most, rounded up so that a tile begins where its poolings do."""
-    widest = max(radius((*form.content_taps, *form.style_taps)), form.shrinks[-1] * radius(form.style_taps))
+    """How far the taps look where the canvas is shrunk most, rounded up so that a tile begins where its poolings do."""
+    of_content, of_style = (max(tap.radius for tap in taps) for taps in (form.content_taps, form.style_taps))
+    widest = max(of_content, form.shrinks[-1] * of_style)
     return -(-widest // ALIGNMENT) * ALIGNMENT
 
 
@@ -161,7 +156,7 @@ def gram_matrices(judge: Judge, style: Pixels, side: int) -> list[Tensor]:
     The halo is as wide as the style's layers look, so that nothing but them and the side changes a bit of the sums.
     """
     height, width = style.shape[1:3]
-    margin = -(-radius(judge.form.style_taps) // ALIGNMENT) * ALIGNMENT
+    margin = -(-max(tap.radius for tap in judge.form.style_taps) // ALIGNMENT) * ALIGNMENT
     totals: list[Tensor] = []
     for core in cores(height, width, side):
         tile = core.widened(margin, height, width)

@@ -1,16 +1,17 @@
-"""VGG19's features (Simonyan and Zisserman 2015, configuration E): the network, its layers' names, its input.
+"""Features by VGG19 (Simonyan and Zisserman 2015, configuration E), or by a network of its layout: layers and input.
 
-Nobody else knows BGR, ImageNet's means or kernels: the evaluator sees taps by name; another network can stand in.
+Nobody else knows BGR, ImageNet's means or kernels: the evaluator sees taps by name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
-from styleserve.model.weights import BLOCKS, Weights
+from styleserve.model.weights import Blocks, Weights, kernel_shapes
 
 Tensor: TypeAlias = tf.Tensor
 
@@ -26,19 +27,26 @@ _MEAN_BGR = (103.939, 116.779, 123.68)
 class Tap:
     """A place where features may be taken: after the ReLU of the convolution `name`.
 
-    One position of it stands for `stride` x `stride` pixels and has `channels` values.
+    One position of it stands for `stride` x `stride` pixels, has `channels` values, and looks at `radius` pixels on
+    each side of itself: each convolution adds one of its own strides.
     """
 
     name: str
     stride: int
     channels: int
+    radius: int
 
 
-TAPS = {
-    f"block{block}_conv{number}": Tap(f"block{block}_conv{number}", 2 ** (block - 1), channels)
-    for block, (depth, channels) in enumerate(BLOCKS, start=1)
-    for number in range(1, depth + 1)
-}
+@cache
+def taps_of(blocks: Blocks) -> Mapping[str, Tap]:
+    """All taps of a network with these blocks by name, in its order."""
+    taps: dict[str, Tap] = {}
+    radius = 0
+    for name, shape in kernel_shapes(blocks).items():
+        stride = 2 ** (int(name[len("block")]) - 1)
+        radius += stride
+        taps[name] = Tap(name, stride, shape[3], radius)
+    return MappingProxyType(taps)
 
 
 class _Layer:
@@ -72,7 +80,7 @@ class _Layer:
         return tf.nn.relu(tf.nn.bias_add(convolve(flow), self._bias))
 
 
-class Vgg19:
+class VggNetwork:
     """The network with its weights on the device, in one arithmetic.
 
     `dtype` is that of the convolutions; frozen: gradients go to the pixels only.
@@ -80,16 +88,19 @@ class Vgg19:
 
     def __init__(self, weights: Weights, dtype: tf.DType) -> None:
         self._dtype = dtype
+        self._taps = taps_of(weights.blocks)
         self._layers = {
             name: _Layer(tf.constant(weights.kernels[name], dtype), tf.constant(weights.biases[name], dtype))
-            for name in TAPS
+            for name in self._taps
         }
+        self._maps = {name: tf.constant(matrix[None, None], dtype) for name, matrix in weights.maps.items()}
 
     def features(self, images: Tensor, names: Sequence[str], replicate_edges: bool) -> dict[str, Tensor]:
         """Features of RGB images in [0, 1], [B, H, W, 3], at the taps `names`, each [B, H/stride, W/stride, C].
 
         The network ends at the deepest of them. With `replicate_edges` the first convolution sees the image's edge
-        continued in the place of zeros (the colour of ImageNet's mean), which keeps frames out of pictures.
+        continued in the place of zeros (the colour of ImageNet's mean), which keeps frames out of pictures. Those of a
+        tap that has a map go through it.
 
         To be traced: oneDNN may take the kernel of an earlier call for one of the same shape when it is not.
         """
@@ -97,7 +108,7 @@ class Vgg19:
         flow = self._prepare(images)
         features: dict[str, Tensor] = {}
         block = 1
-        for name, tap in TAPS.items():
+        for name, tap in self._taps.items():
             if tap.stride != 2 ** (block - 1):
                 flow = self.pool(flow)
                 block += 1
@@ -105,7 +116,7 @@ class Vgg19:
             is_continued = replicate_edges and name == "block1_conv1"
             flow = layer.apply(_continue_edges(flow), "VALID") if is_continued else layer.apply(flow, "SAME")
             if name in names:
-                features[name] = flow
+                features[name] = tf.nn.conv2d(flow, self._maps[name], 1, "VALID") if name in self._maps else flow
             if len(features) == len(set(names)):
                 break
         return features

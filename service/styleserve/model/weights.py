@@ -1,11 +1,9 @@
-"""Where the network's weights come from: a file in Keras' HDF5 layout, a download, or seeded random filters."""
+"""A network's weights: of a file in Keras' HDF5 layout, or seeded random filters."""
 
-import dataclasses
 import hashlib
 import logging
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -14,29 +12,23 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from styleserve.download import Source, fetch
-from styleserve.errors import DownloadError, WeightsError
+from styleserve.errors import WeightsError
 from styleserve.model.calibration import natural_image
 
 logger = logging.getLogger(__name__)
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
+#: Convolutions in each block of a network and their filters.
+Blocks: TypeAlias = tuple[tuple[int, int], ...]
+
 #: Convolutions in each block of VGG19 and their filters; a 2 x 2 max pooling stands between blocks.
-BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+BLOCKS: Blocks = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
-_IMAGENET_BYTES = 80_134_624
-#: Keras' own file for VGG19 without its top; a line of 30 kB/s brings it in time.
-IMAGENET = Source(
-    url="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
-    "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    checksum="md5:253f8cb515780f3b799900260a226db6",
-    file_name="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    max_bytes=_IMAGENET_BYTES,
-    timeout_s=2700.0,
-)
-
-_DIGEST_DIGITS = 12
+#: Of a digest that a label shows.
+DIGEST_DIGITS = 12
+#: Of Keras' own file for VGG19 without its top.
+IMAGENET_BYTES = 80_134_624
 _UNTRAINED_SIDE = 64
 #: Numbers of VGG19 are below 10; a bit turned over in an exponent makes almost any of them larger than this.
 _LARGEST_NUMBER = 1000.0
@@ -46,7 +38,9 @@ _LARGEST_NUMBER = 1000.0
 class Weights:
     """The convolutions of a network by layer name: kernels [3, 3, C_in, C_out] and biases [C_out], float32.
 
-    `label` is `imagenet`, `untrained` or a file's name, then `@sha256:` and 12 hex digits of `digest`.
+    `label` is `imagenet`, `light`, `untrained` or a file's name, then `@sha256:` and 12 hex digits of `digest`. `maps`,
+    [C_out, C], are what features at a tap are multiplied by before anything is compared, and `means` the mean
+    activations of the network that they are an image of; VGG19 has neither.
     """
 
     label: str
@@ -54,9 +48,20 @@ class Weights:
     is_trained: bool
     kernels: Mapping[str, Array]
     biases: Mapping[str, Array]
+    maps: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
+    means: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def blocks(self) -> Blocks:
+        """Convolutions in each block and their filters."""
+        filters = {name: kernel.shape[3] for name, kernel in self.kernels.items()}
+        numbers = sorted({name.partition("_")[0] for name in filters})
+        return tuple(
+            (sum(name.startswith(f"{block}_") for name in filters), filters[f"{block}_conv1"]) for block in numbers
+        )
 
 
-def kernel_shapes(blocks: tuple[tuple[int, int], ...] = BLOCKS) -> dict[str, tuple[int, int, int, int]]:
+def kernel_shapes(blocks: Blocks = BLOCKS) -> dict[str, tuple[int, int, int, int]]:
     """Shape of every kernel by layer name, in the network's order."""
     shapes: dict[str, tuple[int, int, int, int]] = {}
     channels = 3
@@ -67,27 +72,7 @@ def kernel_shapes(blocks: tuple[tuple[int, int], ...] = BLOCKS) -> dict[str, tup
     return shapes
 
 
-def acquire(choice: str, cache_dir: Path, source: Source = IMAGENET) -> Weights:
-    """The weights of `choice`: `imagenet`, `untrained`, `auto` or a path.
-
-    `auto` is the download in the cache, else the download, else `untrained` with a warning. Raises WeightsError when
-    what was asked for by name is not to be had.
-    """
-    match choice:
-        case "untrained":
-            weights = untrained()
-        case "imagenet":
-            weights = _load_fetched(source, cache_dir)
-        case "auto":
-            weights = _first_to_be_had(cache_dir, source)
-        case _:
-            weights = load_file(Path(os.path.expanduser(choice)))
-    if not weights.is_trained:
-        logger.warning("UNTRAINED WEIGHTS: pictures will show texture, not art; give --weights imagenet or PATH")
-    return weights
-
-
-def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weights:
+def load_file(path: Path, blocks: Blocks = BLOCKS) -> Weights:
     """Read a file in Keras' HDF5 layout; raises WeightsError that says what was expected when it is not one."""
     shapes = kernel_shapes(blocks)
     try:
@@ -102,14 +87,14 @@ def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weigh
         raise WeightsError(
             f"weights file {path}: not an HDF5 file, or truncated or damaged; expected VGG19's "
             f"{len(shapes)} convolutions "
-            f"in Keras' layout; Keras' own file has {_IMAGENET_BYTES} bytes"
+            f"in Keras' layout; Keras' own file has {IMAGENET_BYTES} bytes"
         ) from None
     problems += _damages(arrays)
     if problems:
         raise WeightsError(f"weights file {path}: {'; '.join(problems[:4])}")
     digest = _sha256(path)
     return Weights(
-        label=f"{path.name}@sha256:{digest[:_DIGEST_DIGITS]}",
+        label=f"{path.name}@sha256:{digest[:DIGEST_DIGITS]}",
         digest=digest,
         is_trained=True,
         kernels=MappingProxyType({name: arrays[name][0] for name in shapes}),
@@ -117,7 +102,7 @@ def load_file(path: Path, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weigh
     )
 
 
-def untrained(seed: int = 0, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> Weights:
+def untrained(seed: int = 0, blocks: Blocks = BLOCKS) -> Weights:
     """Seeded random filters, each layer calibrated so that activations keep their scale.
 
     Filters are drawn from a normal distribution without their mean, which would see brightness only, and scaled by the
@@ -141,26 +126,8 @@ def untrained(seed: int = 0, blocks: tuple[tuple[int, int], ...] = BLOCKS) -> We
         kernels[name] = kernel * scale
         biases[name] = np.zeros(shape[3], np.float32)
     digest = hashlib.sha256(f"untrained 1 {seed} {blocks}".encode()).hexdigest()
-    label = f"untrained@sha256:{digest[:_DIGEST_DIGITS]}"
+    label = f"untrained@sha256:{digest[:DIGEST_DIGITS]}"
     return Weights(label, digest, False, MappingProxyType(kernels), MappingProxyType(biases))
-
-
-def _first_to_be_had(cache_dir: Path, source: Source) -> Weights:
-    try:
-        return _load_fetched(source, cache_dir)
-    except WeightsError as error:
-        logger.warning("%s", error)
-        return untrained()
-
-
-def _load_fetched(source: Source, cache_dir: Path) -> Weights:
-    """Keras' file, known by what it holds and not by its name."""
-    try:
-        path = fetch(source, cache_dir)
-    except DownloadError as error:
-        raise WeightsError(f"{error}; put the file at {error.place}, or give another with --weights PATH") from None
-    weights = load_file(path)
-    return dataclasses.replace(weights, label=f"imagenet@sha256:{weights.digest[:_DIGEST_DIGITS]}")
 
 
 def _convolutions(group: h5py.Group) -> dict[str, tuple[h5py.Dataset, h5py.Dataset]]:

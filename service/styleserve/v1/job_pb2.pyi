@@ -300,7 +300,9 @@ class Provenance(_message.Message):
     server_version: _builtins.str
     """Version of the server."""
     weights: _builtins.str
-    """Network weights: `imagenet`, `untrained` or a file's name, then `@sha256:` and 12 hex digits."""
+    """Network and weights: `imagenet`, `untrained` or a file's name for VGG19, `light` for the light network, then
+    `@sha256:` and 12 hex digits.
+    """
     device: _builtins.str
     """Device, such as `cpu` or `gpu:0 NVIDIA H200`."""
     precision: _builtins.str

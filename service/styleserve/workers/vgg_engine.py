@@ -1,4 +1,4 @@
-"""Builds the engine that the service runs: VGG19 with its weights, the optimizers, warmed up.
+"""Builds the engine that the service runs: a network with its weights, the optimizers, warmed up.
 
 Whatever is heavy is imported and made inside the call, in the worker's process, never in the front.
 """
@@ -29,7 +29,7 @@ _UNKNOWN_MEMORY = 4 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class VggEngineFactory:
-    """What to build: `weights`, `precision` and `deterministic` as in `Config`.
+    """What to build: `network`, `weights`, `precision` and `deterministic` as in `Config`.
 
     `cache_dir` keeps what can be had again, downloads and targets; `data_dir` keeps checkpoints of jobs. `memory_limit`
     is the most bytes that the engine's process may take, or the device's where that is a GPU; None for most of what is
@@ -39,6 +39,7 @@ class VggEngineFactory:
     lives by them, so that there `deterministic` alone keeps jobs apart.
     """
 
+    network: str
     weights: str
     precision: PrecisionChoice
     cache_dir: Path
@@ -50,10 +51,10 @@ class VggEngineFactory:
         """Load the weights, build, trace every preset, and measure its costs; raises ConfigurationError."""
         try:
             from styleserve.model import device
+            from styleserve.model.acquisition import acquire
             from styleserve.model.calibration import natural_image
             from styleserve.model.perceptual import PerceptualEvaluator
             from styleserve.model.targets import TargetStore
-            from styleserve.model.weights import acquire
             from styleserve.optimizers.table import every_optimizer
         except ImportError as error:
             raise ConfigurationError(
@@ -62,7 +63,7 @@ class VggEngineFactory:
 
         begun = time.monotonic()
         memory_bytes = self.memory_limit or default_limit() or _UNKNOWN_MEMORY
-        weights = acquire(self.weights, self.cache_dir)
+        weights = acquire(self.weights, self.cache_dir, self.network)
         hardware = device.configure(self.precision, memory_bytes)
         evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(self.cache_dir / "targets"))
         optimizers = every_optimizer(evaluator)

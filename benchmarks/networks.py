@@ -1,0 +1,125 @@
+"""The light network beside VGG19: its pictures, judged by VGG19 in float32, and the seconds of an evaluation.
+
+    python -m benchmarks.networks [--sides 256 512] [--pairs 16] [--weights FILE] [--reference-precision auto]
+
+Pairs of `benchmarks.quality`, to whose pictures no training image belongs. `standard` by the light network stands
+beside `standard` and `classic` by VGG19, whose paintings are taken from the gallery where they are there already in
+`--reference-precision`. Evaluations, loss and gradient of `standard`'s L-BFGS and of `classic`'s Adam, are timed in
+turn. The cosines are those of the gradients to the pixels of both networks, at the content and on the way.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+
+import numpy as np
+
+from benchmarks import gallery, report
+from benchmarks.gallery import Gallery, Pair
+from styleserve import images
+from styleserve.evaluation import Pixels
+from styleserve.model.light import FILE, light
+from styleserve.optimizers.table import every_optimizer
+from styleserve.presets import PRESETS
+
+_PRECISIONS = ("auto", "float32", "bfloat16")
+_STANDARD, _CLASSIC = PRESETS["standard"], PRESETS["classic"]
+
+
+def main() -> None:
+    """Paint, judge, time, print, and write docs/benchmarks/networks.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
+    parser.add_argument("--pairs", type=int, default=16, help="how many of the sixteen pairs (default: 16)")
+    parser.add_argument("--weights", type=Path, default=FILE, help="another file that training.export wrote")
+    parser.add_argument("--reference-precision", choices=_PRECISIONS, default="auto", help="VGG19's (default: auto)")
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each network that are timed (default: 7)")
+    arguments = parser.parse_args()
+    weights = light(arguments.weights)
+    results: dict[str, report.Value] = {"weights": weights.label}
+    with (
+        gallery.opened(arguments.reference_precision) as of_vgg19,
+        gallery.opened("auto", weights=weights) as of_light,
+        gallery.opened("auto") as alike,
+    ):
+        for side in arguments.sides:
+            pairs = gallery.pairs(side, arguments.pairs)
+            header, rows = _quality(of_vgg19, of_light, pairs)
+            print(f"\n{side} px\n{report.table(header, rows)}", flush=True)
+            results[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
+            timed: report.Value = {
+                "evaluation": _evaluations(alike, of_light, pairs[0], arguments.repeats),
+                "cosine": _cosines(alike, of_light, pairs[:4]),
+            }
+            print(timed, flush=True)
+            results[f"{side} evaluation"] = timed
+    report.write("networks", results)
+
+
+def _quality(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> tuple[list[str], list[list[report.Value]]]:
+    """Distances of each pair by each network, and their means; the factors are of means."""
+    rows: list[list[report.Value]] = []
+    for pair in pairs:
+        results = [
+            of_vgg19.result(pair, _CLASSIC),
+            of_vgg19.result(pair, _STANDARD),
+            of_light.result(pair, _STANDARD),
+        ]
+        rows.append([pair.name, *(distance for result in results for distance in (result.style, result.content))])
+        print(report.table([], [rows[-1]]).splitlines()[-1], flush=True)
+    header = ["pair"]
+    header += [f"{name}, {what}" for name in ("classic", "standard", "light") for what in ("style", "content")]
+    columns = list(zip(*rows, strict=True))[1:]
+    means = [mean(map(float, column)) for column in columns]
+    factors: list[report.Value] = ["light / standard", "", "", "", "", means[4] / means[2], means[5] / means[3]]
+    return header, [*rows, ["mean", *means], factors]
+
+
+def _evaluations(of_vgg19: Gallery, of_light: Gallery, pair: Pair, repeats: int) -> dict[str, report.Value]:
+    """Median seconds of a step by each network, taken in turn, and how many times cheaper the light one is."""
+    told: dict[str, report.Value] = {"precision": of_light.subject.precision}
+    for recipe in (_STANDARD, _CLASSIC):
+        runs = []
+        for own in (of_vgg19, of_light):
+            optimizer = every_optimizer(own.subject.evaluator)[recipe.optimizer]
+            objective = own.subject.evaluator.objective(pair.content, [pair.style], recipe)
+            canvas = images.noise(pair.content.shape[0], pair.content.shape[1], seed=0)
+            runs.append((optimizer, optimizer.start(canvas, objective, recipe, 10**6)))
+        seconds: list[list[float]] = [[], []]
+        for turn in range(repeats + 1):
+            for rank, (optimizer, run) in enumerate(runs):
+                begun = time.perf_counter()
+                for _ in range(1 + 3 * rank):
+                    optimizer.step([run])
+                if turn > 0:
+                    seconds[rank].append((time.perf_counter() - begun) / (1 + 3 * rank))
+        of_each = [median(own) for own in seconds]
+        told[f"{recipe.preset}, vgg19 s"], told[f"{recipe.preset}, light s"] = of_each
+        told[f"{recipe.preset}, times cheaper"] = of_each[0] / of_each[1]
+    return told
+
+
+def _cosines(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> dict[str, report.Value]:
+    """Cosines of the gradients of `standard`, means over the pairs, at contents and at what the light one paints."""
+    at_content, at_painting = [], []
+    for pair in pairs:
+        at_content.append(_cosine(of_vgg19, of_light, pair, pair.content))
+        at_painting.append(_cosine(of_vgg19, of_light, pair, of_light.picture(pair, PRESETS["draft"])))
+    return {"at the content": mean(at_content), "at a draft": mean(at_painting)}
+
+
+def _cosine(of_vgg19: Gallery, of_light: Gallery, pair: Pair, canvas: Pixels) -> float:
+    gradients = []
+    for own in (of_vgg19, of_light):
+        objective = own.subject.evaluator.objective(pair.content, [pair.style], _STANDARD)
+        (evaluation,) = own.subject.evaluator.evaluate([canvas], [objective])
+        assert evaluation is not None
+        gradients.append(evaluation.gradient.astype(np.float64).ravel())
+    one, other = gradients
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Writes a trained student as the file that the service reads.
+
+    python -m training.export FOLDER --teacher VGG19.h5 [--paintings DIR] [--canvases DIR] [--output FILE]
+
+The average of the student's last steps, its maps fitted once more, all as float16. Of a map W = Q R the file has R
+times sqrt(C_S / C_T), C_S and C_T the filters of student and teacher: means of squared differences over a layer's
+values are then the teacher's.
+"""
+
+import argparse
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+import torch
+
+from styleserve.model.calibration import natural_image
+from styleserve.model.light import FILE
+from styleserve.model.weights import load_file
+from training.beginning import fit_maps
+from training.networks import TAPS, Student, Teacher
+from training.pictures import Crops, collection
+from training.pool import stack
+from training.train import CROP_SIDE, Training, add_pictures
+
+_CROPS = 512
+_CHUNK = 16
+#: Side of the image by which the service takes the size of activations.
+_CALIBRATION_SIDE = 128
+#: Other crops than any training saw.
+_SEED = 999_983
+
+
+def write(path: Path, student: Student, teacher: Teacher, notes: Mapping[str, str]) -> None:
+    """Write what the service reads, and `notes`, which it does not."""
+    path.write_bytes(safetensors.numpy.save(_tensors(student, teacher), dict(notes)))
+
+
+@torch.no_grad()
+def _tensors(student: Student, teacher: Teacher) -> dict[str, npt.NDArray[np.float16]]:
+    seen = teacher.see(torch.from_numpy(natural_image(_CALIBRATION_SIDE).transpose(2, 0, 1)[np.newaxis].copy()))
+    found: dict[str, torch.Tensor] = {}
+    for name, layer in student.layers.items():
+        found[f"{name}.kernel"] = layer.weight.permute(2, 3, 1, 0)
+        found[f"{name}.bias"] = layer.bias
+    for name in TAPS:
+        of_differences = torch.linalg.qr(student.maps[name].weight[..., 0, 0].double())[1]
+        scale = (student.channels(name) / seen[name].shape[1]) ** 0.5
+        found[f"{name}.map"] = scale * of_differences.T
+        found[f"{name}.mean"] = seen[name].mean()
+    return {name: np.ascontiguousarray(tensor.detach().numpy().astype(np.float16)) for name, tensor in found.items()}
+
+
+def main() -> None:
+    """Read the command line, fit the maps, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_pictures(parser)
+    parser.add_argument("--output", type=Path, default=FILE, help="where to write (default: into the service)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(os.cpu_count() or 1)
+    training = Training(arguments.folder, steps=0, learning_rate=0.0)
+    if not training.resume():
+        raise SystemExit(f"{arguments.folder}: got no student.pt; run training.train first")
+    training.student.load_state_dict(training.average)
+    weights = load_file(arguments.teacher)
+    teacher = Teacher(weights)
+    crops = iter(Crops(collection(arguments.paintings, arguments.canvases), CROP_SIDE, _SEED))
+    fit_maps(training.student, teacher, training.basis, stack(crops, _CROPS).split(_CHUNK))
+    write(arguments.output, training.student, teacher, {"teacher": weights.label, "steps": str(training.step)})
+    print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, {training.step} steps")
+
+
+if __name__ == "__main__":
+    main()

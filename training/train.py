@@ -1,0 +1,192 @@
+"""Trains the light network.
+
+    python -m training.train FOLDER --teacher VGG19.h5 [--paintings DIR] [--canvases DIR] [--steps 12000]
+
+Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. Minutes on a GPU's machine, an
+afternoon on two cores. Needs the extra `train`.
+"""
+
+import argparse
+import csv
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from styleserve.model.weights import load_file
+from training.beginning import begin
+from training.networks import TAPS, Basis, Student, Teacher, gram
+from training.pictures import Crops, collection
+from training.pool import Pool, stack
+
+logger = logging.getLogger(__name__)
+
+CROP_SIDE = 96
+_BATCH = 16
+_POOL_SIZE = 1024
+_RENEWED = 2
+_FIRST_CROPS = 384
+_WARM_UP_STEPS = 100
+_SAVE_EVERY = 100
+#: What the Gram matrices' errors count beside the features'.
+_GRAM_SHARE = 0.5
+
+
+def losses(
+    student: Student, images: Tensor, wanted: dict[str, Tensor], energies: dict[str, float]
+) -> tuple[Tensor, Tensor]:
+    """Squared relative errors of features and of Gram matrices, each [taps].
+
+    Features by their energy in the mean picture, so that plain ones count for little; Gram matrices each by its own,
+    with a floor for plain ones.
+    """
+    of_features, of_grams = [], []
+    for name, mapped in student(images).items():
+        of_features.append((mapped - wanted[name]).square().mean() / energies[name])
+        target = gram(wanted[name])
+        size = target.square().sum((1, 2))
+        floor = 0.05 * size.mean()
+        of_grams.append(((gram(mapped) - target).square().sum((1, 2)) / (size + floor)).mean())
+    return torch.stack(of_features), torch.stack(of_grams)
+
+
+class Training:
+    """A training in `folder`: its student, optimizer, average and number of steps, from where an earlier one ended."""
+
+    basis: Basis
+
+    def __init__(self, folder: Path, steps: int, learning_rate: float) -> None:
+        self.folder = folder
+        self.steps = steps
+        self.student = Student()
+        self.average = {name: values.clone() for name, values in self.student.state_dict().items()}
+        self.optimizer = torch.optim.Adam(self.student.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+        self.step = 0
+        self._learning_rate = learning_rate
+        self._file = folder / "student.pt"
+
+    def resume(self) -> bool:
+        """Take up what is in the folder; False when nothing is."""
+        if not self._file.exists():
+            return False
+        kept: dict[str, Any] = torch.load(self._file, weights_only=True)
+        self.student.load_state_dict(kept["student"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.basis = Basis(kept["basis"])
+        self.average, self.step = kept["average"], kept["step"]
+        return True
+
+    def begin(self, teacher: Teacher, chunks: Sequence[Tensor]) -> None:
+        """Fit the student's first kernels and maps to the teacher."""
+        self.basis = Basis.of(teacher, chunks)
+        begin(self.student, teacher, self.basis, chunks)
+        self.average = {name: values.clone() for name, values in self.student.state_dict().items()}
+        self.save()
+
+    def save(self) -> None:
+        """Write all that goes on to the folder, whole or not at all."""
+        part = self._file.with_suffix(".part")
+        torch.save(
+            {
+                "student": self.student.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average,
+                "basis": self.basis.rows,
+                "step": self.step,
+            },
+            part,
+        )
+        part.replace(self._file)
+
+    def learn(self, images: Tensor, wanted: dict[str, Tensor], energies: dict[str, float]) -> tuple[Tensor, Tensor]:
+        """One step of Adam; its rate rises for a hundred steps and falls with a cosine."""
+        rate = self._learning_rate * min(1.0, (self.step + 1) / _WARM_UP_STEPS)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.steps)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        of_features, of_grams = losses(self.student, images, wanted, energies)
+        self.optimizer.zero_grad()
+        loss = of_features.sum() + _GRAM_SHARE * of_grams.sum()
+        if not bool(loss.isfinite()):
+            raise FloatingPointError(f"the loss is not finite any more at step {self.step}; train by smaller steps")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(0.998, self.step / (self.step + 10))
+        for name, values in self.student.state_dict().items():
+            self.average[name].lerp_(values, 1 - decay)
+        return of_features.detach(), of_grams.detach()
+
+
+def main() -> None:
+    """Read the command line, train."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_pictures(parser)
+    parser.add_argument(
+        "--steps", type=int, default=12_000, help="all steps, those of earlier runs counted (default: 12000)"
+    )
+    parser.add_argument("--learning-rate", type=float, default=6e-4, help="its highest (default: 6e-4)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.manual_seed(arguments.seed)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    training = Training(arguments.folder, arguments.steps, arguments.learning_rate)
+    teacher = Teacher(load_file(arguments.teacher))
+    kinds = collection(arguments.paintings, arguments.canvases)
+    logger.info("pictures: %s", {kind: len(pictures) for kind, pictures in kinds.items()})
+    is_resumed = training.resume()
+    crops = iter(Crops(kinds, CROP_SIDE, arguments.seed + training.step))
+    if not is_resumed:
+        training.begin(teacher, stack(crops, _FIRST_CROPS).split(_BATCH))
+    run(
+        training,
+        Pool(teacher, training.basis, crops, _POOL_SIZE),
+        np.random.default_rng(arguments.seed + training.step),
+    )
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what is trained on, by whom it is taught, and where it is kept."""
+    parser.add_argument("folder", type=Path, help="where the student and the log are kept")
+    parser.add_argument("--teacher", type=Path, required=True, help="VGG19's weights in Keras' HDF5 layout")
+    parser.add_argument("--paintings", type=Path, help="paintings; those that benchmarks judge by are left out")
+    parser.add_argument("--canvases", type=Path, help="what training.canvases wrote")
+
+
+def run(training: Training, pool: Pool, random: np.random.Generator) -> None:
+    """All steps that are left; every hundred of them are told, and kept."""
+    energies = pool.energies()
+    path = training.folder / "log.csv"
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        log = csv.writer(file)
+        if is_new:
+            log.writerow(
+                ["step", "seconds", *(f"features {name}" for name in TAPS), *(f"gram {name}" for name in TAPS)]
+            )
+        squares, begun = torch.zeros(2 * len(TAPS)), time.perf_counter()
+        while training.step < training.steps:
+            pool.renew(_RENEWED)
+            squares += torch.cat(training.learn(*pool.sample(_BATCH, random), energies))
+            if training.step % _SAVE_EVERY == 0:
+                errors = (squares / _SAVE_EVERY).sqrt().tolist()
+                seconds = (time.perf_counter() - begun) / _SAVE_EVERY
+                log.writerow([training.step, f"{seconds:.3f}", *(f"{error:.4f}" for error in errors)])
+                file.flush()
+                logger.info("%d: %.2f s, %s", training.step, seconds, " ".join(f"{error:.3f}" for error in errors))
+                training.save()
+                squares, begun = torch.zeros(2 * len(TAPS)), time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()
