@@ -13,9 +13,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(TENSORFLOW)
 BENCH_READY := $(VENV)/ready-bench
+TRAIN_READY := $(VENV)/ready-train
+# VGG19's weights in Keras' layout, and a folder of paintings to train on beside the project's own styles.
+TEACHER ?=
+PAINTINGS ?=
+PICTURES := --teacher "$(TEACHER)" $(if $(PAINTINGS),--paintings "$(PAINTINGS)")
 PROTOC_READY := $(VENV)/protoc/ready
 
-.PHONY: setup demo test torture fuzz serve check audit protos bench clean
+.PHONY: setup demo test torture fuzz serve check audit protos bench train clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -73,6 +78,14 @@ audit: setup ## look for known vulnerabilities of the pinned packages, where the
 
 protos: $(PROTOC_READY) ## make the stubs again
 	$(VENV)/protoc/bin/python protos/generate.py
+
+train: $(TRAIN_READY) ## train the light network anew: TEACHER=vgg19.h5; goes on where it stood in build/light
+	$(BIN)/python -m training.train build/light $(PICTURES) $(ARGS)
+	$(BIN)/python -m training.export build/light $(PICTURES)
+
+$(TRAIN_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(TENSORFLOW),train]'
+	touch $@
 
 $(BENCH_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(TENSORFLOW),bench]'
