@@ -24,7 +24,7 @@ from benchmarks import report, subjects
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Evaluation, Pixels
-from styleserve.model.perceptual import PerceptualObjective
+from styleserve.model.objective import PerceptualObjective
 from styleserve.optimizers.adam import Adam
 from styleserve.optimizers.lbfgsb import HISTORY, RELATIVE_GAIN, PointEvaluator, Vector
 from styleserve.presets import PRESETS
@@ -149,7 +149,7 @@ def _bare_loop(subject: subjects.Subject, content: Pixels, objective: Perceptual
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def step() -> tf.Tensor:
-        losses, gradient = subject.evaluator.judge(objective.form, canvas.read_value(), objective.tensors)
+        losses, gradient = subject.evaluator.judge(objective.form, canvas.read_value(), objective.tensors())
         first.assign(settings.beta_1 * first + (1 - settings.beta_1) * gradient)
         second.assign(settings.beta_2 * second + (1 - settings.beta_2) * gradient**2)
         move = settings.learning_rate * first / (tf.sqrt(second) + settings.epsilon)

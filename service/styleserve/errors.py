@@ -278,20 +278,21 @@ class ImageTooLargeForDeviceError(RequestError):
 
 
 class DeadlineUnattainableError(RequestError):
-    """Not even one evaluation fits into the time that there is."""
+    """Not even one evaluation fits into the time that there is, after the step of others that the engine is in."""
 
     reason = "DEADLINE_UNATTAINABLE"
 
-    def __init__(self, available_s: float, needed_s: float) -> None:
-        super().__init__(available_s, needed_s)
+    def __init__(self, available_s: float, needed_s: float, busy_s: float = 0.0) -> None:
+        super().__init__(available_s, needed_s, busy_s)
         self.available_s = available_s
         self.needed_s = needed_s
+        self.busy_s = busy_s
 
     def __str__(self) -> str:
-        return (
-            f"{self.available_s:.2f} s are left, the first evaluation needs about {self.needed_s:.2f} s; allow more "
-            "time or ask for a smaller picture"
-        )
+        needs = f"{self.available_s:.2f} s are left, the first evaluation needs about {self.needed_s:.2f} s"
+        if self.busy_s == 0:
+            return f"{needs}; allow more time or ask for a smaller picture"
+        return f"{needs}, and the engine is at a large picture for {self.busy_s:.1f} s; allow more time or call later"
 
 
 class StyleReadOnlyError(RequestError):

@@ -56,9 +56,9 @@ class StyleImage:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What the next call of `evaluate` does for a canvas: `share` of a whole evaluation, 0 to 1.
+    """What is done next for a canvas: a look at a part of its targets, or a part of its evaluation.
 
-    Pieces of one canvas with equal kinds cost the same.
+    It takes `share` of the time of a whole evaluation. Pieces of one canvas with equal kinds cost the same.
     """
 
     kind: Hashable
@@ -70,7 +70,11 @@ WHOLE = Piece(None, 1.0)
 
 
 class Objective(Protocol):
-    """What one canvas is judged against; opaque to all but the evaluator that made it."""
+    """What one canvas is judged against; opaque to all but the evaluator that made it.
+
+    Its targets are computed a piece at a time, so that others need not wait for all of them; what is missing when it is
+    needed is computed then.
+    """
 
     @property
     def batch_key(self) -> Hashable:
@@ -79,7 +83,16 @@ class Objective(Protocol):
 
     @property
     def network_passes(self) -> int:
-        """Passes of the network that making it cost; 0 when every target was known."""
+        """Passes of the network that its targets have cost by now; 0 when every one was known."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all of its targets are there."""
+        ...
+
+    def look(self) -> None:
+        """Compute the next piece of the targets of one that is not ready."""
         ...
 
     @property
@@ -89,7 +102,7 @@ class Objective(Protocol):
 
     @property
     def piece(self) -> Piece:
-        """What comes next of the evaluation; `WHOLE` for a canvas that is judged whole."""
+        """What comes next of the targets, then of the evaluation; that is `WHOLE` for a canvas that is judged whole."""
         ...
 
 
@@ -109,7 +122,7 @@ class Evaluator(Protocol):
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
     ) -> Objective:
-        """Compute the targets of a canvas of the content's shape; done before the first step, never inside it.
+        """What a canvas of the content's shape is judged against, with its targets to be computed.
 
         With a `tile_side` the canvas will be judged in tiles of so many pixels, which needs less memory.
         """

@@ -169,6 +169,13 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """The engine begins a step of about so many seconds, and hears nothing meanwhile; told of long steps only."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """So many canvases, of so many pixels each, were evaluated together in so many seconds."""
 
@@ -191,4 +198,4 @@ class Worked:
 
 
 JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
-EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Worked | JobEvent
+EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Busy | Worked | JobEvent

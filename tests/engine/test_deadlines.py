@@ -13,13 +13,14 @@ from styleserve.costs import Line
 from styleserve.engine.pace import UNKNOWN_MARGIN
 from styleserve.engine.specification import Cancel, JobSpecification
 from styleserve.evaluation import Piece
-from styleserve.events import Cancelled, EngineEvent, Finished, Progressed
+from styleserve.events import Busy, Cancelled, EngineEvent, Finished, Progressed
 from styleserve.recipes import OPTIMIZERS
 from support.studio import COST, COSTS, START, Studio, job
 from support.toy import ToyEvaluator, ToyObjective
 
 _LARGE_S = 26.2
 _NUM_PIECES = 8
+_CALIBRATION_S = 6.5
 
 
 def one_scale(deadline_s: float, job_id: str, size: int, iterations: int = 400, **changes) -> JobSpecification:
@@ -77,17 +78,20 @@ def is_of(event: EngineEvent, job_id: str) -> bool:
     return isinstance(event, Progressed) and event.job_id == job_id
 
 
+class CalibratingEvaluator(ToyEvaluator):
+    """Looks at a content at 256 pixels at most before anything else."""
+
+    def calibrate(self, content, recipe):
+        self.before_pixels(min(content.shape[0], 256) ** 2)
+        return super().calibrate(content, recipe)
+
+
 def dear_targets() -> Studio:
-    """A studio in which targets take as long as an evaluation."""
+    """A studio in which targets, in eight pieces, take as long as an evaluation, and so does a look at the content."""
     cost = dataclasses.replace(COST, content_seconds=Line(0.0, 1e-4))
-    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
-    make_objective = studio.evaluator.objective
-
-    def look(content, *arguments):
-        studio.now += 1e-4 * content.shape[0] * content.shape[1]
-        return make_objective(content, *arguments)
-
-    studio.evaluator.objective = look
+    costs = dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs))
+    studio = Studio(costs=costs, make_evaluator=CalibratingEvaluator)
+    studio.evaluator.unseen = lambda content, styles: _NUM_PIECES * [content[..., 0].size // _NUM_PIECES]
     return studio
 
 
@@ -97,11 +101,11 @@ def test_how_long_a_job_may_run_counts_from_its_beginning():
     waiting = without_deadline(one_scale(0.0, "small", 128))
     studio.engine.accept(dataclasses.replace(waiting, run_timeout_s=10.0))
     run_until_ended(studio, "small")
-    assert studio.begun["small"] > _LARGE_S
+    assert studio.begun["small"] > _CALIBRATION_S
     assert 8.0 <= studio.ended["small"] - studio.begun["small"] <= 10.0
 
 
-def test_a_large_job_is_begun_after_the_small_one_that_would_be_late_for_its_targets():
+def test_the_targets_of_a_large_job_make_no_small_one_late():
     studio = dear_targets()
     studio.engine.accept(one_scale(20.0, "small", 128))
     studio.engine.step()
@@ -111,22 +115,49 @@ def test_a_large_job_is_begun_after_the_small_one_that_would_be_late_for_its_tar
     assert isinstance(studio.finished("large"), Finished)
 
 
-def test_a_large_job_waits_for_small_ones_no_longer_than_its_targets_take():
+def test_a_large_job_waits_for_small_ones_no_longer_than_its_beginning_takes():
     studio = dear_targets()
-    for deadline_s in (8.0, 24.0, 65.0):
+    for deadline_s in (20.0, 30.0, 40.0):
         studio.engine.accept(one_scale(deadline_s, f"small-{deadline_s}", 128))
-    studio.engine.step()
+    while not all(studio.progress(f"small-{deadline_s}") for deadline_s in (20.0, 30.0, 40.0)):
+        studio.engine.step()
+    accepted = studio.now - START
     studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=1)))
     studio.run()
-    # A look at the content at 256 pixels, and one at 512.
-    most_s = UNKNOWN_MARGIN * 1.25 * _LARGE_S
-    assert 0.8 * most_s <= studio.begun["large"] <= 1.2 * most_s
-    assert studio.ended["small-24.0"] >= 0.8 * 24.0
-    # The last one had to end before its time: the large one had waited long enough.
-    assert studio.ended["small-65.0"] <= 1.2 * most_s
+    most_s = UNKNOWN_MARGIN * _CALIBRATION_S
+    assert 0.8 * most_s <= studio.begun["large"] - accepted <= 1.2 * most_s
+    assert 0.8 * 20.0 <= studio.ended["small-20.0"] <= 20.0
+    # This one had to end before its time: the large one had waited long enough.
+    assert studio.ended["small-30.0"] <= studio.begun["large"] + 0.1
 
 
-def test_a_job_climbs_after_the_small_one_that_would_be_late_for_its_targets():
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_others_are_served_between_the_pieces_of_a_large_canvass_targets(optimizer):
+    studio = dear_targets()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3, optimizer=optimizer)))
+    studio.engine.accept(without_deadline(one_scale(0.0, "small", 128)))
+    while not any(is_of(event, "large") for event in studio.events):
+        studio.engine.step()
+    told = [event.progress.elapsed_s for event in studio.events if is_of(event, "small")]
+    assert len(told) >= 8
+    *_, before_the_first_evaluation = told
+    between = [later - earlier for earlier, later in itertools.pairwise(told)]
+    assert max(between) <= 2 * _LARGE_S / _NUM_PIECES
+    assert before_the_first_evaluation > _LARGE_S
+
+
+def test_a_job_is_cancelled_between_the_pieces_of_its_targets():
+    studio = dear_targets()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512)))
+    for _ in range(3):
+        studio.engine.step()
+    studio.engine.accept(Cancel("large"))
+    studio.run()
+    assert isinstance(studio.events[-1], Cancelled)
+    assert studio.now - START == pytest.approx(_CALIBRATION_S + 3 * _LARGE_S / _NUM_PIECES, rel=0.01)
+
+
+def test_a_job_climbs_beside_a_small_one_that_would_be_late_for_all_its_targets():
     studio = dear_targets()
     climbing = dataclasses.replace(job(0.0, "large", size=512), deadline=None)
     studio.engine.accept(climbing)
@@ -207,3 +238,14 @@ def test_a_large_canvas_in_tiles_is_cancelled_and_ended_between_them():
     studio.run()
     assert studio.finished("timed").progress.evaluations == 2
     assert began + 0.8 * 60.0 <= studio.ended["timed"] <= began + 60.0
+
+
+def test_long_steps_are_told_of_before_they_begin():
+    studio = Studio()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=2)))
+    studio.engine.accept(without_deadline(one_scale(0.0, "small", 64, iterations=10)))
+    studio.run()
+    told = [event for event in studio.events if isinstance(event, Busy) or is_of(event, "large")]
+    # Every step of the large job follows on its announcement, and those of the small one, of 0.4 s, have none.
+    assert [type(event) for event in told] == 3 * [Busy, Progressed]
+    assert [event.seconds for event in told[::2]] == [pytest.approx(_LARGE_S, rel=0.01)] * 3

@@ -21,7 +21,7 @@ class Waiting:
     batch_key: str
     last_served: int = -1
     num_pixels: int = 64 * 64
-    is_tiled: bool = False
+    is_in_pieces: bool = False
 
 
 @dataclass(frozen=True)

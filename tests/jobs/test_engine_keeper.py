@@ -5,7 +5,7 @@ import dataclasses
 
 from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import WeightsError
-from styleserve.events import Lost, Prepared, Ready, Worked
+from styleserve.events import Busy, Lost, Prepared, Ready, Worked
 from styleserve.jobs import engine_keeper, watchdog
 from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.observing.observer import SILENCE
@@ -140,4 +140,21 @@ async def test_an_engine_that_cannot_be_killed_is_given_up_and_not_listened_to_a
     tell_of_the_first(Lost("at last"))
     await asyncio.sleep(0.1)
     assert keeper.is_alive
+    await keeper.stop()
+
+
+async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_another_is_there():
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
+    worker.tell(Ready(TOY_INFO))
+    worker.tell(Busy(0.2))
+    await asyncio.sleep(0)
+    assert 0.1 < keeper.busy_s <= 0.2
+    await asyncio.sleep(0.2)
+    assert keeper.busy_s == 0
+    worker.tell(Busy(60.0))
+    worker.tell(Ready(TOY_INFO))
+    await asyncio.sleep(0)
+    assert keeper.busy_s == 0
     await keeper.stop()

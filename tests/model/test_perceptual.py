@@ -111,7 +111,7 @@ def test_targets_of_a_blend_lie_between_those_of_its_styles(evaluator):
     recipe = PRESETS["paper"]
     first, second = (evaluator.objective(smooth(1), [style(seed)], recipe) for seed in (2, 3))
     mixed = evaluator.objective(smooth(1), [style(2, weight=0.25), style(3, weight=0.75)], recipe)
-    for a, b, between in zip(first.tensors[2:], second.tensors[2:], mixed.tensors[2:], strict=True):
+    for a, b, between in zip(first.tensors()[2:], second.tensors()[2:], mixed.tensors()[2:], strict=True):
         np.testing.assert_allclose(between, 0.25 * a + 0.75 * b, rtol=1e-4, atol=1e-5)
 
 
@@ -124,24 +124,59 @@ def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
     assert second.prepare(catalogued) == 0
     content = smooth(1, 128, 100)
     objective = second.objective(content, [catalogued], recipe)
-    assert objective.network_passes == 1
-    for stored, computed in zip(objective.tensors, first.objective(content, [catalogued], recipe).tensors, strict=True):
+    for stored, computed in zip(
+        objective.tensors(), first.objective(content, [catalogued], recipe).tensors(), strict=True
+    ):
         np.testing.assert_allclose(stored, computed, rtol=1e-5)
+    assert objective.network_passes == 1
+
+
+def test_targets_come_a_tile_at_a_time_and_a_style_that_two_wait_for_is_seen_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "STYLE_TILE_SIDE", 64)
+    evaluator, recipe = make_evaluator(TargetStore(tmp_path)), PRESETS["classic"]
+    alone = make_evaluator(TargetStore(tmp_path)).objective(smooth(1, 96, 96), [style(2)], recipe)
+    objectives = [evaluator.objective(smooth(seed, 96, 96), [style(2)], recipe) for seed in (1, 3)]
+    looks = [0, 0]
+    while not all(objective.is_ready for objective in objectives):
+        for number, objective in enumerate(objectives):
+            if not objective.is_ready:
+                assert 0 < objective.piece.share < 1
+                objective.look()
+                looks[number] += 1
+    # Four tiles of the style, and each content at once.
+    assert sum(looks) == 4 + 2
+    assert sorted(objective.network_passes for objective in objectives) == [1, 2]
+    for shared, own in zip(objectives[0].tensors(), alone.tensors(), strict=True):
+        np.testing.assert_allclose(shared, own, rtol=1e-5)
+
+
+def test_a_look_that_failed_fails_for_whoever_shares_it_and_is_begun_anew_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "STYLE_TILE_SIDE", 64)
+    evaluator, recipe = make_evaluator(TargetStore(tmp_path)), PRESETS["classic"]
+    one, other = (evaluator.objective(smooth(seed, 96, 96), [style(2)], recipe) for seed in (1, 3))
+    judge = evaluator._judge(one.form)
+    with monkeypatch.context() as broken:
+        broken.setattr(judge, "traced", lambda name: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            one.look()
+    with pytest.raises(RuntimeError, match="failed before"):
+        other.look()
+    evaluator.objective(smooth(1, 96, 96), [style(2)], recipe).tensors()
 
 
 def test_an_image_whose_targets_are_known_is_not_decoded_again(tmp_path):
     recipe, catalogued = PRESETS["standard"], style(2, is_catalogued=True)
     unreadable = dataclasses.replace(catalogued, data=b"")
     first = make_evaluator(TargetStore(tmp_path))
-    made = first.objective(smooth(1, 64, 48), [catalogued], recipe)
+    made = first.objective(smooth(1, 64, 48), [catalogued], recipe).tensors()
     for evaluator in (first, make_evaluator(TargetStore(tmp_path))):
         assert evaluator.has_targets(unreadable, recipe, 64, 48)
         assert not evaluator.has_targets(unreadable, recipe, 80, 48)
         assert not evaluator.has_targets(style(4, is_catalogued=True), recipe, 64, 48)
         known = evaluator.objective(smooth(1, 64, 48), [unreadable], recipe)
-        assert known.network_passes == 1
-        for tensor, wanted in zip(known.tensors, made.tensors, strict=True):
+        for tensor, wanted in zip(known.tensors(), made, strict=True):
             np.testing.assert_allclose(tensor, wanted, rtol=1e-5)
+        assert known.network_passes == 1
 
 
 @needs_onednn
@@ -167,11 +202,11 @@ def test_a_style_in_tiles_is_seen_alike_to_the_bit_at_one_size_and_at_two(tmp_pa
 
 
 def grams_of(objective):
-    return objective.tensors[1 + len(objective.form.content_taps) :]
+    return objective.tensors()[1 + len(objective.form.content_taps) :]
 
 
 def test_a_strangers_style_image_leaves_nothing_on_disk(tmp_path):
-    make_evaluator(TargetStore(tmp_path)).objective(smooth(1), [style(2)], PRESETS["standard"])
+    make_evaluator(TargetStore(tmp_path)).objective(smooth(1), [style(2)], PRESETS["standard"]).tensors()
     assert not list(tmp_path.iterdir())
 
 

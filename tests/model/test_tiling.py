@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from styleserve import processor
-from styleserve.model import tiling
+from styleserve.model import looks, tiling
+from styleserve.model.looks import Look
 from styleserve.model.targets import TargetStore
 from styleserve.model.tiling import Box
 from styleserve.model.vgg import taps_of
@@ -70,7 +71,8 @@ def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
 
 def test_a_style_in_tiles_has_the_gram_matrices_of_the_whole(evaluator):
     judge = evaluator._judge(evaluator._form(PRESETS["standard"], 257, 331))
-    whole, tiled = (tiling.gram_matrices(judge, smooth(2, 257, 331)[np.newaxis], side) for side in (512, 64))
+    image = smooth(2, 257, 331)[np.newaxis]
+    whole, tiled = (Look(looks.gram_matrices(judge, image, side)).finish() for side in (512, 64))
     for computed, expected in zip(tiled, whole, strict=True):
         assert np.linalg.norm(computed - expected) <= 1e-5 * np.linalg.norm(expected)
 

@@ -332,7 +332,23 @@ async def test_a_deadline_that_nothing_can_meet_is_refused_at_once_with_what_the
     info, _ = details(caught.value)
     assert (caught.value.code(), info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DEADLINE_UNATTAINABLE")
     assert 0 < float(info.metadata["available_s"]) <= 0.005
-    assert info.metadata["needed_s"] == "0.010"
+    assert (info.metadata["needed_s"], info.metadata["busy_s"]) == ("0.010", "0.000")
+
+
+async def test_a_call_that_has_less_time_than_the_step_of_another_has_left_is_refused_at_once(tmp_path):
+    async with running(tmp_path, functools.partial(time.sleep, 3.0)) as service:
+        large = await service.transfer.Stylize(request(detached=True))
+        await service.wait_for(large.job.name, job_pb2.JOB_STATE_RUNNING, iteration=1)
+        begun = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.transfer.Stylize(request(), timeout=2.0)
+        assert time.monotonic() - begun < 1.0
+        info, _ = details(caught.value)
+        assert (caught.value.code(), info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DEADLINE_UNATTAINABLE")
+        assert 2.0 < float(info.metadata["busy_s"]) <= 3.1
+        # What a job may run counts from its beginning, and is long enough.
+        timed = await service.transfer.Stylize(request(detached=True, run_timeout=duration_pb2.Duration(seconds=2)))
+        assert timed.job.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
 
 
 async def test_a_full_queue_refuses_with_the_time_to_retry(slow_service):

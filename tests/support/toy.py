@@ -48,22 +48,32 @@ TOY_INFO = EngineInfo("toy@sha256:000000000000", True, "cpu", "float32", TOY_COS
 
 @dataclass
 class ToyObjective:
-    """The target canvas, all one colour."""
+    """The target canvas, all one colour; `unseen` are pieces of so many pixels that are to be looked at before."""
 
     target: Pixels
     network_passes: int = 1
     form: Hashable = "toy"
     tile_side: int | None = None
+    unseen: list[int] = field(default_factory=list)
+    see: Callable[[int], None] = lambda num_pixels: None
 
     @property
     def piece(self) -> Piece:
-        return WHOLE
+        if self.is_ready:
+            return WHOLE
+        return Piece(self.unseen[0], self.unseen[0] / self.target[..., 0].size)
 
     @property
     def batch_key(self) -> Hashable:
-        return self.target.shape, self.tile_side
+        return self.target.shape, self.tile_side, self.is_ready
 
     @property
+    def is_ready(self) -> bool:
+        return not self.unseen
+
+    def look(self) -> None:
+        self.see(self.unseen.pop(0))
+
     def tensors(self) -> tuple[Any, ...]:
         import tensorflow as tf
 
@@ -74,7 +84,8 @@ class ToyObjective:
 class ToyEvaluator:
     """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it.
 
-    `before_pixels` may too, and is told how many pixels are judged.
+    `before_pixels` may too, and is told how many pixels are judged, or looked at: `unseen` says in which pieces that is
+    done.
     Styles whose blend is all `diverging_colour` have losses that are no numbers.
     """
 
@@ -83,6 +94,7 @@ class ToyEvaluator:
     before_pixels: Callable[[int], None] = lambda num_pixels: None
     pull: float = 1.0
     batches: list[int] = field(default_factory=list)
+    unseen: Callable[[Pixels, Sequence[StyleImage]], list[int]] = lambda content, styles: []
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
         return recipe, 0
@@ -94,7 +106,8 @@ class ToyEvaluator:
         blend = sum(style.weight * colour for style, colour in zip(styles, colours, strict=True))
         if self.diverging_colour is not None and np.allclose(blend, self.diverging_colour):
             blend = np.nan
-        return ToyObjective(np.broadcast_to(np.float32(blend), content.shape).copy(), tile_side=tile_side)
+        target = np.broadcast_to(np.float32(blend), content.shape).copy()
+        return ToyObjective(target, tile_side=tile_side, unseen=self.unseen(content, styles), see=self.before_pixels)
 
     def evaluate(self, canvases: Sequence[Pixels], objectives: Sequence[Objective]) -> list[Evaluation]:
         self._note_batch((len(canvases), *canvases[0].shape))

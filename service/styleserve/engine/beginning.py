@@ -75,7 +75,7 @@ class _Beginning:
         )
 
     def anew(self) -> Job:
-        """Plan the scales, compute the first one's targets, and lay its first canvas."""
+        """Plan the scales and lay the first one's canvas; its targets come with the first steps."""
         specification, recipe = self.forecast.specification, self.forecast.specification.recipe
         planned = self.clock()
         plan = self.forecast.plan(self.forecast.scales, planned, self.fair_slowness)
@@ -94,16 +94,17 @@ class _Beginning:
             run=self.optimizer.start(canvas, objective, recipe, plan.next_iterations),
             iterations=plan.next_iterations,
             started=self.started,
-            scale_started=self.clock(),
+            scale_begun=(begun := self.clock()),
+            scale_started=begun,
             due=None if plan.next_s is None else planned + plan.next_s,
             network_passes=self.network_passes + objective.network_passes,
             forecast=self.forecast,
             estimate=self.forecast.estimate(plan.scales),
-            written=self.clock(),
+            written=begun,
         )
 
     def go_on(self, checkpoint: Checkpoint) -> Job:
-        """Compute the targets of the scale where the job was, resume its run, and plan anew for the time that is left.
+        """Resume the job's run at the scale where it was, and plan anew for the time that is left.
 
         Its canvas was judged before, so it can be returned whatever comes. Raises SnapshotError.
         """
@@ -128,12 +129,13 @@ class _Beginning:
             run=run,
             iterations=checkpoint.iterations,
             started=self.started - checkpoint.elapsed_s,
-            scale_started=self.clock() - checkpoint.scale_elapsed_s,
+            scale_begun=(begun := self.clock()),
+            scale_started=begun - checkpoint.scale_elapsed_s,
             due=None if plan.next_s is None else planned + plan.next_s,
             network_passes=checkpoint.network_passes + self.network_passes + objective.network_passes,
             forecast=self.forecast,
             estimate=self.forecast.estimate(scales),
-            written=self.clock(),
+            written=begun,
             scale_index=index,
             earlier_evaluations=checkpoint.earlier_evaluations,
             engine_s=checkpoint.engine_s,

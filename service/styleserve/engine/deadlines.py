@@ -20,7 +20,7 @@ class Deadlines:
         self._pace = pace
         self._scheduler = scheduler
         self._clock = clock
-        self._put_off: dict[str, tuple[float, float]] = {}
+        self._put_off: dict[str, float] = {}
 
     def late(self, jobs: Sequence[Job], coming_s: float) -> list[Job]:
         """Those whose deadline would pass during what comes, so many seconds at most.
@@ -36,12 +36,9 @@ class Deadlines:
         ]
 
     def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-        """The batch to serve next, and the jobs that would be late for it: they have to end before.
-
-        Both are empty when all jobs wait for the targets of their next scale.
-        """
+        """The batch to serve next, and the jobs that would be late for it: they have to end before."""
         self._scheduler.gather(jobs)
-        batch, late, candidates = list[Job](), list[Job](), [job for job in jobs if _is_steppable(job)]
+        batch, late, candidates = list[Job](), list[Job](), list(jobs)
         while candidates:
             batch = self._scheduler.choose(candidates)
             step_s = self._pace.most_s(batch)
@@ -53,30 +50,21 @@ class Deadlines:
             ]
         return batch, late
 
-    def puts_off(self, job_id: str, coming_s: Callable[[], float], others: Sequence[Job]) -> bool:
-        """Whether a job's targets, so many seconds of work at most, wait for others that would be late for them.
+    def puts_off(self, job_id: str, coming_s: float, running: Sequence[Job]) -> bool:
+        """Whether a job's beginning, so many seconds of work at most, waits for those that would be late for it.
 
-        They wait for as long as they take at most. The seconds are asked for once as long as they do.
+        It waits for as long as it takes at most.
         """
-        if any(other.specification.deadline is not None for other in others):
-            now = self._clock()
-            if job_id not in self._put_off:
-                self._put_off[job_id] = now, coming_s()
-            since, seconds = self._put_off[job_id]
-            if self._still_fitting(self.late(others, seconds)):
-                return now - since < seconds
-        self.forget(job_id)
-        return False
+        if not self._still_fitting(self.late(running, coming_s)):
+            self.forget(job_id)
+            return False
+        now = self._clock()
+        return now - self._put_off.setdefault(job_id, now) < coming_s
 
     def forget(self, job_id: str) -> None:
-        """The job's targets are done, or it is gone."""
+        """The job is begun, or gone."""
         self._put_off.pop(job_id, None)
 
     def _still_fitting(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those that have a step to make that would not make them late."""
-        return [job for job in jobs if _is_steppable(job) and not self.late([job], self._pace.most_s([job]))]
-
-
-def _is_steppable(job: Job) -> bool:
-    """Whether there is something to do at its present scale."""
-    return job.run.ended is None
+        """Those whose next step would not make them late."""
+        return [job for job in jobs if not self.late([job], self._pace.most_s([job]))]

@@ -4,7 +4,6 @@ It owns its jobs and is driven by whoever calls `step`: a process behind the ser
 """
 
 import dataclasses
-import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from styleserve.costs import CostModel
 from styleserve.engine import planning
 from styleserve.engine.beginning import begin
-from styleserve.engine.checkpoints import Checkpoint, Checkpoints
+from styleserve.engine.checkpoints import Checkpoints
 from styleserve.engine.chronicle import Chronicle
 from styleserve.engine.deadlines import Deadlines
 from styleserve.engine.forecast import Forecast
@@ -25,6 +24,7 @@ from styleserve.engine.specification import Cancel, Command, JobSpecification, P
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
 from styleserve.evaluation import Evaluator
 from styleserve.events import (
+    Busy,
     Cancelled,
     EngineEvent,
     Failed,
@@ -40,6 +40,9 @@ from styleserve.optimizers import AnyOptimizer
 from styleserve.recipes import OptimizerName
 
 logger = logging.getLogger(__name__)
+
+#: Steps of more seconds are told of before they begin.
+LONG_STEP_S = 1.0
 
 
 class Engine:
@@ -99,7 +102,8 @@ class Engine:
         is_busy = bool(self._jobs or self._waiting)
         if batch := self._choose():
             self._serve(batch)
-        self._climb_ready()
+        for job in [job for job in self._jobs if job.is_ready_to_climb(self._clock())]:
+            self._climb(job)
         if is_busy:
             self._chronicle.write_due(self._jobs)
         else:
@@ -118,8 +122,8 @@ class Engine:
     def _begin_waiting(self) -> None:
         """Begin jobs that wait, until that took as long as a step of the largest that runs.
 
-        Their targets take passes of the network: for all of many at once, those that run would have to wait too long;
-        with a step after each, the last of many would.
+        Each may need a look at its content: for all of many at once, those that run would have to wait too long; with
+        a step after each, the last of many would.
         """
         begun = self._clock()
         while specification := self._next_waiting():
@@ -132,25 +136,20 @@ class Engine:
     def _next_waiting(self) -> JobSpecification | None:
         """The first of those that wait whose beginning makes nobody late who still has a step to make."""
 
-        def most_s(specification: JobSpecification) -> float:
-            forecast = Forecast(specification, self._evaluator, self._costs)
-            return self._most_beginning_s(forecast, self._chronicle.find(specification))
-
         for specification in self._waiting:
-            seconds = functools.partial(most_s, specification)
-            if not self._deadlines.puts_off(specification.job_id, seconds, self._jobs):
+            forecast = Forecast(specification, self._evaluator, self._costs)
+            if not self._deadlines.puts_off(specification.job_id, self._most_beginning_s(forecast), self._jobs):
                 return specification
         return None
 
-    def _most_beginning_s(self, forecast: Forecast, checkpoint: Checkpoint | None) -> float:
-        first = checkpoint.scale if checkpoint is not None else forecast.scales[0]
-        return self._pace.most_other_s(forecast.beginning_s(first))
+    def _most_beginning_s(self, forecast: Forecast) -> float:
+        return self._pace.most_other_s(forecast.calibration_s())
 
     def _begin(self, specification: JobSpecification) -> None:
         forecast = Forecast(specification, self._evaluator, self._costs)
         checkpoint = self._chronicle.find(specification)
         self._deadlines.forget(specification.job_id)
-        self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast, checkpoint)))
+        self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast)))
         self._report(Started(specification.job_id))
         begun = self._clock()
         try:
@@ -188,25 +187,46 @@ class Engine:
     def _serve(self, batch: list[Job]) -> None:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
         self._num_steps += 1
-        expected, evaluations = Expectation.of(batch), [job.run.evaluations for job in batch]
+        group, expected = batch[0].batch_key, Expectation.of(batch)
+        if (likely_s := self._pace.likely_s(expected)) > LONG_STEP_S:
+            self._report(Busy(likely_s))
         begun = self._clock()
         try:
-            batch[0].optimizer.step([job.run for job in batch])
+            judged = self._work(batch)
         except Exception:
             for job in batch:
                 logger.exception("a step failed for %s", job.job_id, extra=job.specification.log_fields)
                 self._fail(job, EngineError())
             return
         now = self._clock()
-        self._scheduler.record(batch[0].batch_key, len(batch), now - begun)
+        self._scheduler.record(group, len(batch), now - begun)
         self._pace.record(expected, now - begun)
-        self._ledger.note_step(len(batch), batch[0].num_pixels, now - begun)
-        for job, evaluations_before in zip(batch, evaluations, strict=True):
+        for job in batch:
             job.last_served = self._num_steps
             job.engine_s += (now - begun) / len(batch)
-            if job.run.evaluations > evaluations_before:
-                job.network_passes += 1
-                self._advance(job, now)
+        for job in judged:
+            job.network_passes += 1
+            self._advance(job, now)
+
+    def _work(self, batch: Sequence[Job]) -> list[Job]:
+        """Judge a batch, or compute a piece of the targets that one job lacks; returns those that were judged."""
+        job, begun = batch[0], self._clock()
+        if not job.run.objective.is_ready:
+            self._look(job)
+            return []
+        evaluations = [job.run.evaluations for job in batch]
+        job.optimizer.step([job.run for job in batch])
+        self._ledger.note_step(len(batch), job.num_pixels, self._clock() - begun)
+        return [job for job, before in zip(batch, evaluations, strict=True) if job.run.evaluations > before]
+
+    def _look(self, job: Job) -> None:
+        objective = job.run.objective
+        passes = objective.network_passes
+        objective.look()
+        job.network_passes += objective.network_passes - passes
+        self._ledger.note_targets(objective.network_passes - passes)
+        if objective.is_ready:
+            job.note_ready(self._clock())
 
     def _advance(self, job: Job, now: float) -> None:
         """Tell how far the job is; end it when it is done, or cannot go on."""
@@ -225,33 +245,19 @@ class Engine:
         if job.run.ended is not None and not job.has_next_scale:
             self._finish(job, job.run.ended)
 
-    def _climb_ready(self) -> None:
-        """Carry the jobs to their next scales whose turn has come, unless others would be late for their targets."""
-        for job in [job for job in self._jobs if job.is_ready_to_climb(self._clock())]:
-            seconds = functools.partial(self._most_climbing_s, job)
-            others = [other for other in self._jobs if other is not job]
-            if job in self._jobs and not self._deadlines.puts_off(job.job_id, seconds, others):
-                self._climb(job)
-
-    def _most_climbing_s(self, job: Job) -> float:
-        return self._pace.most_other_s(job.next_targets_s)
-
     def _climb(self, job: Job) -> None:
-        """Carry a job to its next scale, unless its deadline passes meanwhile."""
-        self._deadlines.forget(job.job_id)
-        self._end(self._deadlines.late(self._jobs, self._most_climbing_s(job)))
-        if job not in self._jobs:
-            return
+        """Carry a job to its next scale, whose targets come with the next steps."""
         begun, passes = self._clock(), job.network_passes
         try:
             job.climb(self._evaluator, self._clock, self._pace.slowness * len(self._jobs))
-            climb_s = self._clock() - begun
-            self._scheduler.charge(job.batch_key, climb_s)
-            self._ledger.note_targets(job.network_passes - passes)
-            job.engine_s += climb_s
         except Exception:
             logger.exception("%s cannot go on at its next scale", job.job_id, extra=job.specification.log_fields)
             self._fail(job, EngineError())
+            return
+        climb_s = self._clock() - begun
+        job.engine_s += climb_s
+        self._scheduler.charge(job.batch_key, climb_s)
+        self._ledger.note_targets(job.network_passes - passes)
 
     def _end(self, late: Sequence[Job]) -> None:
         """End jobs at their deadlines, with what they have."""

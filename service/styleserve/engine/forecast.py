@@ -39,24 +39,14 @@ class Forecast:
         height, width = self.specification.content.shape[:2]
         return None if self.costs is None else self.costs.tile_side(self.specification.recipe, scale, height * width)
 
-    def beginning_s(self, scale: Scale) -> float:
-        """To begin at a scale: its targets, after a look at the content where its features are bounded."""
-        return self._calibration_s() + self.targets_s(scale)
-
-    def _calibration_s(self) -> float:
-        """The look by which the recipe is calibrated, at a small size whatever the result's."""
+    def calibration_s(self) -> float:
+        """The look at the content by which the recipe is calibrated, at a small size whatever the result's."""
         recipe = self.specification.recipe
         if not recipe.loss.bounds_content:
             return 0.0
         height, width = self.specification.content.shape[:2]
         seen = Scale(*images.fitted_size(height, width, CALIBRATED_SIDE), iterations=0)
         return _by_pixels(seen) if self.costs is None else self.costs.content_s(recipe, seen, tile_side=None)
-
-    def targets_s(self, scale: Scale) -> float:
-        """The targets of a scale."""
-        if self.costs is None:
-            return _by_pixels(scale)
-        return self.costs.targets_s(self.specification.recipe, scale, self.tile_side(scale), self._looks(scale))
 
     def step_s(self, scale: Scale) -> float:
         """An evaluation at a scale, with the optimizer's move."""

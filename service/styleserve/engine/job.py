@@ -10,7 +10,7 @@ from styleserve.costs import Estimate
 from styleserve.engine.checkpoints import Checkpoint
 from styleserve.engine.forecast import Forecast
 from styleserve.engine.specification import JobSpecification
-from styleserve.evaluation import Evaluator, Losses, Objective, Pixels
+from styleserve.evaluation import WHOLE, Evaluator, Losses, Objective, Pixels
 from styleserve.events import Progress
 from styleserve.optimizers import AnyOptimizer, Run
 from styleserve.recipes import Scale
@@ -32,9 +32,10 @@ class Job:
     is how far it was when a canvas of it was last judged, at whatever scale; None while none has been.
 
     `recipe_scales` are what the recipe asks for, `scales` what is done of it: those until the present one as they were,
-    those from it on as they are planned. At `due` the present one gives way to the next. `forecast` makes the plans and
-    decides which canvases are judged in tiles. `iterations` are the moves that the run may make. `previewed` is when
-    the last preview was sent, whoever waited for it.
+    those from it on as they are planned. The present one was begun at `scale_begun`; at `scale_started` its targets
+    were there, or would have been if it had been judged here from its start. At `due` it gives way to the next.
+    `forecast` makes the plans and decides which canvases are judged in tiles. `iterations` are the moves that the run
+    may make. `previewed` is when the last preview was sent, whoever waited for it.
 
     `identity` is that of the specification as it came, before the recipe was calibrated. `written` is when it was last
     written down, or begun, and `has_news` whether canvases were judged since. `engine_s` are seconds that
@@ -49,6 +50,7 @@ class Job:
     run: Run
     iterations: int
     started: float
+    scale_begun: float
     scale_started: float
     due: float | None
     network_passes: int
@@ -85,9 +87,9 @@ class Job:
         return type(self.run), self.run.batch_key
 
     @property
-    def is_tiled(self) -> bool:
-        """Whether its canvas is judged in tiles, one a step."""
-        return self.run.objective.tile_side is not None
+    def is_in_pieces(self) -> bool:
+        """Whether its next step is a piece: of its targets, or of the evaluation of a canvas in tiles."""
+        return self.run.objective.piece is not WHOLE
 
     @property
     def pace_key(self) -> Hashable:
@@ -101,18 +103,13 @@ class Job:
 
     @property
     def step_s(self) -> float:
-        """Seconds of the next step, as predicted: of an evaluation, or of a piece of one."""
+        """Seconds of the next step, as predicted: of an evaluation, or of a piece."""
         return self.run.objective.piece.share * self.forecast.step_s(self.scale)
 
     @property
     def first_s(self) -> float:
         """Seconds that the first step at this scale takes more, as predicted."""
         return self.forecast.first_s(self.scale)
-
-    @property
-    def next_targets_s(self) -> float:
-        """Seconds of the next scale's targets, as predicted."""
-        return self.forecast.targets_s(self.recipe_scales[self.scale_index + 1])
 
     @property
     def evaluations(self) -> int:
@@ -163,8 +160,12 @@ class Job:
         self.earlier_evaluations = evaluations
         self.scales = (*done, *plan.scales)
         self.scale_index += 1
-        self.scale_started = clock()
+        self.scale_begun = self.scale_started = clock()
         self.due = None if plan.next_s is None else now + plan.next_s
+
+    def note_ready(self, now: float) -> None:
+        """All targets of the scale are there: its evaluations start now."""
+        self.scale_started += now - self.scale_begun
 
     def checkpoint(self, now: float) -> Checkpoint:
         """What another engine needs to go on from here; good until the next step."""
@@ -216,7 +217,7 @@ class Job:
 
 
 def objective_at(forecast: Forecast, scale: Scale, evaluator: Evaluator) -> Objective:
-    """What the canvas of a scale is judged against."""
+    """What the canvas of a scale is judged against; its targets are yet to be computed."""
     specification = forecast.specification
     content = images.resize(specification.content, scale.height, scale.width)
     return evaluator.objective(content, specification.styles, specification.recipe, forecast.tile_side(scale))

@@ -83,12 +83,17 @@ class Pace:
             oldest, _ = self._kinds.popitem(last=False)
             self._begun.discard(oldest)
 
+    def likely_s(self, expected: Expectation) -> float:
+        """Seconds that a step is likely to take."""
+        if recent := self._kinds.get(expected.kind):
+            return max(recent)
+        return self.slowness * (expected.step_s + expected.first_s)
+
     def most_s(self, batch: Sequence[Paced]) -> float:
         """Seconds that a step of the batch takes at most."""
         expected = Expectation.of(batch)
-        if recent := self._kinds.get(expected.kind):
-            return KNOWN_MARGIN * max(recent) + self._surprise_s
-        return self.most_other_s(expected.step_s + expected.first_s)
+        margin = KNOWN_MARGIN if expected.kind in self._kinds else UNKNOWN_MARGIN
+        return margin * self.likely_s(expected) + self._surprise_s
 
     def most_other_s(self, predicted_s: float) -> float:
         """Seconds that work takes at most which is predicted and was not done before."""

@@ -30,8 +30,8 @@ class Candidate(Protocol):
         ...
 
     @property
-    def is_tiled(self) -> bool:
-        """Whether a step judges a tile of it, which is never batched."""
+    def is_in_pieces(self) -> bool:
+        """Whether the next step does a piece of its work, which is never batched."""
         ...
 
 
@@ -64,7 +64,7 @@ class Scheduler:
         waiting = sorted(candidates, key=lambda candidate: candidate.last_served)
         first = min(waiting, key=lambda candidate: self._accounts.of(candidate.batch_key))
         alike = [candidate for candidate in waiting if candidate.batch_key == first.batch_key]
-        most = 1 if first.is_tiled else max(1, MAX_BATCH_PIXELS // first.num_pixels)
+        most = 1 if first.is_in_pieces else max(1, MAX_BATCH_PIXELS // first.num_pixels)
         return alike[: self._sizes.choose(first.batch_key, min(len(alike), self._max_batch, most))]
 
     def lead_s(self, candidate: Candidate, over: Candidate) -> float:
@@ -77,5 +77,5 @@ class Scheduler:
         self._accounts.charge(group, seconds)
 
     def charge(self, group: Hashable, seconds: float) -> None:
-        """Take note of other work for a group: targets of its jobs."""
+        """Take note of other work for a group: the beginning of its jobs."""
         self._accounts.charge(group, seconds)

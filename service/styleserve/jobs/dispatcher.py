@@ -89,6 +89,11 @@ class Dispatcher:
         return self._keeper.engine
 
     @property
+    def busy_s(self) -> float:
+        """Seconds until the engine hears of a new job."""
+        return self._keeper.busy_s
+
+    @property
     def preparation(self) -> Preparation:
         """What has the engine prepare styles when it is idle."""
         return self._keeper.preparation

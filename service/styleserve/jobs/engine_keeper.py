@@ -6,11 +6,12 @@ It lives on the event loop, and passes on to its owner what the engine tells of 
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import Callable
 
 from styleserve.engine.specification import Command
 from styleserve.errors import ConfigurationError
-from styleserve.events import EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Unprepared, Worked
+from styleserve.events import Busy, EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Unprepared, Worked
 from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.watchdog import Watchdog
 from styleserve.observing.observer import Observer
@@ -65,6 +66,7 @@ class EngineKeeper:
         self._watchdog = Watchdog(self._longest_silence_s, self._kill)
         self._watching: asyncio.Task[None] | None = None
         self._restart: asyncio.TimerHandle | None = None
+        self._busy_until = 0.0
         self.generation = 0
         self.is_alive = False
         self.engine: EngineInfo | None = None
@@ -74,6 +76,11 @@ class EngineKeeper:
         """Start the worker."""
         self._start_worker()
         self._watching = asyncio.get_running_loop().create_task(self._watchdog.watch())
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds until the engine hears of a new job, as far as it said so."""
+        return max(0.0, self._busy_until - time.monotonic())
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does; nothing more is heard of it."""
@@ -117,6 +124,8 @@ class EngineKeeper:
                 self._replace(event)
             case Prepared() | Unprepared():
                 self.preparation.hear(event)
+            case Busy(seconds):
+                self._busy_until = time.monotonic() + seconds
             case Worked():
                 pass
             case _:
@@ -139,6 +148,7 @@ class EngineKeeper:
             logger.warning("it has other weights than the engine before, %s: so do its pictures", self.engine.weights)
         self.engine = info
         self.is_alive = True
+        self._busy_until = 0.0
         self._restart_s = _FIRST_RESTART_S
         self.preparation.begin()
         self._tell_alive(True)

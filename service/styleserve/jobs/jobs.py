@@ -284,10 +284,11 @@ class Jobs:
             raise ImageTooLargeForDeviceError(output.width, output.height, largest_side)
 
     def _require_attainable(self, submission: Submission) -> None:
-        available_s = timing.available_s(submission)
-        needed_s = timing.first_evaluation_s(submission, self.engine)
-        if available_s is not None and available_s < needed_s:
-            raise DeadlineUnattainableError(max(0.0, available_s), needed_s)
+        """Raise DeadlineUnattainableError when no picture can be there in time; what a job may run counts later."""
+        needed_s, busy_s = timing.first_evaluation_s(submission, self.engine), self._dispatcher.busy_s
+        for available_s, waits_s in ((submission.run_timeout_s, 0.0), (timing.left_s(submission), busy_s)):
+            if available_s is not None and available_s < waits_s + needed_s:
+                raise DeadlineUnattainableError(max(0.0, available_s), needed_s, waits_s)
 
     def _maker(self, submission: Submission) -> Job | None:
         """A job that made this picture, which is kept; None when there is none."""

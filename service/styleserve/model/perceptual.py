@@ -2,30 +2,30 @@
 
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import tensorflow as tf
 
 from styleserve import images
 from styleserve.costs import STYLE_TILE_SIDE
-from styleserve.evaluation import WHOLE, Evaluation, Losses, Objective, Piece, Pixels, StyleImage
+from styleserve.evaluation import Evaluation, Losses, Objective, Pixels, StyleImage
 from styleserve.images import MAX_SIDE, MIN_SIDE
-from styleserve.model import tiling
+from styleserve.model import looks, tiling
 from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
+from styleserve.model.looks import Look, Tiles
+from styleserve.model.objective import PerceptualObjective, Sources
 from styleserve.model.targets import (
     Grams,
     TargetCache,
     TargetKey,
     TargetStore,
-    blend,
     decoded_side,
     style_size,
 )
-from styleserve.model.tiling import TiledEvaluation
 from styleserve.model.vgg import VggNetwork, taps_of
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
@@ -40,38 +40,6 @@ _CALIBRATION_SIDE = 128
 _LEAST_FEATURES = 0.1
 #: Bound of a content that may not move at all: excess is counted in bounds.
 _LEAST_BOUND = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class PerceptualObjective:
-    """The targets of one canvas of `height` x `width` pixels.
-
-    `tensors` are the weights of content, style and total variation with the content's bound, [1, 4]; the content's
-    features, [1, H_l, W_l, C_l] a layer; and the style's Gram matrices, [1, C_l, C_l] a layer. `in_tiles` is there
-    when the canvas is judged in tiles, and knows how far its evaluation is.
-    """
-
-    form: Form
-    height: int
-    width: int
-    tensors: tuple[Tensor, ...]
-    network_passes: int
-    in_tiles: TiledEvaluation | None = None
-
-    @property
-    def tile_side(self) -> int | None:
-        """Side of the tiles' cores; None when the canvas is judged whole."""
-        return None if self.in_tiles is None else self.in_tiles.side
-
-    @property
-    def piece(self) -> Piece:
-        """What comes next of the evaluation."""
-        return WHOLE if self.in_tiles is None else self.in_tiles.piece
-
-    @property
-    def batch_key(self) -> Hashable:
-        """Equal for canvases that one traced call can judge together."""
-        return self.form, self.height, self.width, self.tile_side
 
 
 class PerceptualEvaluator:
@@ -99,6 +67,7 @@ class PerceptualEvaluator:
         self._cache = TargetCache()
         self._gains = {name: 1.0 / mean for name, mean in {**self._measure_means(), **weights.means}.items()}
         self._judges: dict[Form, Judge] = {}
+        self._looks: WeakValueDictionary[TargetKey, Look[Grams]] = WeakValueDictionary()
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
         """The recipe with its leeway as a share of the norm of the content's features, taken at one size for all."""
@@ -106,8 +75,7 @@ class PerceptualEvaluator:
             return recipe, 0
         reference = images.fit(content, CALIBRATED_SIDE)
         judge = self._judge(self._form(recipe, *reference.shape[:2]))
-        side = _round_up(max(reference.shape))
-        features = tiling.content_features(judge, reference[np.newaxis], side)
+        features = _content_look(judge, reference, tile_side=None).finish()
         norms = [judge.strength(tap, of_layer) for tap, of_layer in zip(judge.form.content_taps, features, strict=True)]
         bound = recipe.content_leeway / max(*norms, _LEAST_FEATURES)
         return dataclasses.replace(recipe, content_bound=max(bound, _LEAST_BOUND)), 1
@@ -115,7 +83,7 @@ class PerceptualEvaluator:
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
     ) -> PerceptualObjective:
-        """Compute the targets of a canvas of the content's shape.
+        """Say what has to be looked at for a canvas of the content's shape.
 
         Styles are resized so that their longest side is `scale` times the content's.
         """
@@ -124,37 +92,21 @@ class PerceptualEvaluator:
         form = self._form(recipe, height, width)
         judge = self._judge(form)
         seen_at = [_seen_at(style, form, longest) for style in styles]
-        known = [
-            [self._style_grams(style, form, side) for style, side in zip(styles, sides, strict=True)]
-            for sides in zip(*seen_at, strict=True)
-        ]
-        grams = [
-            gram
-            for of_size in known
-            for gram in blend([grams for grams, _ in of_size], [style.weight for style in styles])
-        ]
-        weights = (
-            recipe.content_weight,
-            recipe.style_weight,
-            recipe.total_variation_weight,
-            recipe.content_bound,
-        )
-        tensors = (
-            tf.constant([weights], tf.float32),
-            *tiling.content_features(judge, content[np.newaxis], tile_side or _round_up(longest)),
-            *(
-                tf.constant(gram[np.newaxis] * judge.gram_gain(tap.name))
-                for gram, (tap, _, _) in zip(grams, form.style_comparisons, strict=True)
+        sources = Sources(
+            weights=(
+                recipe.content_weight,
+                recipe.style_weight,
+                recipe.total_variation_weight,
+                recipe.content_bound,
             ),
+            styles=[
+                [self._style_look(style, form, side) for style, side in zip(styles, sides, strict=True)]
+                for sides in zip(*seen_at, strict=True)
+            ],
+            shares=[style.weight for style in styles],
+            content=_content_look(judge, content, tile_side),
         )
-        return PerceptualObjective(
-            form,
-            height,
-            width,
-            tensors,
-            network_passes=1 + sum(passes for of_size in known for _, passes in of_size),
-            in_tiles=None if tile_side is None else TiledEvaluation(judge, tensors, height, width, tile_side),
-        )
+        return PerceptualObjective(judge, height, width, tile_side, sources)
 
     def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
         """Whether the style's Gram matrices for a canvas of this size are in memory or on disk."""
@@ -166,9 +118,9 @@ class PerceptualEvaluator:
         """Judge canvases of one batch key; in tiles, one of each."""
         known = [objective for objective in objectives if isinstance(objective, PerceptualObjective)]
         assert len(known) == len(canvases)
-        if known[0].in_tiles is not None:
-            return [_advance(own, canvas) for own, canvas in zip(known, canvases, strict=True)]
-        targets = [tf.concat(tensors, axis=0) for tensors in zip(*(own.tensors for own in known), strict=True)]
+        if known[0].tile_side is not None:
+            return [own.judge_tile(canvas) for own, canvas in zip(known, canvases, strict=True)]
+        targets = [tf.concat(tensors, axis=0) for tensors in zip(*(own.tensors() for own in known), strict=True)]
         judged, gradients = self._judge(known[0].form).traced("judge")(tf.constant(np.stack(canvases)), targets)
         return [
             Evaluation(Losses(*terms), gradient)
@@ -181,8 +133,13 @@ class PerceptualEvaluator:
         form = self._form(recipe, PREPARED_SIDE, PREPARED_SIDE)
         scales = plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)
         seen_at = {side for scale in scales for side in _seen_at(style, form, scale.width)}
-        passes = (self._style_grams(style, form, side)[1] for side in sorted(seen_at))
-        return next((cost for cost in passes if cost > 0), 0)
+        for side in sorted(seen_at):
+            look = self._style_look(style, form, side)
+            look.begin()
+            if look.found is None:
+                look.finish()
+                return 1
+        return 0
 
     def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
         """Types of an objective's tensors for any number of canvases of any size."""
@@ -203,26 +160,30 @@ class PerceptualEvaluator:
         size = tf.as_dtype(form.precision).size
         return float(sum(size * tap.channels / tap.stride**2 for tap in form.content_taps))
 
-    def _style_grams(self, style: StyleImage, form: Form, side: int) -> tuple[Grams, int]:
-        """A style's Gram matrices without gains, and the network passes they cost: 1, or 0 when they were known.
-
-        Only an image that is not known is decoded.
-        """
+    def _style_look(self, style: StyleImage, form: Form, side: int) -> Look[Grams]:
+        """The look at a style for its Gram matrices without gains; the one that other canvases wait for, if any do."""
         key = self._target_key(style, form, side)
+        look = self._looks.get(key)
+        if look is None or look.is_over:
+            look = self._looks[key] = Look(self._style_grams(style, form, key))
+        return look
+
+    def _style_grams(self, style: StyleImage, form: Form, key: TargetKey) -> Tiles[Grams]:
+        """Find the matrices of a key; only an image that is not known is decoded and seen."""
         known = self._cache.read(key)
         if known is None and style.is_catalogued:
             known = self._store.read(key)
         if known is not None:
             self._cache.write(key, known)
-            return known, 0
-        pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
-        resized = images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
-        matrices = tiling.gram_matrices(self._judge(form), resized[np.newaxis], key.tile_side)
+            return known
+        pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(key.side)).pixels
+        resized = images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], key.side))
+        matrices = yield from looks.gram_matrices(self._judge(form), resized[np.newaxis], key.tile_side)
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
         if style.is_catalogued:
             self._store.write(key, grams)
-        return grams, 1
+        return grams
 
     def _target_key(self, style: StyleImage, form: Form, side: int) -> TargetKey:
         return TargetKey(
@@ -261,21 +222,11 @@ class PerceptualEvaluator:
         return self._judges[form]
 
 
-def _advance(objective: PerceptualObjective, canvas: Pixels) -> Evaluation | None:
-    """Judge the next tile of a canvas; the judgement after the last."""
-    assert objective.in_tiles is not None
-    judged = objective.in_tiles.advance(canvas[np.newaxis])
-    if judged is None:
-        return None
-    losses, gradient = judged
-    return Evaluation(Losses(*losses[0].numpy().tolist()), gradient[0])
-
-
 def _seen_at(style: StyleImage, form: Form, longest: int) -> list[int]:
     """The longest sides at which a style is seen for a canvas whose longest side is `longest`, one for each shrink."""
     return [style_side(style.scale * longest / shrink) for shrink in form.shrinks]
 
 
-def _round_up(side: int) -> int:
-    """The least side of a tile that covers a canvas."""
-    return -(-side // tiling.ALIGNMENT) * tiling.ALIGNMENT
+def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[list[Tensor]]:
+    side = tile_side or tiling.aligned(max(content.shape))
+    return Look(looks.content_features(judge, content[np.newaxis], side))

@@ -69,7 +69,12 @@ def halo(form: Form) -> int:
     """How far the taps look where the canvas is shrunk most, rounded up so that a tile begins where its poolings do."""
     of_content, of_style = (max(tap.radius for tap in taps) for taps in (form.content_taps, form.style_taps))
     widest = max(of_content, form.shrinks[-1] * of_style)
-    return -(-widest // ALIGNMENT) * ALIGNMENT
+    return aligned(widest)
+
+
+def aligned(side: int) -> int:
+    """The least multiple of the alignment that is not less."""
+    return -(-side // ALIGNMENT) * ALIGNMENT
 
 
 def cores(height: int, width: int, side: int) -> Iterator[Box]:
@@ -91,7 +96,7 @@ class TiledEvaluation:
         self._judge = judge
         self._weights, self._contents, self._grams = judge.unpack(targets)
         self._height, self._width = height, width
-        self._tiles = list(_tiles(judge.form, height, width, side))
+        self._tiles = list(tiles(judge.form, height, width, side))
         self._begin()
 
     def _begin(self) -> None:
@@ -150,38 +155,7 @@ class TiledEvaluation:
         return self._tiles[self._num_done % len(self._tiles)]
 
 
-def gram_matrices(judge: Judge, style: Pixels, side: int) -> list[Tensor]:
-    """The Gram matrices G / M of a style image, [1, H, W, 3], not rescaled, a layer each.
-
-    The halo is as wide as the style's layers look, so that nothing but them and the side changes a bit of the sums.
-    """
-    height, width = style.shape[1:3]
-    margin = -(-max(tap.radius for tap in judge.form.style_taps) // ALIGNMENT) * ALIGNMENT
-    totals: list[Tensor] = []
-    for core in cores(height, width, side):
-        tile = core.widened(margin, height, width)
-        sums = judge.traced("gram_sums")(tf.constant(tile.of(style)), core.within(tile).to_tensor())
-        totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
-    return [
-        total / ((height // tap.stride) * (width // tap.stride))
-        for total, tap in zip(totals, judge.form.style_taps, strict=True)
-    ]
-
-
-def content_features(judge: Judge, content: Pixels, side: int) -> list[Tensor]:
-    """The content's features, a layer each, put together from those of the tiles."""
-    height, width = content.shape[1:3]
-    rows: dict[int, list[tuple[Tensor, ...]]] = {}
-    for core, tile in _tiles(judge.form, height, width, side):
-        features = judge.traced("content_features")(tf.constant(tile.of(content)), core.within(tile).to_tensor())
-        rows.setdefault(core.top, []).append(features)
-    return [
-        tf.concat([tf.concat([features[layer] for features in row], axis=2) for row in rows.values()], axis=1)
-        for layer in range(len(judge.form.content_taps))
-    ]
-
-
-def _tiles(form: Form, height: int, width: int, side: int) -> Iterator[tuple[Box, Box]]:
+def tiles(form: Form, height: int, width: int, side: int) -> Iterator[tuple[Box, Box]]:
     """The cores of a canvas, each with the tile around it."""
     assert side % ALIGNMENT == 0
     margin = halo(form)

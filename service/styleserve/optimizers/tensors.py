@@ -22,9 +22,8 @@ class TensorObjective(Objective, Protocol):
         """All that is fixed when the loss is traced."""
         ...
 
-    @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All that may change from canvas to canvas."""
+        """All that may change from canvas to canvas; computed now, as far as it was not."""
         ...
 
 
@@ -57,7 +56,7 @@ def stack(tensors: Sequence[Tensor]) -> Tensor:
 
 def stack_targets(objectives: Sequence[TensorObjective]) -> list[Tensor]:
     """The tensors of several objectives of one form, each kind joined into a batch."""
-    return [stack(list(tensors)) for tensors in zip(*(objective.tensors for objective in objectives), strict=True)]
+    return [stack(list(tensors)) for tensors in zip(*(objective.tensors() for objective in objectives), strict=True)]
 
 
 def as_array(tensor: Tensor) -> npt.NDArray[np.float32]:

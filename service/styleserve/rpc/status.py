@@ -151,7 +151,8 @@ def _details(error: RequestError) -> list[Message]:
         case ImageTooLargeForDeviceError():
             metadata = {"largest_side": str(error.largest_side)}
         case DeadlineUnattainableError():
-            metadata = {"available_s": f"{error.available_s:.3f}", "needed_s": f"{error.needed_s:.3f}"}
+            seconds = {"available_s": error.available_s, "needed_s": error.needed_s, "busy_s": error.busy_s}
+            metadata = {name: f"{value:.3f}" for name, value in seconds.items()}
         case PermissionDeniedError():
             metadata = {"scope": error.scope}
         case EngineError() if error.incident:
