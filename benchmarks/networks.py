@@ -1,11 +1,12 @@
 """The light network beside VGG19: its pictures, judged by VGG19 in float32, and the seconds of an evaluation.
 
-    python -m benchmarks.networks [--sides 256 512] [--pairs 16] [--weights FILE] [--reference-precision auto]
+    python -m benchmarks.networks [--sides 256 512] [--pairs 16 4] [--weights FILE] [--reference-precision auto]
 
 Pairs of `benchmarks.quality`, to whose pictures no training image belongs. `standard` by the light network stands
 beside `standard` and `classic` by VGG19, whose paintings are taken from the gallery where they are there already in
 `--reference-precision`. Evaluations, loss and gradient of `standard`'s L-BFGS and of `classic`'s Adam, are timed in
-turn. The cosines are those of the gradients to the pixels of both networks, at the content and on the way.
+turn. The cosines are those of the gradients to the pixels of both networks, at the content and on the way. A grid of
+pictures by both, in styles that the project draws itself, goes to docs/light.jpg.
 """
 
 import argparse
@@ -15,8 +16,9 @@ from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
+from PIL import Image
 
-from benchmarks import gallery, report
+from benchmarks import gallery, report, subjects
 from benchmarks.gallery import Gallery, Pair
 from styleserve import images
 from styleserve.evaluation import Pixels
@@ -25,6 +27,8 @@ from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
 
 _PRECISIONS = ("auto", "float32", "bfloat16")
+GRID = subjects.ROOT / "docs" / "light.jpg"
+_GRID_CELL = 256
 _STANDARD, _CLASSIC = PRESETS["standard"], PRESETS["classic"]
 
 
@@ -32,7 +36,13 @@ def main() -> None:
     """Paint, judge, time, print, and write docs/benchmarks/networks.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
-    parser.add_argument("--pairs", type=int, default=16, help="how many of the sixteen pairs (default: 16)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        nargs="+",
+        default=[16, 4],
+        help="how many of the sixteen pairs, a side each (default: 16 4)",
+    )
     parser.add_argument("--weights", type=Path, default=FILE, help="another file that training.export wrote")
     parser.add_argument("--reference-precision", choices=_PRECISIONS, default="auto", help="VGG19's (default: auto)")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each network that are timed (default: 7)")
@@ -44,8 +54,8 @@ def main() -> None:
         gallery.opened("auto", weights=weights) as of_light,
         gallery.opened("auto") as alike,
     ):
-        for side in arguments.sides:
-            pairs = gallery.pairs(side, arguments.pairs)
+        for side, num_pairs in zip(arguments.sides, arguments.pairs, strict=True):
+            pairs = gallery.pairs(side, num_pairs)
             header, rows = _quality(of_vgg19, of_light, pairs)
             print(f"\n{side} px\n{report.table(header, rows)}", flush=True)
             results[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
@@ -55,7 +65,27 @@ def main() -> None:
             }
             print(timed, flush=True)
             results[f"{side} evaluation"] = timed
+        _draw_grid([alike, of_light])
     report.write("networks", results)
+
+
+def _draw_grid(galleries: Sequence[Gallery]) -> None:
+    """A row a network, a column a photograph in a style of its own."""
+    contents = [(name, _square(content)) for name, content in subjects.photographs().items()]
+    pairs = [
+        Pair(content_name, style_name, content, subjects.read_style(path))
+        for (content_name, content), (style_name, path) in zip(contents, subjects.DRAWN_STYLES.items(), strict=True)
+    ]
+    rows = [np.concatenate([own.picture(pair, _STANDARD) for pair in pairs], axis=1) for own in galleries]
+    Image.fromarray(images.to_uint8(np.concatenate(rows))).save(GRID, quality=88)
+
+
+def _square(content: Pixels) -> Pixels:
+    """The middle of a photograph."""
+    height, width = content.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images.resize(content[top : top + side, left : left + side], _GRID_CELL, _GRID_CELL)
 
 
 def _quality(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> tuple[list[str], list[list[report.Value]]]:

@@ -250,6 +250,28 @@ def anytime(table: Table, results: dict) -> None:
         assert are_shown(cells, [point[name] for point in points]), name
 
 
+def networks(table: Table, results: dict) -> None:
+    known = {}
+    for side in ("256", "512"):
+        *_, means, factors = results[side]
+        known[side] = [*list(means.values())[1:], list(factors.values())[5:]]
+    compare(table, known)
+
+
+def networks_evaluation(table: Table, results: dict) -> None:
+    known = {}
+    for side in ("256", "512"):
+        told = results[f"{side} evaluation"]["evaluation"]
+        for preset in ("standard", "classic"):
+            known[f"{preset}, {side}"] = [told[f"{preset}, {name}"] for name in ("vgg19 s", "light s", "times cheaper")]
+    compare(table, known)
+
+
+def fidelity(table: Table, results: dict) -> None:
+    known = {f"{point['way']}, {point['amount']:g}": list(point.values())[2:] for point in results["points"]}
+    compare(table, known, num_names=2)
+
+
 def watchers(table: Table, results: dict) -> None:
     known = {}
     for name, paces, of_front in (("none", "alone_per_s", "alone"), ("others", "watched_per_s", "watched")):
@@ -277,6 +299,9 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("sizes", "sizes"): sizes,
     ("batching", "side"): batching,
     ("anytime", "deadline, s"): anytime,
+    ("networks", "side"): networks,
+    ("fidelity", "way"): fidelity,
+    ("networks", "evaluation"): networks_evaluation,
     ("watchers", "watchers"): watchers,
     ("checkpoints", "side"): checkpoints,
 }

@@ -31,6 +31,9 @@ _CROPS = 512
 _CHUNK = 16
 #: Side of the image by which the service takes the size of activations.
 _CALIBRATION_SIDE = 128
+#: What of the way that a content may go is allowed where the student looks. What it does not see of the features goes
+#: along: without this, at half strength, `standard` went 1.49 times as far by VGG19's sight as VGG19's own.
+_LEEWAY = 0.6
 #: Other crops than any training saw.
 _SEED = 999_983
 
@@ -52,6 +55,7 @@ def _tensors(student: Student, teacher: Teacher) -> dict[str, npt.NDArray[np.flo
         scale = (student.channels(name) / seen[name].shape[1]) ** 0.5
         found[f"{name}.map"] = scale * of_differences.T
         found[f"{name}.mean"] = seen[name].mean()
+    found["leeway"] = torch.tensor([_LEEWAY])
     return {name: np.ascontiguousarray(tensor.detach().numpy().astype(np.float16)) for name, tensor in found.items()}
 
 

@@ -17,6 +17,7 @@ from styleserve.images import MAX_SIDE
 from styleserve.model import perceptual
 from styleserve.model.calibration import natural_image
 from styleserve.model.judge import num_values
+from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import VggNetwork, taps_of
 from styleserve.model.weights import BLOCKS, untrained
@@ -315,6 +316,16 @@ def test_the_bound_is_the_leeway_as_a_share_of_the_contents_features_at_one_size
     calibrated, network_passes = evaluator.calibrate(content, recipe)
     assert calibrated.content_bound == pytest.approx(FARTHEST_CONTENT / 4 / norm, rel=1e-4)
     assert network_passes == 1
+
+
+def test_a_network_that_sees_less_of_a_content_allows_it_less(tmp_path):
+    content, recipe = smooth(1), PRESETS["standard"]
+    weights = untrained()
+    bounds = [
+        PerceptualEvaluator(own, "float32", TargetStore(tmp_path)).calibrate(content, recipe)[0].content_bound
+        for own in (weights, dataclasses.replace(weights, leeway=0.5))
+    ]
+    assert bounds[1] == pytest.approx(bounds[0] / 2, rel=1e-4)
 
 
 def test_a_recipe_without_a_bound_is_what_it_was_and_costs_no_look_at_the_content(evaluator):

@@ -178,6 +178,7 @@ def test_the_light_network_has_vgg19s_taps_and_is_small():
         name: (kept[name].channels, kept[name].channels) for name in taps
     }
     assert weights.means.keys() == taps
+    assert 0.5 < weights.leeway < 1
     assert FILE.stat().st_size <= 4 * 1024 * 1024
 
 

@@ -23,7 +23,7 @@ def light(path: Path = FILE) -> Weights:
     """Read a file that `training.export` wrote; raises WeightsError when it is none.
 
     It holds float16: `LAYER.kernel`, [3, 3, C_in, C_out], and `LAYER.bias` of each layer, and of each tap `TAP.map`,
-    [C_out, C], and `TAP.mean`, VGG19's mean activation there, [1].
+    [C_out, C], and `TAP.mean`, VGG19's mean activation there, [1]; and `leeway`, [1].
     """
     try:
         data = path.read_bytes()
@@ -41,6 +41,7 @@ def light(path: Path = FILE) -> Weights:
             biases=MappingProxyType(biases),
             maps=MappingProxyType(maps),
             means=MappingProxyType({name: mean.item() for name, mean in means.items()}),
+            leeway=tensors["leeway"].item(),
         )
         shapes = kernel_shapes(weights.blocks)
         is_whole = {name: kernel.shape for name, kernel in kernels.items()} == shapes and biases.keys() == shapes.keys()

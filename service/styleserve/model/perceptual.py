@@ -59,6 +59,7 @@ class PerceptualEvaluator:
     ) -> None:
         self._digest = weights.digest
         self._blocks = weights.blocks
+        self._leeway = weights.leeway
         self._precision = precision
         self._networks = {"float32": network(weights, tf.float32)}
         if precision == "bfloat16":
@@ -77,7 +78,7 @@ class PerceptualEvaluator:
         judge = self._judge(self._form(recipe, *reference.shape[:2]))
         features = _content_look(judge, reference, tile_side=None).finish()
         norms = [judge.strength(tap, of_layer) for tap, of_layer in zip(judge.form.content_taps, features, strict=True)]
-        bound = recipe.content_leeway / max(*norms, _LEAST_FEATURES)
+        bound = self._leeway * recipe.content_leeway / max(*norms, _LEAST_FEATURES)
         return dataclasses.replace(recipe, content_bound=max(bound, _LEAST_BOUND)), 1
 
     def objective(

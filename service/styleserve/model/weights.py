@@ -40,7 +40,8 @@ class Weights:
 
     `label` is `imagenet`, `light`, `untrained` or a file's name, then `@sha256:` and 12 hex digits of `digest`. `maps`,
     [C_out, C], are what features at a tap are multiplied by before anything is compared, and `means` the mean
-    activations of the network that they are an image of; VGG19 has neither.
+    activations of the network that they are an image of; VGG19 has neither. Of how far a recipe lets the content's
+    features move, `leeway` is the share that is allowed where this network looks: if it sees less, the rest goes along.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Weights:
     biases: Mapping[str, Array]
     maps: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
     means: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    leeway: float = 1.0
 
     @property
     def blocks(self) -> Blocks:
