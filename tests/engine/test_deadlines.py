@@ -86,6 +86,17 @@ class CalibratingEvaluator(ToyEvaluator):
         return super().calibrate(content, recipe)
 
 
+def told_of_a_small_job_before_a_large_one(studio: Studio, optimizer: str) -> list[float]:
+    """When a small job told how far it is, in seconds, until a large one beside it was judged for the first time."""
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3, optimizer=optimizer)))
+    studio.engine.accept(without_deadline(one_scale(0.0, "small", 128)))
+    while not any(is_of(event, "large") for event in studio.events):
+        studio.engine.step()
+    told = [event.progress.elapsed_s for event in studio.events if is_of(event, "small")]
+    assert len(told) >= 8
+    return told
+
+
 def dear_targets() -> Studio:
     """A studio in which targets, in eight pieces, take as long as an evaluation, and so does a look at the content."""
     cost = dataclasses.replace(COST, content_seconds=Line(0.0, 1e-4))
@@ -134,16 +145,9 @@ def test_a_large_job_waits_for_small_ones_no_longer_than_its_beginning_takes():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_others_are_served_between_the_pieces_of_a_large_canvass_targets(optimizer):
     studio = dear_targets()
-    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3, optimizer=optimizer)))
-    studio.engine.accept(without_deadline(one_scale(0.0, "small", 128)))
-    while not any(is_of(event, "large") for event in studio.events):
-        studio.engine.step()
-    told = [event.progress.elapsed_s for event in studio.events if is_of(event, "small")]
-    assert len(told) >= 8
-    *_, before_the_first_evaluation = told
-    between = [later - earlier for earlier, later in itertools.pairwise(told)]
-    assert max(between) <= 2 * _LARGE_S / _NUM_PIECES
-    assert before_the_first_evaluation > _LARGE_S
+    told = told_of_a_small_job_before_a_large_one(studio, optimizer)
+    assert max(later - earlier for earlier, later in itertools.pairwise(told)) <= 2 * _LARGE_S / _NUM_PIECES
+    assert told[-1] > _LARGE_S
 
 
 def test_a_job_is_cancelled_between_the_pieces_of_its_targets():
@@ -205,12 +209,7 @@ class TiledEvaluator(ToyEvaluator):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_others_are_served_between_the_tiles_of_a_large_canvas(optimizer):
     studio = Studio(make_evaluator=TiledEvaluator)
-    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3, optimizer=optimizer)))
-    studio.engine.accept(without_deadline(one_scale(0.0, "small", 128)))
-    while not any(is_of(event, "large") for event in studio.events):
-        studio.engine.step()
-    told = [event.progress.elapsed_s for event in studio.events if is_of(event, "small")]
-    assert len(told) >= 8
+    told = told_of_a_small_job_before_a_large_one(studio, optimizer)
     assert max(later - earlier for earlier, later in itertools.pairwise(told)) <= 2 * _LARGE_S / _NUM_PIECES
     studio.engine.accept(Cancel("small"))
     studio.run()

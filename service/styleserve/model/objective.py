@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,7 @@ class Sources:
     content: Look[list[Tensor]]
 
     @property
-    def looks(self) -> list[Look[Any]]:
+    def looks(self) -> list[Look[Grams] | Look[list[Tensor]]]:
         """All of them, in the order in which they are done."""
         return [*(look for of_size in self.styles for look in of_size), self.content]
 
