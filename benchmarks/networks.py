@@ -60,8 +60,8 @@ def main() -> None:
             print(f"\n{side} px\n{report.table(header, rows)}", flush=True)
             results[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
             timed: report.Value = {
-                "evaluation": _evaluations(alike, of_light, pairs[0], arguments.repeats),
-                "cosine": _cosines(alike, of_light, pairs[:4]),
+                "evaluation": evaluations(alike, of_light, pairs[0], arguments.repeats),
+                "cosine": cosines(alike, of_light, pairs[:4]),
             }
             print(timed, flush=True)
             results[f"{side} evaluation"] = timed
@@ -107,7 +107,7 @@ def _quality(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> tup
     return header, [*rows, ["mean", *means], factors]
 
 
-def _evaluations(of_vgg19: Gallery, of_light: Gallery, pair: Pair, repeats: int) -> dict[str, report.Value]:
+def evaluations(of_vgg19: Gallery, of_light: Gallery, pair: Pair, repeats: int) -> dict[str, report.Value]:
     """Median seconds of a step by each network, taken in turn, and how many times cheaper the light one is."""
     told: dict[str, report.Value] = {"precision": of_light.subject.precision}
     for recipe in (_STANDARD, _CLASSIC):
@@ -131,7 +131,7 @@ def _evaluations(of_vgg19: Gallery, of_light: Gallery, pair: Pair, repeats: int)
     return told
 
 
-def _cosines(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> dict[str, report.Value]:
+def cosines(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> dict[str, report.Value]:
     """Cosines of the gradients of `standard`, means over the pairs, at contents and at what the light one paints."""
     at_content, at_painting = [], []
     for pair in pairs:

@@ -35,7 +35,7 @@ _CALIBRATION_SIDE = 128
 #: along: without this, at half strength, `standard` went 1.49 times as far by VGG19's sight as VGG19's own.
 _LEEWAY = 0.6
 #: Other crops than any training saw.
-_SEED = 999_983
+HELD_OUT_SEED = 999_983
 
 
 def write(path: Path, student: Student, teacher: Teacher, notes: Mapping[str, str]) -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     training.student.load_state_dict(training.average)
     weights = load_file(arguments.teacher)
     teacher = Teacher(weights)
-    crops = iter(Crops(collection(arguments.paintings, arguments.canvases), CROP_SIDE, _SEED))
+    crops = iter(Crops(collection(arguments.paintings, arguments.canvases), CROP_SIDE, HELD_OUT_SEED))
     fit_maps(training.student, teacher, training.basis, stack(crops, _CROPS).split(_CHUNK))
     write(arguments.output, training.student, teacher, {"teacher": weights.label, "steps": str(training.step)})
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, {training.step} steps")

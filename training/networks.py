@@ -7,15 +7,12 @@ of the student's own few channels.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from styleserve.model.weights import Weights, kernel_shapes
-
-Blocks: TypeAlias = tuple[tuple[int, int], ...]
+from styleserve.model.weights import Blocks, Weights, kernel_shapes
 
 #: Where the presets compare content or style, and how many of the teacher's principal components are looked at there:
 #: more than a student has filters would be of no use, and cost time.

@@ -12,7 +12,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,67 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styleserve.model.weights import load_file
+from styleserve.model.weights import Blocks, load_file
+from training import scenes
 from training.beginning import begin
-from training.networks import TAPS, Basis, Student, Teacher, gram
+from training.networks import LIGHT, TAPS, Basis, Student, Teacher, gram
 from training.pictures import Crops, collection
 from training.pool import Pool, stack
+from training.scenes import Scenes
 
 logger = logging.getLogger(__name__)
 
 CROP_SIDE = 96
-_BATCH = 16
-_POOL_SIZE = 1024
+BATCH = 16
+POOL_SIZE = 1024
+LEARNING_RATE = 6e-4
 _RENEWED = 2
 _FIRST_CROPS = 384
+NUM_SCENES = 192
+_SCENES_BATCH = 6
+_NUM_ERRORS = 2 * len(TAPS) + 2
 _WARM_UP_STEPS = 100
 _SAVE_EVERY = 100
-#: What the Gram matrices' errors count beside the features'.
-_GRAM_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What the errors of Gram matrices and of gradients to the pixels count beside those of features."""
+
+    grams: float = 0.5
+    gradients: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one step learns from: images, what the teacher sees of them by layer, and scenes where gradients count."""
+
+    images: Tensor
+    wanted: Mapping[str, Tensor]
+    scenes: Tensor | None = None
+
+
+class Lessons:
+    """Lessons without end, out of a pool of crops and, where gradients count, one of scenes."""
+
+    def __init__(self, pool: Pool, random: np.random.Generator, of_gradients: Scenes | None = None) -> None:
+        self.energies = pool.energies()
+        self._pool = pool
+        self._random = random
+        self._scenes = of_gradients
+
+    def next(self) -> Lesson:
+        """The next one, after new crops have taken the place of the oldest."""
+        self._pool.renew(_RENEWED)
+        lesson = Lesson(*self._pool.sample(BATCH, self._random))
+        if self._scenes is None:
+            return lesson
+        self._scenes.renew()
+        return replace(lesson, scenes=self._scenes.sample(_SCENES_BATCH, self._random))
 
 
 def losses(
-    student: Student, images: Tensor, wanted: dict[str, Tensor], energies: dict[str, float]
+    student: Student, images: Tensor, wanted: Mapping[str, Tensor], energies: Mapping[str, float]
 ) -> tuple[Tensor, Tensor]:
     """Squared relative errors of features and of Gram matrices, each [taps].
 
@@ -62,10 +103,18 @@ class Training:
 
     basis: Basis
 
-    def __init__(self, folder: Path, steps: int, learning_rate: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        learning_rate: float,
+        blocks: Blocks = LIGHT,
+        shares: Shares = Shares(),
+    ) -> None:
         self.folder = folder
         self.steps = steps
-        self.student = Student()
+        self.shares = shares
+        self.student = Student(blocks)
         self.average = {name: values.clone() for name, values in self.student.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         self.step = 0
@@ -83,9 +132,9 @@ class Training:
         self.average, self.step = kept["average"], kept["step"]
         return True
 
-    def begin(self, teacher: Teacher, chunks: Sequence[Tensor]) -> None:
+    def begin(self, teacher: Teacher, basis: Basis, chunks: Sequence[Tensor]) -> None:
         """Fit the student's first kernels and maps to the teacher."""
-        self.basis = Basis.of(teacher, chunks)
+        self.basis = basis
         begin(self.student, teacher, self.basis, chunks)
         self.average = {name: values.clone() for name, values in self.student.state_dict().items()}
         self.save()
@@ -105,15 +154,20 @@ class Training:
         )
         part.replace(self._file)
 
-    def learn(self, images: Tensor, wanted: dict[str, Tensor], energies: dict[str, float]) -> tuple[Tensor, Tensor]:
-        """One step of Adam; its rate rises for a hundred steps and falls with a cosine."""
+    def learn(self, lesson: Lesson, energies: Mapping[str, float]) -> Tensor:
+        """One step of Adam, whose rate rises for a hundred steps and falls with a cosine.
+
+        Returns squared relative errors of features, then of Gram matrices, each [taps], then one minus the cosines of
+        gradients, [2].
+        """
         rate = self._learning_rate * min(1.0, (self.step + 1) / _WARM_UP_STEPS)
         rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        of_features, of_grams = losses(self.student, images, wanted, energies)
+        of_features, of_grams = losses(self.student, lesson.images, lesson.wanted, energies)
+        of_gradients = torch.zeros(2) if lesson.scenes is None else scenes.errors(self.student, lesson.scenes)
         self.optimizer.zero_grad()
-        loss = of_features.sum() + _GRAM_SHARE * of_grams.sum()
+        loss = of_features.sum() + self.shares.grams * of_grams.sum() + self.shares.gradients * of_gradients.sum()
         if not bool(loss.isfinite()):
             raise FloatingPointError(f"the loss is not finite any more at step {self.step}; train by smaller steps")
         loss.backward()
@@ -123,7 +177,7 @@ class Training:
         decay = min(0.998, self.step / (self.step + 10))
         for name, values in self.student.state_dict().items():
             self.average[name].lerp_(values, 1 - decay)
-        return of_features.detach(), of_grams.detach()
+        return torch.cat([of_features, of_grams, of_gradients]).detach()
 
 
 def main() -> None:
@@ -133,26 +187,29 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=12_000, help="all steps, those of earlier runs counted (default: 12000)"
     )
-    parser.add_argument("--learning-rate", type=float, default=6e-4, help="its highest (default: 6e-4)")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="its highest (default: 6e-4)")
+    parser.add_argument(
+        "--gradients", type=float, default=0.0, help="what errors of gradients count beside others (default: 0)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(arguments.seed)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    training = Training(arguments.folder, arguments.steps, arguments.learning_rate)
+    shares = Shares(gradients=arguments.gradients)
+    training = Training(arguments.folder, arguments.steps, arguments.learning_rate, shares=shares)
     teacher = Teacher(load_file(arguments.teacher))
     kinds = collection(arguments.paintings, arguments.canvases)
     logger.info("pictures: %s", {kind: len(pictures) for kind, pictures in kinds.items()})
     is_resumed = training.resume()
     crops = iter(Crops(kinds, CROP_SIDE, arguments.seed + training.step))
     if not is_resumed:
-        training.begin(teacher, stack(crops, _FIRST_CROPS).split(_BATCH))
-    run(
-        training,
-        Pool(teacher, training.basis, crops, _POOL_SIZE),
-        np.random.default_rng(arguments.seed + training.step),
-    )
+        chunks = stack(crops, _FIRST_CROPS).split(BATCH)
+        training.begin(teacher, Basis.of(teacher, chunks), chunks)
+    random = np.random.default_rng(arguments.seed + training.step)
+    pool = Pool(teacher, training.basis, crops, POOL_SIZE)
+    run(training, Lessons(pool, random, Scenes(teacher, crops, NUM_SCENES, random) if shares.gradients else None))
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
@@ -163,9 +220,8 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--canvases", type=Path, help="what training.canvases wrote")
 
 
-def run(training: Training, pool: Pool, random: np.random.Generator) -> None:
+def run(training: Training, lessons: Lessons) -> None:
     """All steps that are left; every hundred of them are told, and kept."""
-    energies = pool.energies()
     path = training.folder / "log.csv"
     is_new = not path.exists()
     with path.open("a", newline="") as file:
@@ -173,19 +229,20 @@ def run(training: Training, pool: Pool, random: np.random.Generator) -> None:
         if is_new:
             log.writerow(
                 ["step", "seconds", *(f"features {name}" for name in TAPS), *(f"gram {name}" for name in TAPS)]
+                + [f"gradients of {what}" for what in ("style", "content")]
             )
-        squares, begun = torch.zeros(2 * len(TAPS)), time.perf_counter()
+        sums, begun = torch.zeros(_NUM_ERRORS), time.perf_counter()
         while training.step < training.steps:
-            pool.renew(_RENEWED)
-            squares += torch.cat(training.learn(*pool.sample(_BATCH, random), energies))
+            sums += training.learn(lessons.next(), lessons.energies)
             if training.step % _SAVE_EVERY == 0:
-                errors = (squares / _SAVE_EVERY).sqrt().tolist()
+                means = sums / _SAVE_EVERY
+                errors = [*means[:-2].sqrt().tolist(), *means[-2:].tolist()]
                 seconds = (time.perf_counter() - begun) / _SAVE_EVERY
                 log.writerow([training.step, f"{seconds:.3f}", *(f"{error:.4f}" for error in errors)])
                 file.flush()
                 logger.info("%d: %.2f s, %s", training.step, seconds, " ".join(f"{error:.3f}" for error in errors))
                 training.save()
-                squares, begun = torch.zeros(2 * len(TAPS)), time.perf_counter()
+                sums, begun = torch.zeros(_NUM_ERRORS), time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -247,4 +247,6 @@ def test_long_steps_are_told_of_before_they_begin():
     told = [event for event in studio.events if isinstance(event, Busy) or is_of(event, "large")]
     # Every step of the large job follows on its announcement, and those of the small one, of 0.4 s, have none.
     assert [type(event) for event in told] == 3 * [Busy, Progressed]
-    assert [event.seconds for event in told[::2]] == [pytest.approx(_LARGE_S, rel=0.01)] * 3
+    # Of the first no more is known than what was predicted.
+    likely_s = [UNKNOWN_MARGIN * _LARGE_S, _LARGE_S, _LARGE_S]
+    assert [event.seconds for event in told[::2]] == pytest.approx(likely_s, rel=0.01)

@@ -23,6 +23,13 @@ def test_before_any_step_the_prediction_counts_with_a_margin():
     assert Pace().most_s(2 * ONE) == pytest.approx(UNKNOWN_MARGIN * 5.0)
 
 
+def test_a_step_that_was_only_predicted_is_told_with_the_margin_and_one_that_is_known_as_it_was():
+    pace = Pace()
+    assert pace.likely_s(EXPECTED) == pytest.approx(UNKNOWN_MARGIN * 3.0)
+    pace.record(EXPECTED, 2.5)
+    assert pace.likely_s(EXPECTED) == 2.5
+
+
 def test_a_kind_takes_what_the_slowest_of_its_last_steps_took():
     pace = Pace()
     for seconds in (9.0, 2.0, 2.5, 2.0):

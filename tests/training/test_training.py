@@ -1,5 +1,7 @@
 """The training of the light network: what it learns from, that it goes on where it stood, and what it hands over."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,8 @@ from training.export import write
 from training.networks import COMPONENTS, LIGHT, TAPS, Basis, Student, Teacher, gram
 from training.pictures import Crops, collection
 from training.pool import stack
-from training.train import Training, losses
+from training.scenes import Scenes, errors, gradients
+from training.train import Lesson, Shares, Training, losses
 
 from styleserve.model.light import light
 from styleserve.model.vgg import VggNetwork
@@ -21,6 +24,15 @@ from support.network import see, smooth
 from training import beginning
 
 FILTERS = {name: shape[3] for name, shape in kernel_shapes(BLOCKS).items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """More would wait for each other beside other tests: steps of milliseconds took seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +114,62 @@ def test_a_training_goes_on_where_it_stood(tmp_path):
     images = torch.rand(2, 3, 64, 64)
     wanted = {name: torch.rand_like(values) for name, values in training.student(images).items()}
     energies = dict.fromkeys(TAPS, 1.0)
-    training.learn(images, wanted, energies)
+    lesson = Lesson(images, wanted)
+    training.learn(lesson, energies)
     training.save()
     other = Training(tmp_path, steps=10, learning_rate=1e-3)
     assert other.resume()
     assert other.step == 1
     for one in (training, other):
-        one.learn(images, wanted, energies)
+        one.learn(lesson, energies)
     for name, values in training.student.state_dict().items():
         assert torch.equal(values, other.student.state_dict()[name]), name
+
+
+def test_gradients_of_a_scene_are_those_of_its_relative_distances():
+    torch.manual_seed(0)
+    weights = torch.randn(8, 3, 3, 3, dtype=torch.float64)
+    names = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block4_conv2", "block5_conv1")
+
+    def seen(images):
+        return {name: torch.conv2d(images, weights * number, padding=1) ** 2 for number, name in enumerate(names, 1)}
+
+    canvas, content, style = torch.rand(3, 1, 3, 6, 6, dtype=torch.float64)
+
+    def distances(image):
+        own, of_content, of_style = seen(image), seen(content)["block4_conv2"], seen(style)
+        of_styles = [
+            float((gram(own[name]) - gram(of_style[name])).norm() ** 2 / gram(of_style[name]).norm() ** 2)
+            for name in names
+            if name != "block4_conv2"
+        ]
+        of_contents = float((own["block4_conv2"] - of_content).norm() ** 2 / of_content.norm() ** 2)
+        return np.array([np.mean(of_styles), of_contents])
+
+    direction = torch.randn_like(canvas)
+    expected = (distances(canvas + 1e-6 * direction) - distances(canvas - 1e-6 * direction)) / 2e-6
+    found = gradients(seen, canvas, content, style, is_learnt=False)
+    assert [float((gradient * direction).sum()) for gradient in found] == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_are_learnt_where_they_count(tmp_path):
+    """A student that has its own gradients as an example errs by nothing; another comes nearer to it where they count."""
+    torch.manual_seed(0)
+    teacher, untaught = Student(), Student().state_dict()
+    crops = iter(Crops(collection(None, None), 48, 0))
+    random = np.random.default_rng(0)
+    scenes = Scenes(SimpleNamespace(see=teacher), crops, 4, random).sample(4, random)
+    assert scenes.shape == (4, 5, 3, 48, 48)
+    assert errors(teacher, scenes).tolist() == pytest.approx([0, 0], abs=1e-4)
+    images = scenes[:, 0]
+    with torch.no_grad():
+        lesson = Lesson(images, teacher(images), scenes)
+    energies = {name: float(values.square().mean()) for name, values in lesson.wanted.items()}
+    erring = []
+    for share in (0.0, 10.0):
+        pupil = Training(tmp_path, steps=10, learning_rate=1e-2, shares=Shares(gradients=share))
+        pupil.student.load_state_dict(untaught)
+        for _ in range(10):
+            pupil.learn(lesson, energies)
+        erring.append(errors(pupil.student, scenes).tolist())
+    assert all(learnt < other for learnt, other in zip(erring[1], erring[0], strict=True)), erring

@@ -84,15 +84,15 @@ class Pace:
             self._begun.discard(oldest)
 
     def likely_s(self, expected: Expectation) -> float:
-        """Seconds that a step is likely to take."""
+        """Seconds that a step is likely to take; of a kind that is not known, with the margin of what is predicted."""
         if recent := self._kinds.get(expected.kind):
             return max(recent)
-        return self.slowness * (expected.step_s + expected.first_s)
+        return UNKNOWN_MARGIN * self.slowness * (expected.step_s + expected.first_s)
 
     def most_s(self, batch: Sequence[Paced]) -> float:
         """Seconds that a step of the batch takes at most."""
         expected = Expectation.of(batch)
-        margin = KNOWN_MARGIN if expected.kind in self._kinds else UNKNOWN_MARGIN
+        margin = KNOWN_MARGIN if expected.kind in self._kinds else 1.0
         return margin * self.likely_s(expected) + self._surprise_s
 
     def most_other_s(self, predicted_s: float) -> float:
