@@ -272,6 +272,10 @@ def fidelity(table: Table, results: dict) -> None:
     compare(table, known, num_names=2)
 
 
+def students(table: Table, results: dict) -> None:
+    compare(table, {name: list(row.values()) for name, row in results["students"].items()})
+
+
 def watchers(table: Table, results: dict) -> None:
     known = {}
     for name, paces, of_front in (("none", "alone_per_s", "alone"), ("others", "watched_per_s", "watched")):
@@ -302,6 +306,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("networks", "side"): networks,
     ("fidelity", "way"): fidelity,
     ("networks", "evaluation"): networks_evaluation,
+    ("students", "student"): students,
     ("watchers", "watchers"): watchers,
     ("checkpoints", "side"): checkpoints,
 }

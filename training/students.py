@@ -11,6 +11,7 @@ docs/benchmarks/students.json.
 import argparse
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from statistics import mean
 import numpy as np
 import torch
 from benchmarks import gallery, networks, report
-from benchmarks.gallery import Gallery
+from benchmarks.gallery import Gallery, Pair
 
 from styleserve.model.light import light
 from styleserve.model.weights import Blocks, load_file
@@ -46,13 +47,17 @@ from training.train import (
 
 _FIRST_CROPS = 128
 _HELD_OUT = 96
+_NAME = "students"
 _SIDE = 256
 _TURNS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A student to be: its layout and its loss; `is_mapped` when distances are measured in its maps to the teacher."""
+    """A student to be: its layout, no wider at a tap than the components there, and its loss.
+
+    `is_mapped` when distances are measured in its maps to the teacher.
+    """
 
     blocks: Blocks = LIGHT
     shares: Shares = Shares()  # noqa: RUF009  (frozen)
@@ -62,8 +67,9 @@ class Candidate:
 CANDIDATES = {
     "light": Candidate(),
     "half as wide": Candidate(((1, 8), (2, 16), (3, 32), (4, 80), (2, 112))),
-    "half as wide again": Candidate(((1, 24), (2, 48), (3, 96), (4, 240), (2, 336))),
-    "one layer less in blocks 2 to 4": Candidate(((1, 16), (1, 32), (2, 64), (3, 160), (2, 224))),
+    "half as wide again up to block 3": Candidate(((1, 24), (2, 48), (3, 96), (4, 192), (2, 224))),
+    "a layer less in blocks 2 to 4": Candidate(((1, 16), (1, 32), (2, 64), (3, 160), (2, 224))),
+    "wider up to block 3, a layer less in blocks 2 to 4": Candidate(((1, 24), (1, 48), (2, 96), (3, 160), (2, 224))),
     "as deep as VGG19": Candidate(((2, 16), (2, 32), (4, 64), (4, 160), (2, 224))),
     "features alone": Candidate(shares=Shares(grams=0.0)),
     "Gram matrices four times": Candidate(shares=Shares(grams=2.0)),
@@ -73,28 +79,54 @@ CANDIDATES = {
 
 
 def main() -> None:
-    """Train all, judge them, print, and write."""
+    """Train and judge those that are not in the table yet, time all, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add_pictures(parser)
     parser.add_argument("--steps", type=int, default=300, help="of each (default: 300)")
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen are painted (default: 4)")
-    parser.add_argument("--only", nargs="+", choices=tuple(CANDIDATES), default=list(CANDIDATES))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
-    teacher = Teacher(load_file(arguments.teacher))
-    kinds = collection(arguments.paintings, arguments.canvases)
-    school = School(teacher, kinds, arguments.folder, arguments.steps)
-    rows: list[dict[str, report.Value]] = []
+    results = Results(arguments.steps, arguments.pairs)
+    files = {name: arguments.folder / f"{name}.safetensors" for name in CANDIDATES}
+    pairs = gallery.pairs(_SIDE, arguments.pairs)
     with gallery.opened("float32") as of_vgg19:
-        for name in arguments.only:
-            student = school.train(name, CANDIDATES[name])
-            path = arguments.folder / f"{name}.safetensors"
-            write(path, student, teacher, {"steps": str(arguments.steps)})
-            rows.append({"student": name, **school.errors(student), **_judged(path, of_vgg19, arguments.pairs)})
-            print(rows[-1], flush=True)
-    print(report.table(list(rows[0]), [list(row.values()) for row in rows]))
-    report.write("students", {"steps": arguments.steps, "pairs": arguments.pairs, "students": rows})
+        if any(name not in results.rows for name in CANDIDATES):
+            teacher = Teacher(load_file(arguments.teacher))
+            kinds = collection(arguments.paintings, arguments.canvases)
+            school = School(teacher, kinds, arguments.folder, arguments.steps)
+            for name in CANDIDATES:
+                if name not in results.rows:
+                    student = school.train(name)
+                    write(files[name], student, teacher, {"steps": str(arguments.steps)})
+                    results.put(name, {**school.errors(student), **_judged(files[name], of_vgg19, pairs)})
+        for name, file in files.items():
+            results.put(name, {"times cheaper": _times_cheaper(file, of_vgg19, pairs[0])})
+    print(results.table)
+
+
+class Results:
+    """The table of docs/benchmarks/students.json, which is begun anew for other numbers of steps or pairs."""
+
+    def __init__(self, steps: int, num_pairs: int) -> None:
+        self._asked: dict[str, report.Value] = {"steps": steps, "pairs": num_pairs}
+        told = report.read(_NAME)
+        students = told.get("students", {})
+        self.rows: dict[str, Mapping[str, report.Value]] = {}
+        if isinstance(students, Mapping) and all(told.get(name) == value for name, value in self._asked.items()):
+            self.rows = {name: row for name, row in students.items() if isinstance(row, Mapping)}
+
+    def put(self, name: str, figures: Mapping[str, report.Value]) -> None:
+        """Put what was found of a student into its row, and write the file."""
+        self.rows[name] = {**self.rows.get(name, {}), **figures}
+        print(name, self.rows[name], flush=True)
+        report.write(_NAME, {**self._asked, "students": self.rows})
+
+    @property
+    def table(self) -> str:
+        """A line a student."""
+        header = ["student", *next(iter(self.rows.values()))]
+        return report.table(header, [[name, *row.values()] for name, row in self.rows.items()])
 
 
 class School:
@@ -111,9 +143,10 @@ class School:
         self._basis = Basis.of(teacher, self._chunks)
         self._pool = Pool(teacher, self._basis, self._crops, POOL_SIZE)
 
-    def train(self, name: str, candidate: Candidate) -> Student:
+    def train(self, name: str) -> Student:
         """A student after its steps, with its maps fitted once more; one that is there already is taken up."""
-        folder = self._folder / name
+        candidate = CANDIDATES[name]
+        folder = self._folder / _trained_as(candidate)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
         training = Training(folder, self._steps, LEARNING_RATE, candidate.blocks, candidate.shares)
@@ -153,19 +186,31 @@ class School:
             student.maps[name].weight.copy_(size * torch.eye(mapped.shape[1], seen[name].shape[1])[..., None, None])
 
 
-def _judged(path: Path, of_vgg19: Gallery, num_pairs: int) -> dict[str, report.Value]:
-    """Cosines of its gradients, how many times cheaper an evaluation is, and its pictures' distances."""
-    pairs = gallery.pairs(_SIDE, num_pairs)
+def _trained_as(candidate: Candidate) -> str:
+    """The first of those that are trained alike: maps are no matter of training."""
+    return next(
+        name
+        for name, other in CANDIDATES.items()
+        if (other.blocks, other.shares) == (candidate.blocks, candidate.shares)
+    )
+
+
+def _judged(path: Path, of_vgg19: Gallery, pairs: Sequence[Pair]) -> dict[str, report.Value]:
+    """Cosines of its gradients, and its pictures' distances."""
     with gallery.opened("float32", weights=light(path)) as own:
         cosines = networks.cosines(of_vgg19, own, pairs)
-        cheaper = networks.evaluations(of_vgg19, own, pairs[0], _TURNS)["standard, times cheaper"]
         judged = [own.judge(own.picture(pair, PRESETS["standard"]), pair) for pair in pairs]
     return {
         **{f"cosine {where}": cosine for where, cosine in cosines.items()},
-        "times cheaper": cheaper,
         "style": mean(judgement.style for judgement in judged),
         "content": mean(judgement.content for judgement in judged),
     }
+
+
+def _times_cheaper(path: Path, of_vgg19: Gallery, pair: Pair) -> report.Value:
+    """How many times cheaper an evaluation of `standard` is than VGG19's."""
+    with gallery.opened("float32", weights=light(path)) as own:
+        return networks.evaluations(of_vgg19, own, pair, _TURNS)["standard, times cheaper"]
 
 
 if __name__ == "__main__":
