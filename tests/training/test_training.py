@@ -153,7 +153,7 @@ def test_gradients_of_a_scene_are_those_of_its_relative_distances():
 
 
 def test_gradients_are_learnt_where_they_count(tmp_path):
-    """A student that has its own gradients as an example errs by nothing; another comes nearer to it where they count."""
+    """A student whose example are its own gradients errs by nothing; another comes nearer to it where they count."""
     torch.manual_seed(0)
     teacher, untaught = Student(), Student().state_dict()
     crops = iter(Crops(collection(None, None), 48, 0))
