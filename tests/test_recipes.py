@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from styleserve.presets import PRESETS, check, resolve
+from styleserve.presets import MAX_WEIGHT, PRESETS, check, resolve
 from styleserve.recipes import FARTHEST_CONTENT, RecipeChanges, plan_scales
 
 
@@ -44,6 +44,11 @@ def test_where_a_preset_bounds_the_content_strength_is_how_far_it_may_move():
     assert leeways == pytest.approx([FARTHEST_CONTENT / 4, FARTHEST_CONTENT / 2, FARTHEST_CONTENT * 3 / 4])
     assert {recipe.content_weight for recipe in recipes} == {PRESETS["standard"].content_weight}
     assert PRESETS["standard"].content_leeway == leeways[1]
+
+
+def test_the_least_strength_weighs_the_content_no_more_than_a_request_may():
+    recipe = resolve(RecipeChanges(), RecipeChanges(preset="classic", strength=1e-300))
+    assert recipe.content_weight == MAX_WEIGHT
 
 
 def test_full_strength_leaves_the_content_alone():

@@ -2,8 +2,9 @@
 
     python -m training.train FOLDER --teacher VGG19.h5 [--paintings DIR] [--canvases DIR] [--steps 12000]
 
-Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. Minutes on a GPU's machine, an
-afternoon on two cores. Needs the extra `train`.
+Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. An afternoon on two
+cores, on the processor alone; beside other work let OpenMP's threads sleep (OMP_WAIT_POLICY=passive). Needs the extra
+`train`.
 """
 
 import argparse

@@ -163,7 +163,8 @@ def resolve(style: RecipeChanges, request: RecipeChanges, max_iterations: int = 
         recipe = dataclasses.replace(recipe, content_weight=0.0)
     elif recipe.strength and not recipe.loss.bounds_content:
         balance = (1 - recipe.strength) / recipe.strength
-        recipe = dataclasses.replace(recipe, content_weight=recipe.content_weight * balance)
+        content_weight = min(recipe.content_weight * balance, MAX_WEIGHT)
+        recipe = dataclasses.replace(recipe, content_weight=content_weight)
     elif recipe.strength == 0:
         recipe = dataclasses.replace(recipe, iterations=0, init="content", pyramid=None)
     return dataclasses.replace(recipe, iterations=min(recipe.iterations, max_iterations))

@@ -5,6 +5,7 @@ import logging
 import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from styleserve.download import Source
 from styleserve.errors import WeightsError
@@ -186,6 +187,30 @@ def test_the_light_network_has_vgg19s_taps_and_is_small():
 def test_a_damaged_light_network_is_refused_in_one_sentence(tmp_path, damage):
     path = tmp_path / "light.safetensors"
     path.write_bytes(damage(FILE.read_bytes()))
+    with pytest.raises(WeightsError, match="install styleserve again"):
+        light(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("block1_conv1.kernel", np.zeros((3, 3, 3, 16))),
+        ("block2_conv1.kernel", np.full((3, 3, 16, 32), np.nan)),
+        ("block1_conv1.bias", np.zeros(15)),
+        ("block1_conv1.bias", np.full(16, np.inf)),
+        ("block1_conv1.map", np.ones((15, 16))),
+        ("block1_conv1.map", None),
+        ("block1_conv1.mean", np.zeros(1)),
+        ("block1_conv1.mean", None),
+        ("leeway", np.full(1, np.nan)),
+    ],
+)
+def test_a_light_network_of_which_a_part_is_damaged_is_refused(tmp_path, name, value):
+    tensors = safetensors.numpy.load_file(FILE)
+    del tensors[name]
+    path = tmp_path / "light.safetensors"
+    others = {} if value is None else {name: value.astype(np.float16)}
+    safetensors.numpy.save_file({**tensors, **others}, path)
     with pytest.raises(WeightsError, match="install styleserve again"):
         light(path)
 

@@ -43,11 +43,27 @@ def light(path: Path = FILE) -> Weights:
             means=MappingProxyType({name: mean.item() for name, mean in means.items()}),
             leeway=tensors["leeway"].item(),
         )
-        shapes = kernel_shapes(weights.blocks)
-        is_whole = {name: kernel.shape for name, kernel in kernels.items()} == shapes and biases.keys() == shapes.keys()
+        is_whole = _is_whole(weights)
     except Exception as error:
         logger.debug("safetensors cannot read %s", path, exc_info=error)
         is_whole = False
     if not is_whole:
         raise WeightsError(f"weights file {path}: damaged, or not what it was installed as; install styleserve again")
     return weights
+
+
+def _is_whole(weights: Weights) -> bool:
+    """Whether all tensors are there, in shapes that belong together, and hold what a network may have learnt."""
+    shapes = kernel_shapes(weights.blocks)
+    filters = {name: (shape[3],) for name, shape in shapes.items()}
+    return (
+        {name: kernel.shape for name, kernel in weights.kernels.items()} == shapes
+        and {name: bias.shape for name, bias in weights.biases.items()} == filters
+        and all(of_tap.ndim == 2 and of_tap.shape[:1] == filters[name] for name, of_tap in weights.maps.items())
+        and weights.maps.keys() == weights.means.keys()
+        and all(np.isfinite(bias).all() for bias in weights.biases.values())
+        and all(
+            np.isfinite(array).all() and array.any() for array in (*weights.kernels.values(), *weights.maps.values())
+        )
+        and all(0 < number < np.inf for number in (*weights.means.values(), weights.leeway))
+    )

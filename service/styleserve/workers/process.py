@@ -138,7 +138,8 @@ class ProcessWorker:
                     listener(event)
         except (EOFError, OSError):
             pass
-        process.join(KILL_TIMEOUT_S)
+        if not self._is_stopping:  # else `stop` joins it: of two threads that do, one is told that it lives
+            process.join(KILL_TIMEOUT_S)
         end_writing()
         connection.close()
         if not self._is_stopping:
