@@ -28,7 +28,6 @@ from training.beginning import begin
 from training.networks import LIGHT, TAPS, Basis, Student, Teacher, gram
 from training.pictures import Crops, collection
 from training.pool import Pool, stack
-from training.scenes import Scenes
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Lesson:
 class Lessons:
     """Lessons without end, out of a pool of crops and, where gradients count, one of scenes."""
 
-    def __init__(self, pool: Pool, random: np.random.Generator, of_gradients: Scenes | None = None) -> None:
+    def __init__(self, pool: Pool, random: np.random.Generator, of_gradients: scenes.Scenes | None = None) -> None:
         self.energies = pool.energies()
         self._pool = pool
         self._random = random
@@ -210,7 +209,8 @@ def main() -> None:
         training.begin(teacher, Basis.of(teacher, chunks), chunks)
     random = np.random.default_rng(arguments.seed + training.step)
     pool = Pool(teacher, training.basis, crops, POOL_SIZE)
-    run(training, Lessons(pool, random, Scenes(teacher, crops, NUM_SCENES, random) if shares.gradients else None))
+    of_gradients = scenes.Scenes(teacher, crops, NUM_SCENES, random) if shares.gradients else None
+    run(training, Lessons(pool, random, of_gradients))
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
