@@ -17,6 +17,8 @@ TRAIN_READY := $(VENV)/ready-train
 # VGG19's weights in Keras' layout, and a folder of paintings to train on beside the project's own styles.
 TEACHER ?=
 PAINTINGS ?=
+# What errors of gradients count in each of the trainings whose mean is the light network.
+GRADIENT_SHARES := 1 4
 PICTURES := --teacher "$(TEACHER)" $(if $(PAINTINGS),--paintings "$(PAINTINGS)")
 PROTOC_READY := $(VENV)/protoc/ready
 
@@ -80,8 +82,9 @@ protos: $(PROTOC_READY) ## make the stubs again
 	$(VENV)/protoc/bin/python protos/generate.py
 
 train: $(TRAIN_READY) ## train the light network anew: TEACHER=vgg19.h5; goes on where it stood in build/light
-	$(BIN)/python -m training.train build/light $(PICTURES) $(ARGS)
-	$(BIN)/python -m training.export build/light $(PICTURES)
+	for share in $(GRADIENT_SHARES); do \
+		$(BIN)/python -m training.train build/light/$$share --gradients $$share $(PICTURES) $(ARGS) || exit; done
+	$(BIN)/python -m training.export $(GRADIENT_SHARES:%=build/light/%) $(PICTURES)
 
 $(TRAIN_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(TENSORFLOW),train]'

@@ -114,7 +114,8 @@ def _input(student: Student, name: str, images: Tensor) -> Tensor:
 
 
 def _ridged(products: Tensor) -> Tensor:
-    return products + _RIDGE * products.diagonal().mean() * torch.eye(len(products), dtype=products.dtype)
+    ridge = products.new_ones(len(products)).diag()
+    return products + _RIDGE * products.diagonal().mean() * ridge
 
 
 class _Sum:
@@ -124,4 +125,4 @@ class _Sum:
         self.total = torch.zeros((), dtype=torch.float64)
 
     def add(self, matrix: Tensor) -> None:
-        self.total = self.total + matrix.double()
+        self.total = self.total.to(matrix.device) + matrix.double()

@@ -1,16 +1,16 @@
 """Writes a trained student as the file that the service reads.
 
-    python -m training.export FOLDER --teacher VGG19.h5 [--paintings DIR] [--canvases DIR] [--output FILE]
+    python -m training.export FOLDER [FOLDER ...] --teacher VGG19.h5 [--paintings DIR] [--output FILE]
 
-The average of the student's last steps, its maps fitted once more, all as float16. Of a map W = Q R the file has R
-times sqrt(C_S / C_T), C_S and C_T the filters of student and teacher: means of squared differences over a layer's
-values are then the teacher's.
+The average of the student's last steps, its maps fitted once more, all as float16. Of several trainings the file has
+the mean, which sees better than each where they began alike and differ in what counted (Wortsman et al. 2022). Of a map
+W = Q R it has R times sqrt(C_S / C_T), C_S and C_T the filters of student and teacher: means of squared differences
+over a layer's values are then the teacher's.
 """
 
 import argparse
 import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from styleserve.model.calibration import natural_image
 from styleserve.model.light import FILE
 from styleserve.model.weights import load_file
 from training.beginning import fit_maps
-from training.networks import TAPS, Student, Teacher
+from training.networks import TAPS, Student, Teacher, fastest_device
 from training.pictures import Crops, collection
 from training.pool import stack
 from training.train import CROP_SIDE, Training, add_pictures
@@ -45,7 +45,8 @@ def write(path: Path, student: Student, teacher: Teacher, notes: Mapping[str, st
 
 @torch.no_grad()
 def _tensors(student: Student, teacher: Teacher) -> dict[str, npt.NDArray[np.float16]]:
-    seen = teacher.see(torch.from_numpy(natural_image(_CALIBRATION_SIDE).transpose(2, 0, 1)[np.newaxis].copy()))
+    natural = torch.from_numpy(natural_image(_CALIBRATION_SIDE).transpose(2, 0, 1)[np.newaxis].copy())
+    seen = teacher.see(natural.to(teacher.device))
     found: dict[str, torch.Tensor] = {}
     for name, layer in student.layers.items():
         found[f"{name}.kernel"] = layer.weight.permute(2, 3, 1, 0)
@@ -56,27 +57,40 @@ def _tensors(student: Student, teacher: Teacher) -> dict[str, npt.NDArray[np.flo
         found[f"{name}.map"] = scale * of_differences.T
         found[f"{name}.mean"] = seen[name].mean()
     found["leeway"] = torch.tensor([_LEEWAY])
-    return {name: np.ascontiguousarray(tensor.detach().numpy().astype(np.float16)) for name, tensor in found.items()}
+    return {name: np.ascontiguousarray(own.detach().cpu().numpy().astype(np.float16)) for name, own in found.items()}
 
 
 def main() -> None:
     """Read the command line, fit the maps, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="what training.train wrote")
     add_pictures(parser)
     parser.add_argument("--output", type=Path, default=FILE, help="where to write (default: into the service)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(os.cpu_count() or 1)
-    training = Training(arguments.folder, steps=0, learning_rate=0.0)
-    if not training.resume():
-        raise SystemExit(f"{arguments.folder}: got no student.pt; run training.train first")
-    training.student.load_state_dict(training.average)
+    device = fastest_device()
+    trainings = [_resumed(folder, device) for folder in arguments.folders]
+    student = trainings[0].student
+    student.load_state_dict(mean_of([training.average for training in trainings]))
     weights = load_file(arguments.teacher)
-    teacher = Teacher(weights)
-    crops = iter(Crops(collection(arguments.paintings, arguments.canvases), CROP_SIDE, HELD_OUT_SEED))
-    fit_maps(training.student, teacher, training.basis, stack(crops, _CROPS).split(_CHUNK))
-    write(arguments.output, training.student, teacher, {"teacher": weights.label, "steps": str(training.step)})
-    print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, {training.step} steps")
+    teacher = Teacher(weights, device)
+    crops = iter(Crops(collection(arguments.paintings), CROP_SIDE, HELD_OUT_SEED))
+    fit_maps(student, teacher, trainings[0].basis, stack(crops, _CROPS, device).split(_CHUNK))
+    steps = ", ".join(str(training.step) for training in trainings)
+    write(arguments.output, student, teacher, {"teacher": weights.label, "steps": steps})
+    print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, steps: {steps}")
+
+
+def mean_of(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of students' numbers by name."""
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+
+
+def _resumed(folder: Path, device: torch.device) -> Training:
+    training = Training(folder, steps=0, learning_rate=0.0, device=device)
+    if not training.resume():
+        raise SystemExit(f"{folder}: got no student.pt; run training.train first")
+    return training
 
 
 if __name__ == "__main__":

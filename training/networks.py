@@ -6,6 +6,7 @@ compares; the service needs of the maps only what distances do: |W (G - A) W^T| 
 of the student's own few channels.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -26,20 +27,33 @@ COMPONENTS = {
     "block5_conv2": 224,
 }
 TAPS = tuple(COMPONENTS)
+#: Where `standard` compares them.
+CONTENT_LAYER = "block4_conv2"
+STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
 #: Convolutions in each block and their filters.
 LIGHT: Blocks = ((1, 16), (2, 32), (3, 64), (4, 160), (2, 224))
 
 _MEAN_BGR = (103.939, 116.779, 123.68)
+#: Keeps the distances of blank images finite, and the slopes of nothing's.
+_TINY = 1e-12
+
+
+def fastest_device() -> torch.device:
+    """A GPU where there is one, else all cores of the processor."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.backends.cudnn.benchmark = True
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Teacher:
     """VGG19, frozen; `see` gives the features after the ReLU of every layer that is asked for."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, device: torch.device) -> None:
+        self.device = device
         self._layers = {
             name: (
-                torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).contiguous(memory_format=torch.channels_last),
-                torch.from_numpy(weights.biases[name].copy()),
+                torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).to(device, memory_format=torch.channels_last),
+                torch.from_numpy(weights.biases[name].copy()).to(device),
             )
             for name, kernel in weights.kernels.items()
         }
@@ -106,7 +120,7 @@ class Basis:
     @torch.no_grad()
     def of(cls, teacher: Teacher, chunks: Sequence[Tensor]) -> "Basis":
         """The components of what the teacher sees of `chunks` of images."""
-        products = {name: torch.zeros((), dtype=torch.float64) for name in TAPS}
+        products = {name: torch.zeros((), dtype=torch.float64, device=teacher.device) for name in TAPS}
         for images in chunks:
             for name, values in teacher.see(images).items():
                 flat = values.transpose(0, 1).flatten(1)
@@ -121,7 +135,7 @@ class Basis:
 
 def prepare(images: Tensor) -> Tensor:
     """RGB in [0, 1] to BGR without ImageNet's mean, as VGG19 was trained to see it."""
-    mean = torch.tensor(_MEAN_BGR).view(1, 3, 1, 1)
+    mean = images.new_tensor(_MEAN_BGR).view(1, 3, 1, 1)
     return (images.flip(1) * 255.0 - mean).contiguous(memory_format=torch.channels_last)
 
 
@@ -129,3 +143,9 @@ def gram(features: Tensor) -> Tensor:
     """Gram matrices over the number of positions, [B, C, C]."""
     flat = features.flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def relative(own: Tensor, other: Tensor) -> Tensor:
+    """|own - other| / |other|, Frobenius norms, [B]."""
+    squares = (own - other).flatten(1).square().sum(1) / other.flatten(1).square().sum(1).clamp_min(_TINY)
+    return squares.clamp_min(_TINY).sqrt()

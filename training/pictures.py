@@ -1,10 +1,10 @@
-"""What the student learns from: crops of photographs, styles, textures made on the fly, and canvases on their way.
+"""What the student learns from: crops of photographs, styles, and textures made on the fly.
 
 The four photographs and four paintings that `benchmarks.quality` judges by are left out, so that its pairs are new to
 the network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,17 +26,18 @@ _OF_SKLEARN = ("china.jpg", "flower.jpg")
 _PAINTINGS = ("shipwreck", "water_lilies")
 _LEAST_SIDE = 160
 _LARGEST_SIDE = 1200
+#: The share of textures.
+_MADE = 0.15
 
 
-def collection(paintings: Path | None, canvases: Path | None) -> dict[str, list[Array]]:
-    """Pictures by kind, each [H, W, 3] in [0, 1]; `canvases` is what `training.canvases` wrote."""
+def collection(paintings: Path | None) -> dict[str, list[Array]]:
+    """Pictures by kind, each [H, W, 3] in [0, 1]."""
     kinds = {
         "photographs": list(_photographs()),
         "styles": [_read(path) for path in sorted((_ROOT / "styles").glob("*.jpg"))],
         "paintings": [_read(path) for path in sorted(paintings.glob("*.jpg")) if path.name.startswith(_PAINTINGS)]
         if paintings
         else [],
-        "canvases": [_read(path) for path in sorted(canvases.glob("*.png"))] if canvases else [],
     }
     return {kind: pictures for kind, pictures in kinds.items() if pictures}
 
@@ -44,14 +45,14 @@ def collection(paintings: Path | None, canvases: Path | None) -> dict[str, list[
 class Crops:
     """Crops of `side` pixels without end, [side, side, 3], other ones for every `seed`."""
 
-    def __init__(self, kinds: dict[str, list[Array]], side: int, seed: int) -> None:
+    def __init__(self, kinds: Mapping[str, list[Array]], side: int, seed: int) -> None:
         self._kinds = kinds
         self._side = side
         self._random = np.random.default_rng(seed)
         self._leaves = [natural_image(256, seed=int(number)) for number in self._random.integers(2**31, size=16)]
 
     def __iter__(self) -> Iterator[Array]:
-        """Half of them canvases where there are any, since those are what the network will be asked about."""
+        """One after the other, now and then two in one."""
         while True:
             crop = self._one()
             if self._random.random() < 0.15:
@@ -59,20 +60,14 @@ class Crops:
             yield np.ascontiguousarray(np.clip(crop, 0, 1), np.float32)
 
     def _one(self) -> Array:
-        others = [kind for kind in self._kinds if kind != "canvases"]
-        dice = self._random.random()
-        if "canvases" in self._kinds and dice < 0.5:
-            return self._lightly_changed(self._cut("canvases"))
-        if dice > 0.9:
-            return self._changed(self._made())
-        return self._changed(self._cut(others[int(self._random.integers(len(others)))]))
+        return self._changed(self._made() if self._random.random() < _MADE else self._cut())
 
-    def _cut(self, kind: str) -> Array:
-        """A square of a picture at a random scale."""
-        pictures = self._kinds[kind]
+    def _cut(self) -> Array:
+        """A square of a picture of any kind at a random scale."""
+        pictures = list(self._kinds.values())[int(self._random.integers(len(self._kinds)))]
         picture = pictures[int(self._random.integers(len(pictures)))]
         shortest = min(picture.shape[:2])
-        widest = min(shortest, self._side * (1.5 if kind == "canvases" else 5))
+        widest = min(shortest, self._side * 5)
         taken = int(np.exp(self._random.uniform(np.log(min(self._side * 0.7, widest)), np.log(widest))))
         top, left = (int(self._random.integers(size - taken + 1)) for size in picture.shape[:2])
         return _resize(picture[top : top + taken, left : left + taken], self._side)
@@ -93,8 +88,11 @@ class Crops:
         return np.asarray(0.5 + self._random.uniform(0.1, 0.3) * (noise - noise.mean()) / spread, np.float32)
 
     def _changed(self, crop: Array) -> Array:
-        """Colours in another order, other contrast and brightness, and now and then noise: new pictures of old ones."""
-        crop = self._lightly_changed(crop)
+        """Turned, with other colours, contrast and brightness, and now and then noise: new pictures of old ones."""
+        if self._random.random() < 0.5:
+            crop = crop[:, ::-1]
+        if self._random.random() < 0.3:
+            crop = np.rot90(crop, int(self._random.integers(4)))
         if self._random.random() < 0.3:
             crop = crop[..., self._random.permutation(3)]
         gain, shift = self._random.uniform(0.6, 1.3), self._random.uniform(-0.15, 0.15)
@@ -102,12 +100,6 @@ class Crops:
         if self._random.random() < 0.2:
             crop += self._random.standard_normal(crop.shape, np.float32) * self._random.uniform(0.01, 0.1)
         return crop
-
-    def _lightly_changed(self, crop: Array) -> Array:
-        """Mirrored and turned, which leaves a canvas what it is."""
-        if self._random.random() < 0.5:
-            crop = crop[:, ::-1]
-        return np.rot90(crop, int(self._random.integers(4))) if self._random.random() < 0.3 else crop
 
     def _mix(self, one: Array, other: Array) -> Array:
         """One over the other: by a share of each pixel, or in two halves."""

@@ -20,23 +20,25 @@ class Pool:
     def __init__(self, teacher: Teacher, basis: Basis, crops: Iterator[Pixels], size: int, chunk: int = 16) -> None:
         self._teacher = teacher
         self._basis = basis
-        self._crops = crops
         self._images: Tensor | None = None
         self._features: dict[str, Tensor] = {}
         self._size = size
         self._oldest = 0
         for _ in range(0, size, chunk):
-            self.renew(chunk)
+            self.put(stack(crops, chunk, teacher.device))
 
     @torch.no_grad()
-    def renew(self, number: int) -> None:
-        """Put `number` new crops in the place of the oldest."""
-        images = stack(self._crops, number)
+    def put(self, images: Tensor) -> None:
+        """Put new crops, [N, 3, S, S], in the place of the oldest."""
+        number = len(images)
+        if number == 0:
+            return
         seen = self._basis.project(self._teacher.see(images))
         if self._images is None:
-            self._images = torch.empty(self._size, *images.shape[1:])
+            self._images = images.new_empty(self._size, *images.shape[1:])
             self._features = {
-                name: torch.empty(self._size, *values.shape[1:], dtype=torch.bfloat16) for name, values in seen.items()
+                name: values.new_empty(self._size, *values.shape[1:], dtype=torch.bfloat16)
+                for name, values in seen.items()
             }
         places = torch.arange(self._oldest, self._oldest + number) % self._size
         self._images[places] = images
@@ -53,11 +55,11 @@ class Pool:
     def energies(self) -> dict[str, float]:
         """Mean square of the teacher's features at every tap."""
         return {
-            name: float(np.mean([part.float().square().mean() for part in values.split(64)]))
+            name: float(torch.stack([part.float().square().mean() for part in values.split(64)]).mean())
             for name, values in self._features.items()
         }
 
 
-def stack(crops: Iterator[Pixels], number: int) -> Tensor:
+def stack(crops: Iterator[Pixels], number: int, device: torch.device) -> Tensor:
     """The next crops as one tensor, [number, 3, S, S]."""
-    return torch.from_numpy(np.stack([next(crops) for _ in range(number)]).transpose(0, 3, 1, 2).copy())
+    return torch.from_numpy(np.stack([next(crops) for _ in range(number)]).transpose(0, 3, 1, 2).copy()).to(device)

@@ -3,7 +3,7 @@
 The teacher's gradients are computed once for each scene and kept; the student's are to point the same way.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -11,17 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styleserve.evaluation import Pixels
-from training.networks import Student, Teacher, gram
-from training.pool import stack
+from training.easels import Easels
+from training.networks import CONTENT_LAYER, STYLE_LAYERS, Student, Teacher, gram, relative
 
-#: Where `standard` compares them.
-_CONTENT_LAYER = "block4_conv2"
-_STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
-#: A content is its canvas, so much of it at least, mixed with another crop.
-_LEAST_OF_CANVAS = 0.5
-#: Keeps the distances of blank crops finite.
-_TINY = 1e-12
+_AT_ONCE = 6
 
 
 class Eye(Protocol):
@@ -33,31 +26,32 @@ class Eye(Protocol):
 
 
 class Scenes:
-    """`size` scenes: canvas, content and style, and the teacher's gradients of style and content, all [5, 3, S, S]."""
+    """`size` scenes off easels: canvas, content and style, and the teacher's gradients, all [5, 3, S, S]."""
 
-    def __init__(self, teacher: Teacher, crops: Iterator[Pixels], size: int, random: np.random.Generator) -> None:
+    def __init__(self, teacher: Teacher, easels: Easels, student: Student, size: int) -> None:
         self._teacher = teacher
-        self._crops = crops
-        self._random = random
-        self._kept = torch.stack([self._new() for _ in range(size)])
+        self._easels = easels
+        self._kept = torch.cat([self._painted(student) for _ in range(size // _AT_ONCE)])
         self._oldest = 0
 
     def renew(self) -> None:
         """Put a new scene in the place of the oldest."""
-        self._kept[self._oldest] = self._new()
+        self._kept[self._oldest] = self._new(1)[0]
         self._oldest = (self._oldest + 1) % len(self._kept)
 
     def sample(self, number: int, random: np.random.Generator) -> Tensor:
         """Some of them, [number, 5, 3, S, S]."""
         return self._kept[torch.from_numpy(random.choice(len(self._kept), number, replace=False))]
 
-    def _new(self) -> Tensor:
-        canvas, other, style = stack(self._crops, 3)
-        share = float(self._random.uniform(_LEAST_OF_CANVAS, 1.0))
-        content = share * canvas + (1 - share) * other
-        shown = canvas[None], content[None], style[None]
-        of_style, of_content = gradients(self._teacher.see, *shown, is_learnt=False)
-        return torch.cat([*shown, of_style, of_content])
+    def _painted(self, student: Student) -> Tensor:
+        self._easels.move(student)
+        return self._new(_AT_ONCE)
+
+    def _new(self, number: int) -> Tensor:
+        shown = self._easels.show(number)
+        canvas, content, style = shown.unbind(1)
+        found = gradients(self._teacher.see, canvas, content, style, is_learnt=False)
+        return torch.cat([shown, torch.stack(found, dim=1)], dim=1)
 
 
 def errors(student: Student, scenes: Tensor) -> Tensor:
@@ -72,21 +66,16 @@ def errors(student: Student, scenes: Tensor) -> Tensor:
 
 
 def gradients(see: Eye, canvas: Tensor, content: Tensor, style: Tensor, is_learnt: bool) -> tuple[Tensor, Tensor]:
-    """Gradients to the canvases' pixels of the relative squared distances to the styles and to the contents.
+    """Gradients to the canvases' pixels of the relative distances to the styles and to the contents.
 
-    d/dx (mean over l of |G_l(x) - G_l(s)|^2 / |G_l(s)|^2) and d/dx |F(x) - F(c)|^2 / |F(c)|^2, each [B, 3, H, W], with
-    a graph of their own where they are learnt from.
+    d/dx (mean over l of |G_l(x) - G_l(s)| / |G_l(s)|) and d/dx |F(x) - F(c)| / |F(c)|, each [B, 3, H, W], with a graph
+    of their own where they are learnt from.
     """
     canvas = canvas.detach().requires_grad_()
     with torch.set_grad_enabled(is_learnt):
         of_content, of_style = see(content), see(style)
     seen = see(canvas)
-    style_distances = [_relative(gram(seen[name]), gram(of_style[name])) for name in _STYLE_LAYERS]
-    losses = torch.stack(style_distances).mean(0), _relative(seen[_CONTENT_LAYER], of_content[_CONTENT_LAYER])
+    style_distances = [relative(gram(seen[name]), gram(of_style[name])) for name in STYLE_LAYERS]
+    losses = torch.stack(style_distances).mean(0), relative(seen[CONTENT_LAYER], of_content[CONTENT_LAYER])
     found = [torch.autograd.grad(loss.sum(), canvas, create_graph=is_learnt, retain_graph=True)[0] for loss in losses]
     return found[0], found[1]
-
-
-def _relative(own: Tensor, other: Tensor) -> Tensor:
-    """|own - other|^2 / |other|^2, [B]."""
-    return (own - other).flatten(1).square().sum(1) / other.flatten(1).square().sum(1).clamp_min(_TINY)

@@ -1,19 +1,17 @@
-"""Trains the light network.
+"""Trains the light network, on a GPU where there is one.
 
-    python -m training.train FOLDER --teacher VGG19.h5 [--paintings DIR] [--canvases DIR] [--steps 12000]
+    python -m training.train FOLDER --teacher VGG19.h5 [--paintings DIR] [--steps 4200] [--gradients 1]
 
-Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. An afternoon on two
-cores, on the processor alone; beside other work let OpenMP's threads sleep (OMP_WAIT_POLICY=passive). Needs the extra
-`train`.
+Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. Minutes on a GPU, an afternoon
+on two cores; beside other work let OpenMP's threads sleep (OMP_WAIT_POLICY=passive). Needs the extra `train`.
 """
 
 import argparse
 import csv
 import logging
 import math
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from styleserve.evaluation import Pixels
 from styleserve.model.weights import Blocks, load_file
 from training import scenes
 from training.beginning import begin
-from training.networks import LIGHT, TAPS, Basis, Student, Teacher, gram
+from training.easels import Easels
+from training.networks import LIGHT, TAPS, Basis, Student, Teacher, fastest_device, gram
 from training.pictures import Crops, collection
 from training.pool import Pool, stack
 
@@ -34,11 +34,15 @@ logger = logging.getLogger(__name__)
 CROP_SIDE = 96
 BATCH = 16
 POOL_SIZE = 1024
-LEARNING_RATE = 6e-4
+LEARNING_RATE = 1e-3
+_STEPS = 4200
+#: Crops that are new at every step.
 _RENEWED = 2
 _FIRST_CROPS = 384
-NUM_SCENES = 192
-_SCENES_BATCH = 6
+NUM_EASELS = 36
+NUM_SCENES = 384
+#: Scenes beside each crop of a step.
+_SCENES_SHARE = 0.375
 _NUM_ERRORS = 2 * len(TAPS) + 2
 _WARM_UP_STEPS = 100
 _SAVE_EVERY = 100
@@ -46,10 +50,14 @@ _SAVE_EVERY = 100
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What the errors of Gram matrices and of gradients to the pixels count beside those of features."""
+    """What counts how much: errors of Gram matrices and of gradients to the pixels beside those of features.
+
+    And how many of the student's own canvases are learnt from beside each new crop.
+    """
 
     grams: float = 0.5
     gradients: float = 0.0
+    canvases: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +70,38 @@ class Lesson:
 
 
 class Lessons:
-    """Lessons without end, out of a pool of crops and, where gradients count, one of scenes."""
+    """Lessons without end, out of a pool of crops and canvases and, where gradients count, one of scenes."""
 
-    def __init__(self, pool: Pool, random: np.random.Generator, of_gradients: scenes.Scenes | None = None) -> None:
-        self.energies = pool.energies()
-        self._pool = pool
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: Student,
+        basis: Basis,
+        crops: Iterator[Pixels],
+        random: np.random.Generator,
+        shares: Shares,
+        batch: int = BATCH,
+    ) -> None:
+        self._student = student
+        self._device = teacher.device
+        self._crops = crops
         self._random = random
-        self._scenes = of_gradients
+        self._batch = batch
+        self._pool = Pool(teacher, basis, crops, POOL_SIZE)
+        self._easels = Easels(crops, NUM_EASELS, random, self._device)
+        self._num_canvases = round(_RENEWED * shares.canvases)
+        self._scenes = scenes.Scenes(teacher, self._easels, student, NUM_SCENES) if shares.gradients else None
+        self.energies = self._pool.energies()
 
     def next(self) -> Lesson:
-        """The next one, after new crops have taken the place of the oldest."""
-        self._pool.renew(_RENEWED)
-        lesson = Lesson(*self._pool.sample(BATCH, self._random))
+        """The next one, after new crops and what the student paints have taken the place of the oldest."""
+        self._pool.put(stack(self._crops, _RENEWED, self._device))
+        self._pool.put(self._easels.move(self._student)[: self._num_canvases])
+        lesson = Lesson(*self._pool.sample(self._batch, self._random))
         if self._scenes is None:
             return lesson
         self._scenes.renew()
-        return replace(lesson, scenes=self._scenes.sample(_SCENES_BATCH, self._random))
+        return replace(lesson, scenes=self._scenes.sample(round(_SCENES_SHARE * self._batch), self._random))
 
 
 def losses(
@@ -108,13 +132,15 @@ class Training:
         folder: Path,
         steps: int,
         learning_rate: float,
+        device: torch.device,
         blocks: Blocks = LIGHT,
         shares: Shares = Shares(),
     ) -> None:
         self.folder = folder
         self.steps = steps
         self.shares = shares
-        self.student = Student(blocks)
+        self.student = Student(blocks).to(device)
+        self._device = device
         self.average = {name: values.clone() for name, values in self.student.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         self.step = 0
@@ -125,7 +151,7 @@ class Training:
         """Take up what is in the folder; False when nothing is."""
         if not self._file.exists():
             return False
-        kept: dict[str, Any] = torch.load(self._file, weights_only=True)
+        kept: dict[str, Any] = torch.load(self._file, map_location=self._device, weights_only=True)
         self.student.load_state_dict(kept["student"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.basis = Basis(kept["basis"])
@@ -165,7 +191,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         of_features, of_grams = losses(self.student, lesson.images, lesson.wanted, energies)
-        of_gradients = torch.zeros(2) if lesson.scenes is None else scenes.errors(self.student, lesson.scenes)
+        of_gradients = of_grams.new_zeros(2) if lesson.scenes is None else scenes.errors(self.student, lesson.scenes)
         self.optimizer.zero_grad()
         loss = of_features.sum() + self.shares.grams * of_grams.sum() + self.shares.gradients * of_gradients.sum()
         if not bool(loss.isfinite()):
@@ -183,42 +209,42 @@ class Training:
 def main() -> None:
     """Read the command line, train."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the student and the log are kept")
     add_pictures(parser)
     parser.add_argument(
-        "--steps", type=int, default=12_000, help="all steps, those of earlier runs counted (default: 12000)"
+        "--steps", type=int, default=_STEPS, help=f"all steps, those of earlier runs counted (default: {_STEPS})"
     )
-    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="its highest (default: 6e-4)")
     parser.add_argument(
-        "--gradients", type=float, default=0.0, help="what errors of gradients count beside others (default: 0)"
+        "--learning-rate", type=float, default=LEARNING_RATE, help=f"its highest (default: {LEARNING_RATE:g})"
     )
+    parser.add_argument(
+        "--gradients", type=float, default=1.0, help="what errors of gradients count beside others (default: 1)"
+    )
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"crops a step (default: {BATCH})")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(os.cpu_count() or 1)
+    device = fastest_device()
     torch.manual_seed(arguments.seed)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     shares = Shares(gradients=arguments.gradients)
-    training = Training(arguments.folder, arguments.steps, arguments.learning_rate, shares=shares)
-    teacher = Teacher(load_file(arguments.teacher))
-    kinds = collection(arguments.paintings, arguments.canvases)
+    training = Training(arguments.folder, arguments.steps, arguments.learning_rate, device, shares=shares)
+    teacher = Teacher(load_file(arguments.teacher), device)
+    kinds = collection(arguments.paintings)
     logger.info("pictures: %s", {kind: len(pictures) for kind, pictures in kinds.items()})
     is_resumed = training.resume()
     crops = iter(Crops(kinds, CROP_SIDE, arguments.seed + training.step))
     if not is_resumed:
-        chunks = stack(crops, _FIRST_CROPS).split(BATCH)
+        chunks = stack(crops, _FIRST_CROPS, device).split(BATCH)
         training.begin(teacher, Basis.of(teacher, chunks), chunks)
     random = np.random.default_rng(arguments.seed + training.step)
-    pool = Pool(teacher, training.basis, crops, POOL_SIZE)
-    of_gradients = scenes.Scenes(teacher, crops, NUM_SCENES, random) if shares.gradients else None
-    run(training, Lessons(pool, random, of_gradients))
+    run(training, Lessons(teacher, training.student, training.basis, crops, random, shares, arguments.batch))
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say what is trained on, by whom it is taught, and where it is kept."""
-    parser.add_argument("folder", type=Path, help="where the student and the log are kept")
+    """The arguments that say what is trained on, and by whom it is taught."""
     parser.add_argument("--teacher", type=Path, required=True, help="VGG19's weights in Keras' HDF5 layout")
     parser.add_argument("--paintings", type=Path, help="paintings; those that benchmarks judge by are left out")
-    parser.add_argument("--canvases", type=Path, help="what training.canvases wrote")
 
 
 def run(training: Training, lessons: Lessons) -> None:
@@ -234,7 +260,7 @@ def run(training: Training, lessons: Lessons) -> None:
             )
         sums, begun = torch.zeros(_NUM_ERRORS), time.perf_counter()
         while training.step < training.steps:
-            sums += training.learn(lessons.next(), lessons.energies)
+            sums += training.learn(lessons.next(), lessons.energies).cpu()
             if training.step % _SAVE_EVERY == 0:
                 means = sums / _SAVE_EVERY
                 errors = [*means[:-2].sqrt().tolist(), *means[-2:].tolist()]

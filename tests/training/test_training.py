@@ -10,12 +10,13 @@ torch = pytest.importorskip("torch", reason="PyTorch comes with the extra `train
 pytest.importorskip("sklearn", reason="scikit-learn comes with the extra `train`, which tests do without")
 
 from benchmarks import subjects
-from training.export import write
-from training.networks import COMPONENTS, LIGHT, TAPS, Basis, Student, Teacher, gram
+from training.easels import Easels
+from training.export import mean_of, write
+from training.networks import COMPONENTS, LIGHT, STYLE_LAYERS, TAPS, Basis, Student, Teacher, gram, relative
 from training.pictures import Crops, collection
 from training.pool import stack
 from training.scenes import Scenes, errors, gradients
-from training.train import Lesson, Shares, Training, losses
+from training.train import Lesson, Lessons, Shares, Training, losses
 
 from styleserve.model.light import light
 from styleserve.model.vgg import VggNetwork
@@ -23,6 +24,7 @@ from styleserve.model.weights import BLOCKS, kernel_shapes, untrained
 from support.network import see, smooth
 from training import beginning
 
+CPU = torch.device("cpu")
 FILTERS = {name: shape[3] for name, shape in kernel_shapes(BLOCKS).items()}
 
 
@@ -44,7 +46,7 @@ def student():
 @pytest.fixture(scope="module")
 def exported(student, tmp_path_factory):
     path = tmp_path_factory.mktemp("light") / "light.safetensors"
-    write(path, student, Teacher(untrained()), {"teacher": "nobody"})
+    write(path, student, Teacher(untrained(), CPU), {"teacher": "nobody"})
     return light(path)
 
 
@@ -75,7 +77,7 @@ def test_a_distance_of_gram_matrices_in_the_file_is_the_one_by_the_students_idea
 
 def test_no_picture_that_benchmarks_judge_by_is_trained_on():
     paintings = subjects.SHARED / "images" / "styles"
-    kinds = collection(paintings if paintings.exists() else None, None)
+    kinds = collection(paintings if paintings.exists() else None)
     trained = {picture[::7, ::7].mean(): picture for pictures in kinds.values() for picture in pictures}
     for judged in subjects.photographs().values():
         assert all(picture.shape != judged.shape or not np.allclose(picture, judged) for picture in trained.values())
@@ -83,8 +85,8 @@ def test_no_picture_that_benchmarks_judge_by_is_trained_on():
 
 
 def test_crops_follow_their_seed_and_stay_in_range():
-    kinds = collection(None, None)
-    first, again, other = (stack(iter(Crops(kinds, 64, seed)), 20) for seed in (0, 0, 1))
+    kinds = collection(None)
+    first, again, other = (stack(iter(Crops(kinds, 64, seed)), 20, CPU) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.shape == (20, 3, 64, 64)
@@ -92,8 +94,8 @@ def test_crops_follow_their_seed_and_stay_in_range():
 
 
 def test_a_student_begins_nearer_to_its_teacher_than_at_random_and_learns():
-    teacher = Teacher(untrained())
-    chunks = stack(iter(Crops(collection(None, None), 64, 0)), 24).split(8)
+    teacher = Teacher(untrained(), CPU)
+    chunks = stack(iter(Crops(collection(None), 64, 0)), 24, CPU).split(8)
     basis = Basis.of(teacher, chunks)
     assert {name: rows.shape[0] for name, rows in basis.rows.items()} == COMPONENTS
     wanted = basis.project(teacher.see(chunks[0]))
@@ -109,7 +111,7 @@ def test_a_student_begins_nearer_to_its_teacher_than_at_random_and_learns():
 
 def test_a_training_goes_on_where_it_stood(tmp_path):
     torch.manual_seed(0)
-    training = Training(tmp_path, steps=10, learning_rate=1e-3)
+    training = Training(tmp_path, steps=10, learning_rate=1e-3, device=CPU)
     training.basis = Basis({name: torch.zeros(number, FILTERS[name]) for name, number in COMPONENTS.items()})
     images = torch.rand(2, 3, 64, 64)
     wanted = {name: torch.rand_like(values) for name, values in training.student(images).items()}
@@ -117,7 +119,7 @@ def test_a_training_goes_on_where_it_stood(tmp_path):
     lesson = Lesson(images, wanted)
     training.learn(lesson, energies)
     training.save()
-    other = Training(tmp_path, steps=10, learning_rate=1e-3)
+    other = Training(tmp_path, steps=10, learning_rate=1e-3, device=CPU)
     assert other.resume()
     assert other.step == 1
     for one in (training, other):
@@ -139,11 +141,11 @@ def test_gradients_of_a_scene_are_those_of_its_relative_distances():
     def distances(image):
         own, of_content, of_style = seen(image), seen(content)["block4_conv2"], seen(style)
         of_styles = [
-            float((gram(own[name]) - gram(of_style[name])).norm() ** 2 / gram(of_style[name]).norm() ** 2)
+            float((gram(own[name]) - gram(of_style[name])).norm() / gram(of_style[name]).norm())
             for name in names
             if name != "block4_conv2"
         ]
-        of_contents = float((own["block4_conv2"] - of_content).norm() ** 2 / of_content.norm() ** 2)
+        of_contents = float((own["block4_conv2"] - of_content).norm() / of_content.norm())
         return np.array([np.mean(of_styles), of_contents])
 
     direction = torch.randn_like(canvas)
@@ -156,9 +158,9 @@ def test_gradients_are_learnt_where_they_count(tmp_path):
     """A student whose example are its own gradients errs by nothing; another comes nearer to it where they count."""
     torch.manual_seed(0)
     teacher, untaught = Student(), Student().state_dict()
-    crops = iter(Crops(collection(None, None), 48, 0))
     random = np.random.default_rng(0)
-    scenes = Scenes(SimpleNamespace(see=teacher), crops, 4, random).sample(4, random)
+    easels = Easels(iter(Crops(collection(None), 48, 0)), 6, random, CPU)
+    scenes = Scenes(SimpleNamespace(see=teacher), easels, teacher, 6).sample(4, random)
     assert scenes.shape == (4, 5, 3, 48, 48)
     assert errors(teacher, scenes).tolist() == pytest.approx([0, 0], abs=1e-4)
     images = scenes[:, 0]
@@ -167,9 +169,67 @@ def test_gradients_are_learnt_where_they_count(tmp_path):
     energies = {name: float(values.square().mean()) for name, values in lesson.wanted.items()}
     erring = []
     for share in (0.0, 10.0):
-        pupil = Training(tmp_path, steps=10, learning_rate=1e-2, shares=Shares(gradients=share))
+        pupil = Training(tmp_path, steps=10, learning_rate=1e-2, device=CPU, shares=Shares(gradients=share))
         pupil.student.load_state_dict(untaught)
         for _ in range(10):
             pupil.learn(lesson, energies)
         erring.append(errors(pupil.student, scenes).tolist())
     assert all(learnt < other for learnt, other in zip(erring[1], erring[0], strict=True)), erring
+
+
+def style_distances(student, images, styles):
+    with torch.no_grad():
+        own, of_styles = student(images), student(styles)
+    return torch.stack([relative(gram(own[name]), gram(of_styles[name])) for name in STYLE_LAYERS]).mean(0)
+
+
+def test_what_stands_on_an_easel_comes_nearer_to_its_style_as_the_student_sees_it(student):
+    easels = Easels(iter(Crops(collection(None), 48, 0)), 6, np.random.default_rng(0), CPU)
+    moved = [easels.move(student) for _ in range(9)]
+    canvases, contents, styles = easels.show(24).unbind(1)
+    before, after = style_distances(student, contents, styles), style_distances(student, canvases, styles)
+    assert bool((after < before).all()), (before, after)
+    assert all(float(seen.min()) >= 0 and float(seen.max()) <= 1 for seen in moved)
+
+
+def test_easels_take_turns_and_another_canvas_takes_the_place_of_one_that_is_done(student, monkeypatch):
+    monkeypatch.setattr("training.easels._LIVES", (2, 3))
+    easels = Easels(iter(Crops(collection(None), 48, 0)), 12, np.random.default_rng(0), CPU)
+
+    def contents():
+        return {float(content.sum()) for content in easels.show(200)[:, 1]}
+
+    easels.move(student)
+    assert len(contents()) == 6, "one half has moved"
+    for _ in range(3):
+        easels.move(student)
+    first = contents()
+    assert len(first) == 12, "the other half too"
+    for _ in range(2):
+        easels.move(student)
+    assert not first & contents(), "every canvas had two moves, and went"
+
+
+@pytest.mark.parametrize("canvases", [0.0, 1.0])
+def test_lessons_hold_what_the_student_paints_where_that_counts(student, monkeypatch, canvases):
+    monkeypatch.setattr("training.train.POOL_SIZE", 16)
+    monkeypatch.setattr("training.train.NUM_EASELS", 6)
+    drawn = set()
+
+    def crops():
+        for crop in Crops(collection(None), 48, 0):
+            drawn.add(float(crop.astype(np.float64).sum()))
+            yield crop
+
+    teacher, taken = Teacher(untrained(), CPU), crops()
+    basis = Basis.of(teacher, [stack(taken, 4, CPU)])
+    random = np.random.default_rng(0)
+    lessons = Lessons(teacher, student, basis, taken, random, Shares(canvases=canvases), batch=16)
+    shown = [lessons.next() for _ in range(3)][-1].images
+    painted = [image for image in shown if not np.isclose(float(image.double().sum()), list(drawn), rtol=1e-9).any()]
+    assert len(painted) == 6 * canvases
+
+
+def test_the_mean_of_two_students_is_that_of_their_numbers():
+    one, other = ({"map": torch.tensor(numbers)} for numbers in ([1.0, 2.0], [3.0, 6.0]))
+    assert mean_of([one, other])["map"].tolist() == [2.0, 4.0]
