@@ -508,3 +508,16 @@ def test_what_beginning_a_job_takes_counts_as_its_time(bench, monkeypatch):
     for _ in range(5):
         bench.engine.step()
     assert len(bench.of("b")) == 2, "it is begun, judged, and then owes the other the seconds of its targets"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_memory_is_given_back_before_every_climb_and_when_a_job_is_over(optimizer):
+    told: list[str] = []
+    evaluator = ToyEvaluator(before_pixels=lambda num_pixels: told.append(f"{num_pixels} pixels"))
+    engine = Engine(evaluator, every_optimizer(evaluator), lambda event: None, give_back=lambda: told.append("gives"))
+    recipe = resolve(RecipeChanges(), RecipeChanges(preset="standard", optimizer=optimizer, iterations=4))
+    engine.accept(JobSpecification("a", plain_image(0.2, 128, 128), (plain_style(0.5),), recipe))
+    while engine.step():
+        pass
+    changes = [now for before, now in zip(["", *told], told, strict=False) if now != before]
+    assert changes == ["4096 pixels", "gives", "16384 pixels", "gives"]

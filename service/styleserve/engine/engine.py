@@ -53,7 +53,8 @@ class Engine:
     whole, and a job goes as far as its deadline lets it. With a `max_batch` of 1 every job is evaluated by itself, so
     that its picture is the same, to the bit, whatever runs beside it. With `checkpoints` a job goes on where whatever
     engine had it before wrote it down, as this one does every `checkpoint_s` seconds or, for want of time, less often.
-    `resident_bytes` reads the memory of its process, to be told.
+    `resident_bytes` reads the memory of its process, to be told; `give_back` gives back what of it is free, and is
+    called wherever what jobs keep changes, so that no canvas has memory beside it that only another needed.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Engine:
         checkpoints: Checkpoints | None = None,
         checkpoint_s: float = 10.0,
         resident_bytes: Callable[[], int | None] = lambda: None,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
@@ -76,6 +78,7 @@ class Engine:
         self._scheduler = Scheduler(max_batch)
         self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
         self._ledger = Ledger(report, clock, resident_bytes)
+        self._give_back = give_back
         self._previews = Previews(report)
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
@@ -248,6 +251,7 @@ class Engine:
     def _climb(self, job: Job) -> None:
         """Carry a job to its next scale, whose targets come with the next steps."""
         begun, passes = self._clock(), job.network_passes
+        self._give_back()
         try:
             job.climb(self._evaluator, self._clock, self._pace.slowness * len(self._jobs))
         except Exception:
@@ -297,6 +301,7 @@ class Engine:
         self._deadlines.forget(job.job_id)
         job.run.close()
         self._jobs.remove(job)
+        self._give_back()
 
     def _prepare(self) -> bool:
         """Compute one target of a style of the catalogue; only while nobody waits for a picture."""
@@ -311,6 +316,7 @@ class Engine:
             self._report(Unprepared(style.key))
             return True
         self._ledger.note_targets(num_passes)
+        self._give_back()
         if num_passes == 0:
             self._unprepared.pop(0)
             self._report(Prepared(style.key))

@@ -279,8 +279,9 @@ class Jobs:
     def _require_feasible(self, submission: Submission) -> None:
         assert self.engine is not None
         costs, recipe, output = self.engine.costs, submission.recipe, submission.output
-        if not costs.is_feasible(recipe, output.height, output.width):
-            largest_side = costs.largest_side(recipe, output.height, output.width)
+        style_scales = submission.style_scales
+        if not costs.is_feasible(recipe, output.height, output.width, style_scales):
+            largest_side = costs.largest_side(recipe, output.height, output.width, style_scales)
             raise ImageTooLargeForDeviceError(output.width, output.height, largest_side)
 
     def _require_attainable(self, submission: Submission) -> None:

@@ -37,7 +37,7 @@ def predict(submission: Submission, costs: CostModel) -> Estimate:
     """What the job takes an engine that does nothing else."""
     recipe, output = submission.recipe, submission.output
     scales = plan_scales(recipe, output.height, output.width)
-    return costs.estimate(recipe, scales, output.height, output.width, _style_scales(submission))
+    return costs.estimate(recipe, scales, output.height, output.width, submission.style_scales)
 
 
 def longest_silence_s(submissions: Sequence[Submission], costs: CostModel) -> float:
@@ -54,13 +54,9 @@ def _beginning_s(submission: Submission, costs: CostModel) -> float:
     largest = plan_scales(recipe, output.height, output.width)[-1]
     tile_side = costs.tile_side(recipe, largest, output.height * output.width)
     look_s = costs.content_s(recipe, largest, tile_side)
-    targets_s = costs.targets_s(recipe, largest, tile_side, _style_scales(submission))
+    targets_s = costs.targets_s(recipe, largest, tile_side, submission.style_scales)
     first_s = costs.first_s(recipe, largest, tile_side) + costs.evaluation_s(recipe, largest, tile_side)
     return look_s + targets_s + first_s
-
-
-def _style_scales(submission: Submission) -> list[float]:
-    return [chosen.scale for chosen in submission.styles]
 
 
 def available_s(submission: Submission) -> float | None:

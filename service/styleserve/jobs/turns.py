@@ -44,4 +44,5 @@ class Turns:
 
 def _footprint(submission: Submission, costs: CostModel) -> Footprint:
     """The memory that a job takes."""
-    return costs.job_footprint(submission.recipe, submission.output.height, submission.output.width)
+    output = submission.output
+    return costs.job_footprint(submission.recipe, output.height, output.width, submission.style_scales)

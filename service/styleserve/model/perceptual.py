@@ -177,9 +177,8 @@ class PerceptualEvaluator:
         if known is not None:
             self._cache.write(key, known)
             return known
-        pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(key.side)).pixels
-        resized = images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], key.side))
-        matrices = yield from looks.gram_matrices(self._judge(form), resized[np.newaxis], key.tile_side)
+        seen = _decoded(style, key.side)
+        matrices = yield from looks.gram_matrices(self._judge(form), seen[np.newaxis], key.tile_side)
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
         if style.is_catalogued:
@@ -226,6 +225,12 @@ class PerceptualEvaluator:
 def _seen_at(style: StyleImage, form: Form, longest: int) -> list[int]:
     """The longest sides at which a style is seen for a canvas whose longest side is `longest`, one for each shrink."""
     return [style_side(style.scale * longest / shrink) for shrink in form.shrinks]
+
+
+def _decoded(style: StyleImage, side: int) -> Pixels:
+    """The style's image with its longest side as it is seen; nothing else of it stays."""
+    pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
+    return images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
 
 
 def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[list[Tensor]]:
