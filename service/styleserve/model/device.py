@@ -21,6 +21,8 @@ _LARGE_ARRAY_BYTES = 8 * 2**20
 #: Free pieces are looked for from the size of the process down to this, each time by this share of the size before.
 _LEAST_PIECE_BYTES = 2**20
 _NEXT_SIZE = 0.85
+#: No more is taken than so many times what the process has: the allocator may have moved the reserve meanwhile.
+_MOST_TAKEN = 8
 
 #: Flags of processors that multiply bfloat16 faster than float32, as Linux names them.
 _FAST_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -99,10 +101,12 @@ class Pool:
         size = _resident_bytes()
         reserve = _take(size)[1]
         held: list[tuple[tf.Tensor, int]] = []
-        while size > _LEAST_PIECE_BYTES:
+        left_bytes = _MOST_TAKEN * size
+        while size > _LEAST_PIECE_BYTES and left_bytes > 0:
             size = int(_NEXT_SIZE * size)
-            while (piece := _take(size))[1] != reserve:
+            while (piece := _take(size))[1] != reserve and left_bytes > 0:
                 held.append(piece)
+                left_bytes -= size
             del piece
 
 
