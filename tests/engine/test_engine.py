@@ -396,7 +396,7 @@ def test_previews_stop_when_nobody_wants_them_any_more(bench):
 
 
 def test_targets_that_cannot_be_prepared_are_told_so_that_others_may_follow(bench, monkeypatch):
-    def fail(style: StyleImage) -> int:
+    def fail(style: StyleImage) -> None:
         raise ValueError("no image")
 
     monkeypatch.setattr(bench.evaluator, "prepare", fail)

@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 
+import pytest
+
 from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import WeightsError
 from styleserve.events import Busy, Lost, Prepared, Ready, Worked
@@ -143,7 +145,8 @@ async def test_an_engine_that_cannot_be_killed_is_given_up_and_not_listened_to_a
     await keeper.stop()
 
 
-async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_another_is_there():
+@pytest.mark.parametrize("told", [Worked((), 0, None), Ready(TOY_INFO), Prepared("a")])
+async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_tells_something(told):
     worker = ScriptedWorker()
     keeper = keeper_of(worker)
     keeper.start()
@@ -154,7 +157,9 @@ async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_anoth
     await asyncio.sleep(0.2)
     assert keeper.busy_s == 0
     worker.tell(Busy(60.0))
-    worker.tell(Ready(TOY_INFO))
+    await asyncio.sleep(0)
+    assert keeper.busy_s > 50
+    worker.tell(told)
     await asyncio.sleep(0)
     assert keeper.busy_s == 0
     await keeper.stop()

@@ -81,11 +81,32 @@ class ToyObjective:
 
 
 @dataclass
+class ToyPending:
+    """Targets of a style of which pieces of so many pixels are `unseen`."""
+
+    unseen: list[int]
+    see: Callable[[int], None]
+    recipe: Recipe = PRESETS["classic"]
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.unseen
+
+    @property
+    def coming_pixels(self) -> int:
+        return self.unseen[0]
+
+    def look(self) -> int:
+        self.see(self.unseen.pop(0))
+        return 1
+
+
+@dataclass
 class ToyEvaluator:
     """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it.
 
     `before_pixels` may too, and is told how many pixels are judged, or looked at: `unseen` says in which pieces that is
-    done.
+    done, and `unprepared` in which those of a style are prepared.
     Styles whose blend is all `diverging_colour` have losses that are no numbers.
     """
 
@@ -95,6 +116,7 @@ class ToyEvaluator:
     pull: float = 1.0
     batches: list[int] = field(default_factory=list)
     unseen: Callable[[Pixels, Sequence[StyleImage]], list[int]] = lambda content, styles: []
+    unprepared: tuple[int, ...] = ()
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
         return recipe, 0
@@ -122,8 +144,8 @@ class ToyEvaluator:
     def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
         return False
 
-    def prepare(self, style: StyleImage) -> int:
-        return 0
+    def prepare(self, style: StyleImage) -> ToyPending:
+        return ToyPending(list(self.unprepared), self.before_pixels)
 
     def signature(self, form: Hashable) -> tuple[Any, ...]:
         import tensorflow as tf

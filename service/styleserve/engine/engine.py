@@ -14,7 +14,7 @@ from styleserve.engine.beginning import begin
 from styleserve.engine.checkpoints import Checkpoints
 from styleserve.engine.chronicle import Chronicle
 from styleserve.engine.deadlines import Deadlines
-from styleserve.engine.forecast import Forecast
+from styleserve.engine.forecast import Forecast, style_piece_s
 from styleserve.engine.job import Job
 from styleserve.engine.ledger import Ledger
 from styleserve.engine.pace import Expectation, Pace
@@ -22,7 +22,7 @@ from styleserve.engine.previews import Previews
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
-from styleserve.evaluation import Evaluator
+from styleserve.evaluation import Evaluator, PendingTargets, StyleImage
 from styleserve.events import (
     Busy,
     Cancelled,
@@ -41,8 +41,8 @@ from styleserve.recipes import OptimizerName
 
 logger = logging.getLogger(__name__)
 
-#: Steps of more seconds are told of before they begin.
-LONG_STEP_S = 1.0
+#: What is likely to take more seconds is told of before it begins: in less, a call that waits for it loses little.
+LONG_STEP_S = 0.25
 
 
 class Engine:
@@ -80,8 +80,11 @@ class Engine:
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
         self._unprepared: list[Prepare] = []
+        self._pending: PendingTargets | None = None
         self._num_steps = 0
         self._pace = Pace()
+        # Of its own: how far off the predictions of styles are says nothing of those of steps.
+        self._style_pace = Pace()
         self._deadlines = Deadlines(self._pace, self._scheduler, clock)
 
     def accept(self, command: Command) -> None:
@@ -151,6 +154,7 @@ class Engine:
         self._deadlines.forget(specification.job_id)
         self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast)))
         self._report(Started(specification.job_id))
+        self._announce(self._most_beginning_s(forecast))
         begun = self._clock()
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]
@@ -188,8 +192,7 @@ class Engine:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
         self._num_steps += 1
         group, expected = batch[0].batch_key, Expectation.of(batch)
-        if (likely_s := self._pace.likely_s(expected)) > LONG_STEP_S:
-            self._report(Busy(likely_s))
+        self._announce(self._pace.likely_s(expected))
         begun = self._clock()
         try:
             judged = self._work(batch)
@@ -207,6 +210,11 @@ class Engine:
         for job in judged:
             job.network_passes += 1
             self._advance(job, now)
+
+    def _announce(self, likely_s: float) -> None:
+        """Tell of what may keep the engine from hearing of anything for a while."""
+        if likely_s > LONG_STEP_S:
+            self._report(Busy(likely_s))
 
     def _work(self, batch: Sequence[Job]) -> list[Job]:
         """Judge a batch, or compute a piece of the targets that one job lacks; returns those that were judged."""
@@ -299,22 +307,38 @@ class Engine:
         self._jobs.remove(job)
 
     def _prepare(self) -> bool:
-        """Compute one target of a style of the catalogue; only while nobody waits for a picture."""
+        """Do a piece of the targets of a style of the catalogue; only while nobody waits for a picture."""
         if not self._unprepared:
             return False
         style = self._unprepared[0].style
         try:
-            num_passes = self._evaluator.prepare(style)
+            is_ready = self._look_at(style)
         except Exception:
             logger.exception("targets of the style image %s cannot be prepared", style.key)
-            self._unprepared.pop(0)
-            self._report(Unprepared(style.key))
+            self._end_preparing(Unprepared(style.key))
             return True
-        self._ledger.note_targets(num_passes)
-        if num_passes == 0:
-            self._unprepared.pop(0)
-            self._report(Prepared(style.key))
+        if is_ready:
+            self._end_preparing(Prepared(style.key))
         return True
+
+    def _look_at(self, style: StyleImage) -> bool:
+        """Do the next piece of a style's targets, after a word of how long that takes; True when there is none left."""
+        if self._pending is None:
+            self._pending = self._evaluator.prepare(style)
+        if self._pending.is_ready:
+            return True
+        expected = Expectation(self._pending.coming_pixels, style_piece_s(self._pending, self._costs), first_s=0.0)
+        self._announce(self._style_pace.likely_s(expected))
+        begun = self._clock()
+        self._ledger.note_targets(self._pending.look())
+        if expected.step_s:
+            self._style_pace.record(expected, self._clock() - begun)
+        return False
+
+    def _end_preparing(self, told: Prepared | Unprepared) -> None:
+        self._unprepared.pop(0)
+        self._pending = None
+        self._report(told)
 
 
 def _begun_at(specification: JobSpecification, now: float) -> JobSpecification:

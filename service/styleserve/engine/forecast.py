@@ -12,7 +12,7 @@ from styleserve.costs import CostModel, Estimate
 from styleserve.engine import planning
 from styleserve.engine.planning import Plan, Price
 from styleserve.engine.specification import JobSpecification
-from styleserve.evaluation import Evaluator
+from styleserve.evaluation import Evaluator, PendingTargets
 from styleserve.recipes import CALIBRATED_SIDE, Scale, plan_scales
 
 _UNKNOWN_S_PER_PIXEL = 1e-6
@@ -88,6 +88,14 @@ class Forecast:
             for style in self.specification.styles
             if not self.evaluator.has_targets(style, recipe, scale.height, scale.width)
         ]
+
+
+def style_piece_s(pending: PendingTargets, costs: CostModel | None) -> float:
+    """Seconds of the next piece of a style's targets; 0 where the network sees nothing in it."""
+    num_pixels = pending.coming_pixels
+    if num_pixels == 0 or costs is None:
+        return _UNKNOWN_S_PER_PIXEL * num_pixels
+    return costs.cost(pending.recipe).style_seconds.at(num_pixels)
 
 
 def _by_pixels(scale: Scale) -> float:

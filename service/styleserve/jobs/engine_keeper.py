@@ -117,6 +117,7 @@ class EngineKeeper:
         self._watchdog.hear()
         if isinstance(event, Ready | Lost | Worked):
             self._observer.hear(event)
+        self._busy_until = 0.0  # it tells nothing while it is busy with what it told of
         match event:
             case Ready(info):
                 self._welcome(info)
@@ -148,7 +149,6 @@ class EngineKeeper:
             logger.warning("it has other weights than the engine before, %s: so do its pictures", self.engine.weights)
         self.engine = info
         self.is_alive = True
-        self._busy_until = 0.0
         self._restart_s = _FIRST_RESTART_S
         self.preparation.begin()
         self._tell_alive(True)
