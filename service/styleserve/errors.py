@@ -330,7 +330,7 @@ class CatalogInvalidError(RequestError):
 
 
 class RunTimeoutError(RequestError):
-    """The job's time was up: its policy was to fail then, or it has no canvas to return, as `has_canvas` says."""
+    """The job's time was up: its policy was to fail then, or it painted no canvas to return, as `has_canvas` says."""
 
     reason = "RUN_TIMEOUT"
 
@@ -341,7 +341,10 @@ class RunTimeoutError(RequestError):
     def __str__(self) -> str:
         if self.has_canvas:
             return "the job's time was up; allow more time, or ask for RETURN_BEST to get the best canvas until then"
-        return "the job's time was up while it had no canvas to return; allow more time, or ask for a smaller picture"
+        return (
+            "the job's time was up before its first iteration, so that it has no canvas to return; allow more time, or "
+            "ask for a smaller picture"
+        )
 
 
 class QueueTimeoutError(RequestError):

@@ -268,10 +268,10 @@ class Engine:
         self._ledger.note_targets(job.network_passes - passes)
 
     def _end(self, late: Sequence[Job]) -> None:
-        """End jobs at their deadlines, with what they have."""
+        """End jobs at their deadlines, with what they have painted."""
         for job in late:
-            if job.specification.fails_at_deadline or job.judged is None:
-                self._fail(job, RunTimeoutError(has_canvas=job.judged is not None))
+            if job.specification.fails_at_deadline or not job.has_painted:
+                self._fail(job, RunTimeoutError(has_canvas=job.has_painted))
             else:
                 self._finish(job, "deadline")
 
