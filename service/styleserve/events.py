@@ -137,6 +137,7 @@ class Previewed:
 class Finished:
     """The job's result, [H, W, 3] of the specification's content, and what it cost.
 
+    `ended` is when the engine was done with it, by `time.monotonic()`.
     `is_whole` when it ran all of its recipe, whose picture this therefore is, whatever its deadline was.
     """
 
@@ -146,6 +147,7 @@ class Finished:
     progress: Progress
     network_passes: int
     engine_s: float
+    ended: float
     is_whole: bool = False
 
 
@@ -189,12 +191,14 @@ class Worked:
     """What the engine did since it last said so.
 
     `target_passes` are passes of the network beside those of the steps, one a canvas. `resident_bytes` is the memory of
-    the engine's process; None where that cannot be read.
+    the engine's process; None where that cannot be read. `slowness` is how many times as long as predicted its steps
+    took of late.
     """
 
     steps: tuple[Step, ...]
     target_passes: int
     resident_bytes: int | None
+    slowness: float = 1.0
 
 
 JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled

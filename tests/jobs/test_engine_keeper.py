@@ -163,3 +163,21 @@ async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_tells
     await asyncio.sleep(0)
     assert keeper.busy_s == 0
     await keeper.stop()
+
+
+async def test_how_slow_an_engine_was_counts_for_a_while_and_for_no_other_engine(monkeypatch):
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
+    worker.tell(Ready(TOY_INFO))
+    await asyncio.sleep(0)
+    assert keeper.slowness == 1.0
+    for told in (Worked((), 0, None, slowness=3.0), Ready(TOY_INFO)):
+        worker.tell(told)
+        await asyncio.sleep(0)
+        assert keeper.slowness == (3.0 if isinstance(told, Worked) else 1.0)
+    worker.tell(Worked((), 0, None, slowness=3.0))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(engine_keeper, "_SLOWNESS_LASTS_S", 0.0)
+    assert keeper.slowness == 1.0
+    await keeper.stop()

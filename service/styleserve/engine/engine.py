@@ -111,7 +111,7 @@ class Engine:
             self._chronicle.write_due(self._jobs)
         else:
             is_busy = self._prepare()
-        self._ledger.tell(is_idle=not is_busy)
+        self._ledger.tell(is_idle=not is_busy, slowness=self._pace.slowness)
         return is_busy
 
     def close(self) -> None:
@@ -256,6 +256,7 @@ class Engine:
     def _climb(self, job: Job) -> None:
         """Carry a job to its next scale, whose targets come with the next steps."""
         begun, passes = self._clock(), job.network_passes
+        job.forecast = dataclasses.replace(job.forecast, costs=self._costs)  # by which its steps are traced by now
         try:
             job.climb(self._evaluator, self._clock, self._pace.slowness * len(self._jobs))
         except Exception:
@@ -277,10 +278,13 @@ class Engine:
 
     def _finish(self, job: Job, stop_reason: StopReason) -> None:
         assert job.judged is not None
-        progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started, eta_s=0.0)
+        ended = self._clock()
+        progress = dataclasses.replace(job.judged, elapsed_s=ended - job.started, eta_s=0.0)
         picture, is_whole = job.picture(), job.is_whole
         self._forget(job)
-        self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s, is_whole))
+        self._report(
+            Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s, ended, is_whole)
+        )
 
     def _fail(self, job: Job, error: RequestError) -> None:
         self._forget(job)

@@ -28,6 +28,8 @@ LONGEST_WARM_UP_S = 3600.0
 LONGEST_DEATH_S = 30.0
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
+#: How slow an engine was said to be counts for so many seconds: where nothing is computed, nothing corrects it.
+_SLOWNESS_LASTS_S = 60.0
 
 
 class EngineKeeper:
@@ -67,6 +69,7 @@ class EngineKeeper:
         self._watching: asyncio.Task[None] | None = None
         self._restart: asyncio.TimerHandle | None = None
         self._busy_until = 0.0
+        self._slowness = (1.0, 0.0)
         self.generation = 0
         self.is_alive = False
         self.engine: EngineInfo | None = None
@@ -81,6 +84,12 @@ class EngineKeeper:
     def busy_s(self) -> float:
         """Seconds until the engine hears of a new job, as far as it said so."""
         return max(0.0, self._busy_until - time.monotonic())
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as predicted the engine's steps take, as it said lately; 1 when it did not."""
+        slowness, told = self._slowness
+        return slowness if time.monotonic() < told + _SLOWNESS_LASTS_S else 1.0
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does; nothing more is heard of it."""
@@ -127,8 +136,8 @@ class EngineKeeper:
                 self.preparation.hear(event)
             case Busy(seconds):
                 self._busy_until = time.monotonic() + seconds
-            case Worked():
-                pass
+            case Worked(slowness=slowness):
+                self._slowness = slowness, time.monotonic()
             case _:
                 self._hear_of_job(event)
 
@@ -149,6 +158,7 @@ class EngineKeeper:
             logger.warning("it has other weights than the engine before, %s: so do its pictures", self.engine.weights)
         self.engine = info
         self.is_alive = True
+        self._slowness = (1.0, 0.0)
         self._restart_s = _FIRST_RESTART_S
         self.preparation.begin()
         self._tell_alive(True)

@@ -11,7 +11,6 @@ from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.images import Picture
-from styleserve.jobs import timing
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
@@ -27,8 +26,8 @@ class Pictures:
         self._image_store = image_store
         self._decoder = decoder
 
-    def specify(self, job_id: str, submission: Submission) -> tuple[JobSpecification, Picture]:
-        """What the engine is told of a job, and the content; raises RequestError.
+    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
+        """What the engine is told of a job, and the content; `deadline` is the engine's own. Raises RequestError.
 
         The content has the size of the result. `deliver` wants it again, when there is no time to decode it once more.
         """
@@ -38,7 +37,7 @@ class Pictures:
             content=content.pixels,
             styles=tuple(self._style(chosen, submission, content.pixels) for chosen in submission.styles),
             recipe=submission.recipe,
-            deadline=timing.engine_deadline(submission),
+            deadline=deadline,
             run_timeout_s=submission.run_timeout_s,
             fails_at_deadline=submission.fails_at_deadline,
             caller=submission.caller,
