@@ -193,13 +193,14 @@ class ToyEngineFactory:
     checkpoints_dir: Path | None = None
     checkpoint_s: float = 10.0
     pull: float = 1.0
+    network: str = "toy"
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.table import every_optimizer
 
         evaluator = ToyEvaluator(self.before_step, self.diverging_colour, pull=self.pull)
         checkpoints = (
-            None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), "toy")
+            None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), self.network)
         )
         engine = Engine(
             evaluator,
