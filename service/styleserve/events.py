@@ -137,8 +137,8 @@ class Previewed:
 class Finished:
     """The job's result, [H, W, 3] of the specification's content, and what it cost.
 
-    `ended` is when the engine was done with it, by `time.monotonic()`.
-    `is_whole` when it ran all of its recipe, whose picture this therefore is, whatever its deadline was.
+    `recipe` is what it was painted with, as its content calibrated it. `ended` is when the engine was done with it, by
+    `time.monotonic()`. `is_whole` when it ran all of its recipe, so that this is its picture whatever its deadline was.
     """
 
     job_id: str
@@ -147,6 +147,7 @@ class Finished:
     progress: Progress
     network_passes: int
     engine_s: float
+    recipe: Recipe
     ended: float
     is_whole: bool = False
 

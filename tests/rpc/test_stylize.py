@@ -68,6 +68,16 @@ async def test_a_job_says_when_how_and_with_what_it_was_made(service):
     assert made["styles"] == list(job.provenance.styles)
 
 
+async def test_the_recipe_that_is_told_is_the_calibrated_one_and_finds_its_picture_again(tmp_path):
+    worker = ThreadWorker(ToyEngineFactory(content_bound=0.25))
+    async with running(tmp_path, worker=worker, no_cache=False) as service:
+        first, second = [await service.transfer.Stylize(request()) for _ in range(2)]
+    assert json.loads(first.job.provenance.recipe_json)["content_bound"] == 0.25
+    assert carried.metadata(first.result.inline)["recipe"] == first.job.provenance.recipe_json
+    assert second.job.provenance.reused_from == first.job.name
+    assert second.job.provenance.recipe_json == first.job.provenance.recipe_json
+
+
 async def test_the_result_says_nothing_of_itself_when_told_not_to(service):
     output = image_pb2.OutputOptions(omit_provenance=True)
     response = await service.transfer.Stylize(request(output=output))

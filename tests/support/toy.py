@@ -117,9 +117,10 @@ class ToyEvaluator:
     batches: list[int] = field(default_factory=list)
     unseen: Callable[[Pixels, Sequence[StyleImage]], list[int]] = lambda content, styles: []
     unprepared: tuple[int, ...] = ()
+    content_bound: float = 1.0
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
-        return recipe, 0
+        return dataclasses.replace(recipe, content_bound=self.content_bound), 0
 
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
@@ -194,11 +195,14 @@ class ToyEngineFactory:
     checkpoint_s: float = 10.0
     pull: float = 1.0
     network: str = "toy"
+    content_bound: float = 1.0
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.table import every_optimizer
 
-        evaluator = ToyEvaluator(self.before_step, self.diverging_colour, pull=self.pull)
+        evaluator = ToyEvaluator(
+            self.before_step, self.diverging_colour, pull=self.pull, content_bound=self.content_bound
+        )
         checkpoints = (
             None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), self.network)
         )

@@ -283,7 +283,17 @@ class Engine:
         picture, is_whole = job.picture(), job.is_whole
         self._forget(job)
         self._report(
-            Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s, ended, is_whole)
+            Finished(
+                job.job_id,
+                picture,
+                stop_reason,
+                progress,
+                job.network_passes,
+                job.engine_s,
+                job.specification.recipe,
+                ended,
+                is_whole,
+            )
         )
 
     def _fail(self, job: Job, error: RequestError) -> None:

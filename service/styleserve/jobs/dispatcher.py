@@ -255,9 +255,10 @@ class Dispatcher:
 
     async def _deliver(self, job: Job, finished: Finished) -> None:
         """Make the file that the caller gets."""
-        provenance = self._trace_back(job, finished.network_passes, finished.is_whole)
-        assert provenance is not None
+        assert self.engine is not None
         assert job.content is not None
+        passes, is_whole = finished.network_passes, finished.is_whole
+        provenance = trace_back(job.submission, finished.recipe, self.engine, passes, is_whole)
         try:
             result = await asyncio.to_thread(
                 self._pictures.deliver, job.submission, job.content, finished.pixels, provenance
@@ -303,8 +304,10 @@ class Dispatcher:
         jobs = [self._in_engine[job_id].submission for job_id in self._handed_over]
         return timing.longest_silence_s(jobs, self.engine.costs) if jobs and self.engine is not None else None
 
-    def _trace_back(self, job: Job, network_passes: int, is_whole: bool = False) -> Provenance | None:
-        return None if self.engine is None else trace_back(job.submission, self.engine, network_passes, is_whole)
+    def _trace_back(self, job: Job, network_passes: int) -> Provenance | None:
+        """How far a job without a picture came."""
+        submission = job.submission
+        return None if self.engine is None else trace_back(submission, submission.recipe, self.engine, network_passes)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

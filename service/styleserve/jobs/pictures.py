@@ -15,7 +15,7 @@ from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
 from styleserve.model.targets import decoded_side
-from styleserve.recipes import style_side
+from styleserve.recipes import Recipe, style_side
 from styleserve.version import version
 
 
@@ -77,14 +77,19 @@ class Pictures:
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 
 
-def trace_back(submission: Submission, engine: EngineInfo, network_passes: int, is_whole: bool = False) -> Provenance:
-    """How a picture of this submission was made by this engine; `is_whole` when that was all of its recipe."""
+def trace_back(
+    submission: Submission, recipe: Recipe, engine: EngineInfo, network_passes: int, is_whole: bool = False
+) -> Provenance:
+    """How a picture of this submission was made by this engine; `is_whole` when that was all of its recipe.
+
+    `recipe` is the submission's, calibrated where an engine got as far as a picture.
+    """
     return Provenance(
         server_version=version(),
         weights=engine.weights,
         device=engine.device,
-        precision=engine.precision_for(submission.recipe),
-        recipe_json=submission.recipe.to_json(),
+        precision=engine.precision_for(recipe),
+        recipe_json=recipe.to_json(),
         styles=tuple(chosen.name for chosen in submission.styles),
         network_passes=network_passes,
         is_whole=is_whole,
