@@ -154,13 +154,14 @@ class Dispatcher:
     def foresee_picture(self, submission: Submission) -> Outlook:
         """When a job that came now could have a picture: jobs beside it get as much of the engine as it does."""
         assert self.engine is not None
-        inside, costs, busy_s = list(self._in_engine.values()), self.engine.costs, self._keeper.busy_s
+        inside, costs, output = list(self._in_engine.values()), self.engine.costs, submission.output
+        way_in_s = self._way_in.most_s(output)
+        busy_s = self._keeper.busy_s(way_in_s)
         if len(self.queue) > 0 or not self._turns.has_room(submission, inside, costs):
             busy_s = max(busy_s, first_leaves_s(inside, self.engine, self._way_out))
             inside = inside[1:]  # which of them leaves first does not matter here
         engine_s = (1 + len(inside)) * self._keeper.slowness * timing.least_s(submission, costs)
-        output = submission.output
-        return Outlook(busy_s, self._way_in.most_s(output), engine_s, self._way_out.most_s(output))
+        return Outlook(busy_s, way_in_s, engine_s, self._way_out.most_s(output))
 
     def _hear(self, event: JobEvent) -> None:
         job = self._in_engine.get(event.job_id)
