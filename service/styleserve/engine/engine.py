@@ -14,27 +14,26 @@ from styleserve.engine.beginning import begin
 from styleserve.engine.checkpoints import Checkpoints
 from styleserve.engine.chronicle import Chronicle
 from styleserve.engine.deadlines import Deadlines
-from styleserve.engine.forecast import Forecast, style_piece_s
+from styleserve.engine.forecast import Forecast
 from styleserve.engine.job import Job
 from styleserve.engine.ledger import Ledger
 from styleserve.engine.pace import Expectation, Pace
+from styleserve.engine.preparing import Preparing
 from styleserve.engine.previews import Previews
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RequestError, RunTimeoutError
-from styleserve.evaluation import Evaluator, PendingTargets, StyleImage
+from styleserve.evaluation import Evaluator
 from styleserve.events import (
     Busy,
     Cancelled,
     EngineEvent,
     Failed,
     Finished,
-    Prepared,
     Progressed,
     Resumed,
     Started,
     StopReason,
-    Unprepared,
 )
 from styleserve.optimizers import AnyOptimizer
 from styleserve.recipes import OptimizerName
@@ -77,14 +76,11 @@ class Engine:
         self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
         self._ledger = Ledger(report, clock, resident_bytes)
         self._previews = Previews(report)
+        self._preparing = Preparing(evaluator, costs, report, clock, self._announce, self._ledger.note_targets)
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
-        self._unprepared: list[Prepare] = []
-        self._pending: PendingTargets | None = None
         self._num_steps = 0
         self._pace = Pace()
-        # Of its own: how far off the predictions of styles are says nothing of those of steps.
-        self._style_pace = Pace()
         self._deadlines = Deadlines(self._pace, self._scheduler, clock)
 
     def accept(self, command: Command) -> None:
@@ -97,7 +93,7 @@ class Engine:
             case Preview():
                 self._previews.order(command, self._jobs, self._waiting)
             case Prepare():
-                self._unprepared.append(command)
+                self._preparing.accept(command)
 
     def step(self) -> bool:
         """Begin jobs that wait, then choose, evaluate and advance; False when there was nothing to do."""
@@ -110,7 +106,7 @@ class Engine:
         if is_busy:
             self._chronicle.write_due(self._jobs)
         else:
-            is_busy = self._prepare()
+            is_busy = self._preparing.step()
         self._ledger.tell(is_idle=not is_busy, slowness=self._pace.slowness)
         return is_busy
 
@@ -319,40 +315,6 @@ class Engine:
         self._deadlines.forget(job.job_id)
         job.run.close()
         self._jobs.remove(job)
-
-    def _prepare(self) -> bool:
-        """Do a piece of the targets of a style of the catalogue; only while nobody waits for a picture."""
-        if not self._unprepared:
-            return False
-        style = self._unprepared[0].style
-        try:
-            is_ready = self._look_at(style)
-        except Exception:
-            logger.exception("targets of the style image %s cannot be prepared", style.key)
-            self._end_preparing(Unprepared(style.key))
-            return True
-        if is_ready:
-            self._end_preparing(Prepared(style.key))
-        return True
-
-    def _look_at(self, style: StyleImage) -> bool:
-        """Do the next piece of a style's targets, after a word of how long that takes; True when there is none left."""
-        if self._pending is None:
-            self._pending = self._evaluator.prepare(style)
-        if self._pending.is_ready:
-            return True
-        expected = Expectation(self._pending.coming_pixels, style_piece_s(self._pending, self._costs), first_s=0.0)
-        self._announce(self._style_pace.likely_s(expected))
-        begun = self._clock()
-        self._ledger.note_targets(self._pending.look())
-        if expected.step_s:
-            self._style_pace.record(expected, self._clock() - begun)
-        return False
-
-    def _end_preparing(self, told: Prepared | Unprepared) -> None:
-        self._unprepared.pop(0)
-        self._pending = None
-        self._report(told)
 
 
 def _begun_at(specification: JobSpecification, now: float) -> JobSpecification:
