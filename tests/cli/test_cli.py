@@ -333,7 +333,7 @@ def test_who_gets_the_light_network_in_the_place_of_vgg19_is_told_so_and_how_to_
     (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
     variables = environment(HTTPS_PROXY="http://127.0.0.1:9", STYLESERVE_CACHE_DIR=str(tmp_path / "cache"))
     paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "1"]
-    done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"].startswith("light@")
     (told,) = (line for line in done.stderr.splitlines() if "light network" in line)
