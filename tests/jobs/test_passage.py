@@ -40,8 +40,16 @@ def test_the_slowest_of_the_last_counts_with_a_margin_for_pictures_of_every_size
     assert way.most_s(LARGE) == pytest.approx(0.05 + 1.25 * 1.2)
     assert way.most_s(SMALL) == pytest.approx(0.05 + 1.25 * 3 * 0.103)
     for _ in range(8):
-        way.record(SMALL, 0.103)
+        way.record(LARGE, 0.4)
     assert way.most_s(LARGE) == pytest.approx(0.05 + 1.25 * 0.4)
+
+
+def test_how_quickly_small_pictures_pass_says_nothing_of_a_large_one(clock, way):
+    way.record(SMALL, 0.05)
+    assert way.most_s(SMALL) == pytest.approx(0.05 + 0.103)
+    assert way.most_s(LARGE) == pytest.approx(0.05 + 2 * 0.4)
+    way.record(SMALL, 0.309)
+    assert way.most_s(LARGE) == pytest.approx(0.05 + 1.25 * 3 * 0.4)
 
 
 def test_a_quick_machine_is_not_taken_at_its_word(clock, way):
