@@ -17,7 +17,7 @@ from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
 from styleserve.model.looks import Look, Tiles
-from styleserve.model.objective import PerceptualObjective, Sources
+from styleserve.model.objective import PendingLooks, PerceptualObjective, Sources
 from styleserve.model.targets import (
     Grams,
     TargetCache,
@@ -128,19 +128,13 @@ class PerceptualEvaluator:
             for terms, gradient in zip(judged.numpy().tolist(), gradients.numpy(), strict=True)
         ]
 
-    def prepare(self, style: StyleImage) -> int:
-        """Compute the next of the style's targets for the default preset, up to 512 pixels, that is not kept yet."""
+    def prepare(self, style: StyleImage) -> PendingLooks:
+        """The style's targets for the default preset, up to 512 pixels, the smallest first."""
         recipe = PRESETS[DEFAULT_PRESET]
         form = self._form(recipe, PREPARED_SIDE, PREPARED_SIDE)
         scales = plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)
         seen_at = {side for scale in scales for side in _seen_at(style, form, scale.width)}
-        for side in sorted(seen_at):
-            look = self._style_look(style, form, side)
-            look.begin()
-            if look.found is None:
-                look.finish()
-                return 1
-        return 0
+        return PendingLooks(recipe, [self._style_look(style, form, side) for side in sorted(seen_at)])
 
     def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
         """Types of an objective's tensors for any number of canvases of any size."""
