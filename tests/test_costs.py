@@ -168,12 +168,12 @@ def test_a_step_that_is_not_traced_yet_costs_more_until_a_job_of_it_has_begun():
 
 
 def test_a_job_that_is_written_down_is_copied_and_no_other_at_the_same_time():
-    copying = CostModel(10**10, 0, ((CLASSIC, COST),), dict.fromkeys(OPTIMIZERS, Upkeep(1, snapshot_canvases=4)))
+    copying = CostModel(10**10, 0, ((CLASSIC, COST),), dict.fromkeys(OPTIMIZERS, Upkeep(1, snapshot_canvases=2)))
     footprint = copying.footprint(CLASSIC, MEGAPIXEL, None, 10**6)
-    assert copying.peak_bytes([footprint]) == pytest.approx(52e6 + 1e9 + 4 * 12e6)
-    assert copying.peak_bytes([footprint, footprint]) == pytest.approx(2 * (52e6 + 1e9) + 4 * 12e6)
-    # What is larger than 128 MiB is written as it is.
-    assert copying.footprint(CLASSIC, Scale(2000, 2000, 1), None, 4 * 10**6).copied_bytes == 0
+    assert copying.peak_bytes([footprint]) == pytest.approx(52e6 + 1e9 + 2 * 12e6)
+    assert copying.peak_bytes([footprint, footprint]) == pytest.approx(2 * (52e6 + 1e9) + 2 * 12e6)
+    # What is larger than 32 MiB is written as it is.
+    assert copying.footprint(CLASSIC, Scale(1200, 1200, 1), None, 1440000).copied_bytes == 0
 
 
 def test_a_style_that_is_seen_larger_than_the_canvas_takes_its_own_memory():

@@ -23,7 +23,7 @@ TILE_SIDES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128)
 #: not depend on who was first to ask. One takes about as much memory as the smallest tile of a canvas.
 STYLE_TILE_SIDE = 512
 #: Of a job that is written down so much is copied, so that it goes on meanwhile; a larger one waits instead.
-MOST_COPIED_BYTES = 128 * 2**20
+MOST_COPIED_BYTES = 32 * 2**20
 #: A style's image is there twice while it is resized: as it was decoded, at most as large as it is seen, and as seen.
 _STYLE_COPIES = 2
 #: A picture of this longest side is the least that an engine has to have room for.
