@@ -76,9 +76,9 @@ class CarryingAdam(Adam):
 
         A second moment is never negative, which bicubic interpolation could make it.
         """
-        begun = super().grow(run, objective, shape, recipe, iterations)
         first = tf.image.resize(run.state.first_moment, shape, method="bicubic")
         second = tf.image.resize(run.state.second_moment, shape, method="bilinear")
+        begun = super().grow(run, objective, shape, recipe, iterations)
         state = dataclasses.replace(begun.state, first_moment=first, second_moment=second)
         earlier = run.moves + (run.earlier if isinstance(run, _CarryingRun) else 0)
         return _CarryingRun(state, begun.objective, begun.settings, begun.planned, earlier=earlier)

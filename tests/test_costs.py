@@ -117,12 +117,12 @@ def test_the_estimate_is_the_sum_of_the_scales_and_the_peak_of_the_worst():
 
 def test_the_largest_side_is_feasible_and_one_more_is_not():
     costs = model(0.1e9)
-    side = costs.largest_side(CLASSIC, 3000, 6000)
+    side = costs.largest_side(CLASSIC, 3000, 6000, [1.0])
     assert 128 < side < 6000
-    assert costs.is_feasible(CLASSIC, round(side / 2), side)
-    assert not costs.is_feasible(CLASSIC, round((side + 4) / 2), side + 4)
-    assert model(1e12).largest_side(CLASSIC, 3000, 6000) == 6000
-    assert model(1e6).largest_side(CLASSIC, 3000, 6000) == 0
+    assert costs.is_feasible(CLASSIC, round(side / 2), side, [1.0])
+    assert not costs.is_feasible(CLASSIC, round((side + 4) / 2), side + 4, [1.0])
+    assert model(1e12).largest_side(CLASSIC, 3000, 6000, [1.0]) == 6000
+    assert model(1e6).largest_side(CLASSIC, 3000, 6000, [1.0]) == 0
 
 
 def test_whole_canvases_may_meet_in_a_batch_and_tiled_ones_take_turns():
@@ -165,3 +165,31 @@ def test_a_step_that_is_not_traced_yet_costs_more_until_a_job_of_it_has_begun():
     assert after.after(by_lbfgsb) is after
     # What was the job's is the process's now: the same peak.
     assert after.peak_bytes([after.footprint(by_lbfgsb, MEGAPIXEL, None, 10**6)]) == costs.peak_bytes([footprint])
+
+
+def test_a_job_that_is_written_down_is_copied_and_no_other_at_the_same_time():
+    copying = CostModel(10**10, 0, ((CLASSIC, COST),), dict.fromkeys(OPTIMIZERS, Upkeep(1, snapshot_canvases=2)))
+    footprint = copying.footprint(CLASSIC, MEGAPIXEL, None, 10**6)
+    assert copying.peak_bytes([footprint]) == pytest.approx(52e6 + 1e9 + 2 * 12e6)
+    assert copying.peak_bytes([footprint, footprint]) == pytest.approx(2 * (52e6 + 1e9) + 2 * 12e6)
+    # What is larger than 32 MiB is written as it is.
+    assert copying.footprint(CLASSIC, Scale(1200, 1200, 1), None, 1440000).copied_bytes == 0
+
+
+def test_a_style_that_is_seen_larger_than_the_canvas_takes_its_own_memory():
+    costs = model(1e9, base_bytes=0)
+    plain = costs.job_footprint(CLASSIC, 400, 400, [0.5, 1.0])
+    assert plain.working_bytes == pytest.approx(1000 * 400**2)
+    # Decoded and resized, at ten times the canvas's side: 4000 pixels.
+    detailed = costs.job_footprint(CLASSIC, 400, 400, [0.5, 10.0])
+    assert (detailed.kept_bytes, detailed.working_bytes) == (plain.kept_bytes, 2 * 12 * 4000**2)
+    still = [Scale(400, 400, 0)]
+    assert costs.estimate(CLASSIC, still, 400, 400, [10.0]).peak_bytes == costs.peak_bytes([detailed])
+    assert costs.is_feasible(CLASSIC, 400, 400, [1.0])
+    assert not model(0.4e9).is_feasible(CLASSIC, 400, 400, [10.0])
+
+
+def test_the_least_budget_has_room_for_a_small_picture_and_less_has_not():
+    least = round(model(1.0).least_budget_bytes(CLASSIC))
+    assert model(least + 1).is_feasible(CLASSIC, 256, 256, [1.0])
+    assert not model(least - 1000).is_feasible(CLASSIC, 256, 256, [1.0])

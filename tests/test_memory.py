@@ -13,10 +13,10 @@ from styleserve import memory
 MEMINFO = "MemTotal:       32000000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\n"
 #: As many threads have something at once, and the C library tells what it has of heaps.
 HEAPS_OF_THREADS = """
-import ctypes, sys, threading
-from styleserve import __main__
+import ctypes, os, sys, threading
+from styleserve import memory
 if sys.argv[1] == "set":
-    __main__.set_heaps()
+    memory.keep_heaps_small(os.environ)
 library = ctypes.CDLL(None)
 library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
 all_have = threading.Barrier(6)
@@ -33,10 +33,10 @@ library.fflush(file)
 KEEPING_MUCH = {"MALLOC_TRIM_THRESHOLD_": "64000000", "MALLOC_MMAP_THRESHOLD_": "16000000"}
 #: Something large comes and goes, and something half as large after it; the C library tells what its heap's end keeps.
 KEPT_BY_A_HEAP = """
-import ctypes, sys
-from styleserve import __main__
+import ctypes, os, sys
+from styleserve import memory
 if sys.argv[1] == "set":
-    __main__.set_heaps()
+    memory.keep_heaps_small(os.environ)
 class Told(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghi"] + [("keepcost", ctypes.c_size_t)]
 library = ctypes.CDLL(None)

@@ -6,16 +6,13 @@ import sys
 
 from styleserve import memory, processor
 
-#: By these the GNU C library is told about its heaps.
-_HEAP_VARIABLES = {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
-
 
 def main() -> None:
     """Run the command line; where the client alone is installed, say what is missing."""
     if importlib.util.find_spec("click") is None:
         sys.exit("the command line needs the server's packages: pip install 'styleserve[cpu]', or [gpu]")
     set_environment()
-    set_heaps()
+    memory.keep_heaps_small(os.environ)
     try:
         from styleserve.cli.main import cli
 
@@ -39,12 +36,6 @@ def set_environment() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not processor.has_onednn():
         os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-
-
-def set_heaps() -> None:
-    """Keep the C library's heaps small, unless the operator has set anything about them."""
-    if _HEAP_VARIABLES.isdisjoint(os.environ):
-        memory.keep_heaps_small()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,12 @@ TILE_SIDES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128)
 #: Style images are seen in tiles of this side, whatever their canvas is judged in, so that what is kept of them does
 #: not depend on who was first to ask. One takes about as much memory as the smallest tile of a canvas.
 STYLE_TILE_SIDE = 512
+#: Of a job that is written down so much is copied, so that it goes on meanwhile; a larger one waits instead.
+MOST_COPIED_BYTES = 32 * 2**20
+#: A style's image is there twice while it is resized: as it was decoded, at most as large as it is seen, and as seen.
+_STYLE_COPIES = 2
+#: A picture of this longest side is the least that an engine has to have room for.
+_LEAST_SIDE = 256
 #: The share of the budget that a plan may fill: the rest is for what the model does not know.
 _SAFE_SHARE = 0.9
 
@@ -57,17 +63,23 @@ class Upkeep:
     """What a run of an optimizer keeps between its steps, in float32 canvases, and how often it judges.
 
     `tiled_canvases` are those of a canvas that is judged in tiles, where they differ. `extra_evaluations` come beside
-    one for each iteration.
+    one for each iteration. A snapshot has `snapshot_canvases`.
     """
 
     canvases: float
     tiled_canvases: float | None = None
     extra_evaluations: int = 1
+    snapshot_canvases: int = 0
 
     def bytes(self, num_pixels: int, is_tiled: bool) -> float:
         """Bytes for a canvas of so many pixels."""
         canvases = self.tiled_canvases if is_tiled and self.tiled_canvases is not None else self.canvases
         return BYTES_PER_PIXEL * num_pixels * canvases
+
+    def copied_bytes(self, num_pixels: int) -> float:
+        """Bytes of the copy that is written down; of a snapshot that is too large for one there is none."""
+        snapshot_bytes = BYTES_PER_PIXEL * num_pixels * self.snapshot_canvases
+        return snapshot_bytes if snapshot_bytes <= MOST_COPIED_BYTES else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +109,15 @@ class EvaluationCost:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes of a job: those it holds as long as it runs, and those that its steps need while they last."""
+    """Bytes of a job: those it holds as long as it runs, and those that its steps need while they last.
+
+    So do looks at its styles, and while it is written down `copied_bytes` come beside either, of one job at a time.
+    """
 
     kept_bytes: float
     working_bytes: float
     is_tiled: bool
+    copied_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,21 +221,32 @@ class CostModel:
         cost = self.cost(recipe)
         num_pixels = scale.height * scale.width
         kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels + cost.traced_bytes
-        kept_bytes += self.upkeep[recipe.optimizer].bytes(num_pixels, is_tiled=tile_side is not None)
+        upkeep = self.upkeep[recipe.optimizer]
+        kept_bytes += upkeep.bytes(num_pixels, is_tiled=tile_side is not None)
+        copied_bytes = upkeep.copied_bytes(num_pixels)
         if tile_side is None:
-            return Footprint(kept_bytes, cost.working_bytes.at(num_pixels), is_tiled=False)
+            return Footprint(kept_bytes, cost.working_bytes.at(num_pixels), is_tiled=False, copied_bytes=copied_bytes)
         tile_bytes = cost.tile_bytes.at(_largest_tile(scale, tile_side, cost.halo))
-        return Footprint(kept_bytes + BYTES_PER_PIXEL * num_pixels, tile_bytes, is_tiled=True)
+        return Footprint(kept_bytes + BYTES_PER_PIXEL * num_pixels, tile_bytes, True, copied_bytes)
 
-    def job_footprint(self, recipe: Recipe, height: int, width: int) -> Footprint:
-        """Bytes of a job whose result has this size, at the scale that takes most."""
-        result_pixels = height * width
+    def job_footprint(self, recipe: Recipe, height: int, width: int, style_scales: Sequence[float]) -> Footprint:
+        """Bytes of a job whose result has this size, and styles of these scales, at the scale that takes most."""
         scales = plan_scales(recipe, height, width)
-        footprints = [
-            self.footprint(recipe, scale, self.tile_side(recipe, scale, result_pixels), result_pixels)
-            for scale in scales
-        ]
-        return max(footprints, key=lambda footprint: footprint.kept_bytes + footprint.working_bytes)
+        return max(
+            self._footprints(recipe, scales, height * width, style_scales),
+            key=lambda footprint: self.peak_bytes([footprint]),
+        )
+
+    def _footprints(
+        self, recipe: Recipe, scales: Sequence[Scale], result_pixels: int, style_scales: Sequence[float]
+    ) -> list[Footprint]:
+        """Those of the scales, with what the looks at the styles take where that is more than the steps do."""
+        found = []
+        for scale in scales:
+            steps = self.footprint(recipe, scale, self.tile_side(recipe, scale, result_pixels), result_pixels)
+            style_bytes = _style_bytes(scale, style_scales)
+            found.append(replace(steps, working_bytes=max(steps.working_bytes, style_bytes)))
+        return found
 
     def peak_bytes(self, footprints: Sequence[Footprint]) -> int:
         """Most bytes of the engine's process while it runs these jobs.
@@ -229,7 +256,8 @@ class CostModel:
         together = sum(footprint.working_bytes for footprint in footprints if not footprint.is_tiled)
         one_by_one = max((footprint.working_bytes for footprint in footprints if footprint.is_tiled), default=0.0)
         kept = sum(footprint.kept_bytes for footprint in footprints)
-        return round(self.base_bytes + kept + max(together, one_by_one))
+        copied = max((footprint.copied_bytes for footprint in footprints), default=0.0)
+        return round(self.base_bytes + kept + max(together, one_by_one) + copied)
 
     def have_room(self, footprints: Sequence[Footprint]) -> bool:
         """Whether these jobs may run side by side."""
@@ -242,17 +270,24 @@ class CostModel:
         result_pixels = height * width
         sides = [self.tile_side(recipe, scale, result_pixels) for scale in scales]
         planned = list(zip(scales, sides, strict=True))
+        footprints = self._footprints(recipe, scales, result_pixels, style_scales)
         return Estimate(
-            max(self.peak_bytes([self.footprint(recipe, scale, side, result_pixels)]) for scale, side in planned),
+            max(self.peak_bytes([footprint]) for footprint in footprints),
             sum(self.scale_s(recipe, scale, side, style_scales) for scale, side in planned),
             sides[-1],
         )
 
-    def is_feasible(self, recipe: Recipe, height: int, width: int) -> bool:
-        """Whether a job with a result of this size fits the budget, in tiles if need be."""
-        return self.have_room([self.job_footprint(recipe, height, width)])
+    def is_feasible(self, recipe: Recipe, height: int, width: int, style_scales: Sequence[float]) -> bool:
+        """Whether a job with a result of this size, and such styles, fits the budget, in tiles if need be."""
+        return self.have_room([self.job_footprint(recipe, height, width, style_scales)])
 
-    def largest_side(self, recipe: Recipe, height: int, width: int) -> int:
+    def least_budget_bytes(self, recipe: Recipe) -> float:
+        """The budget below which there is hardly a picture by this recipe that fits."""
+        least = replace(self, budget_bytes=0)  # by which everything is judged in the smallest tiles
+        footprint = least.job_footprint(recipe, _LEAST_SIDE, _LEAST_SIDE, [1.0])
+        return least.peak_bytes([footprint]) / _SAFE_SHARE
+
+    def largest_side(self, recipe: Recipe, height: int, width: int, style_scales: Sequence[float]) -> int:
         """The longest side in pixels of the largest feasible result in the proportion of `height` to `width`.
 
         0 when not even the smallest is.
@@ -261,13 +296,21 @@ class CostModel:
         low, high = 0, longest
         while low < high:
             middle = (low + high + 1) // 2
-            size = (max(MIN_SIDE, round(length * middle / longest)) for length in (height, width))
-            low, high = (middle, high) if self.is_feasible(recipe, *size) else (low, middle - 1)
+            shrunk = [max(MIN_SIDE, round(length * middle / longest)) for length in (height, width)]
+            low, high = (
+                (middle, high) if self.is_feasible(recipe, shrunk[0], shrunk[1], style_scales) else (low, middle - 1)
+            )
         return low
 
     @property
     def _safe_bytes(self) -> float:
         return _SAFE_SHARE * self.budget_bytes
+
+
+def _style_bytes(scale: Scale, style_scales: Sequence[float]) -> float:
+    """Bytes of the largest style's image while it is made ready to be seen; a style is taken for a square."""
+    side = max(style_side(style_scale * max(scale.height, scale.width)) for style_scale in style_scales)
+    return _STYLE_COPIES * BYTES_PER_PIXEL * side**2
 
 
 def _all_tiles(line: Line, scale: Scale, tile_side: int, halo: int) -> float:

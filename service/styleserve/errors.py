@@ -278,7 +278,7 @@ class ImageTooLargeForDeviceError(RequestError):
 
 
 class DeadlineUnattainableError(RequestError):
-    """Not even one evaluation fits into the time that there is, after the step of others that the engine is in."""
+    """Not even one iteration fits into the time that there is, after what the engine has to do for others before."""
 
     reason = "DEADLINE_UNATTAINABLE"
 
@@ -289,10 +289,10 @@ class DeadlineUnattainableError(RequestError):
         self.busy_s = busy_s
 
     def __str__(self) -> str:
-        needs = f"{self.available_s:.2f} s are left, the first evaluation needs about {self.needed_s:.2f} s"
+        needs = f"there are {self.available_s:.2f} s; a picture needs at least {self.needed_s:.2f} s"
         if self.busy_s == 0:
             return f"{needs}; allow more time or ask for a smaller picture"
-        return f"{needs}, and the engine is at a large picture for {self.busy_s:.1f} s; allow more time or call later"
+        return f"{needs}, and the engine is busy for {self.busy_s:.1f} s before; allow more time or call later"
 
 
 class StyleReadOnlyError(RequestError):
@@ -330,7 +330,7 @@ class CatalogInvalidError(RequestError):
 
 
 class RunTimeoutError(RequestError):
-    """The job's time was up: its policy was to fail then, or it has no canvas to return, as `has_canvas` says."""
+    """The job's time was up: its policy was to fail then, or it painted no canvas to return, as `has_canvas` says."""
 
     reason = "RUN_TIMEOUT"
 
@@ -341,7 +341,10 @@ class RunTimeoutError(RequestError):
     def __str__(self) -> str:
         if self.has_canvas:
             return "the job's time was up; allow more time, or ask for RETURN_BEST to get the best canvas until then"
-        return "the job's time was up while it had no canvas to return; allow more time, or ask for a smaller picture"
+        return (
+            "the job's time was up before its first iteration, so that it has no canvas to return; allow more time, or "
+            "ask for a smaller picture"
+        )
 
 
 class QueueTimeoutError(RequestError):

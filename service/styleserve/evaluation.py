@@ -106,6 +106,29 @@ class Objective(Protocol):
         ...
 
 
+class PendingTargets(Protocol):
+    """Targets of one style that are computed before anybody asks, a piece at a time; `recipe` is whose they are."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What they are for."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all are kept."""
+        ...
+
+    @property
+    def coming_pixels(self) -> int:
+        """Pixels of the style that the network sees in the next piece; 0 where that is none of its passes."""
+        ...
+
+    def look(self) -> int:
+        """Do the next piece; returns the network passes that ended with it."""
+        ...
+
+
 class Evaluator(Protocol):
     """Judges canvases.
 
@@ -140,9 +163,6 @@ class Evaluator(Protocol):
         """
         ...
 
-    def prepare(self, style: StyleImage) -> int:
-        """Compute one target of the style for the default preset that is not kept yet, and keep it.
-
-        Returns the network passes that it cost; 0 when there was none left to compute.
-        """
+    def prepare(self, style: StyleImage) -> PendingTargets:
+        """The style's targets for the default preset, to be computed and kept as far as they are not kept yet."""
         ...

@@ -137,7 +137,8 @@ class Previewed:
 class Finished:
     """The job's result, [H, W, 3] of the specification's content, and what it cost.
 
-    `is_whole` when it ran all of its recipe, whose picture this therefore is, whatever its deadline was.
+    `recipe` is what it was painted with, as its content calibrated it. `ended` is when the engine was done with it, by
+    `time.monotonic()`. `is_whole` when it ran all of its recipe, so that this is its picture whatever its deadline was.
     """
 
     job_id: str
@@ -146,6 +147,8 @@ class Finished:
     progress: Progress
     network_passes: int
     engine_s: float
+    recipe: Recipe
+    ended: float
     is_whole: bool = False
 
 
@@ -189,12 +192,14 @@ class Worked:
     """What the engine did since it last said so.
 
     `target_passes` are passes of the network beside those of the steps, one a canvas. `resident_bytes` is the memory of
-    the engine's process; None where that cannot be read.
+    the engine's process; None where that cannot be read. `slowness` is how many times as long as predicted its steps
+    took of late.
     """
 
     steps: tuple[Step, ...]
     target_passes: int
     resident_bytes: int | None
+    slowness: float = 1.0
 
 
 JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled

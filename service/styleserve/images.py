@@ -311,11 +311,12 @@ def _shrink(
 
 def _to_float(image: Image.Image) -> Pixels:
     """Values in [0, 1]; 16-bit grey becomes three equal channels."""
-    values = np.asarray(image, np.float32)
+    values = np.array(image, np.float32)
     if image.mode.startswith("I") or image.mode == "F":
         grey = np.clip(values / 65535, 0, 1)
         return np.repeat(grey[..., np.newaxis], 3, axis=-1)
-    return values / np.float32(255)
+    values /= np.float32(255)
+    return values
 
 
 def _comment_exif(comment: str | None) -> Image.Exif:

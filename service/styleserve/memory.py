@@ -6,6 +6,7 @@ import mmap
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 #: The share of what is free that an engine takes by default; the front, its images and the system live on the rest.
@@ -14,23 +15,48 @@ _DEFAULT_SHARE = 0.8
 _GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 #: Cached files count as used, and are given back when memory is short.
 _RECLAIMABLE = ("inactive_file", "total_inactive_file")
-#: Parameters of the GNU C library's `mallopt`, and their values: the bytes from which what is free at a heap's end is
-#: given back, those from which an allocation has pages of its own, and how many heaps there are.
-_HEAP_OPTIONS = {-1: 128 * 1024, -3: 128 * 1024, -8: 2}
+#: By these the GNU C library is told about its heaps.
+_HEAP_VARIABLES = {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+#: Parameters of its `mallopt`: the bytes from which what is free at a heap's end is given back, those from which an
+#: allocation has pages of its own, and how many heaps there are.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_NUM_HEAPS = 2
 
 
-def keep_heaps_small() -> None:
-    """Have all threads of this process share a few heaps, which give back what is free.
+def keep_heaps_small(environment: Mapping[str, str], large_bytes: int = 128 * 1024) -> None:
+    """Have all threads of this process share a few heaps, which give back what is free from `large_bytes` on.
+
+    Whatever takes so much has pages of its own, which go when it does. Where the operator has set anything about heaps
+    in the process's environment, they are left alone.
 
     The GNU C library gives nearly every thread a heap, and each keeps much of what it once held. It also raises both
     thresholds with every larger allocation that was ever freed, to as much as 64 MB, so that a heap keeps the more the
     longer it lives. Where many threads decode and encode images in turn that was a quarter of the front's memory. What
     threads have already, they keep, so this is for the beginning of a process. Other libraries are left as they are.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc" and _HEAP_VARIABLES.isdisjoint(environment):
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _HEAP_OPTIONS.items():
+        for option, value in {
+            _TRIM_THRESHOLD: large_bytes,
+            _MMAP_THRESHOLD: large_bytes,
+            _ARENA_MAX: _NUM_HEAPS,
+        }.items():
             mallopt(option, value)
+
+
+def trim_heaps() -> None:
+    """Give back what the GNU C library's heaps of this process have free; other libraries are left as they are."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def drop_pages(address: int, num_bytes: int) -> None:
+    """Give back the pages that lie within these bytes, whose content is of no use any more: they become zeros."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start, end = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE, (address + num_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if start < end:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 def default_limit(root: Path = Path("/")) -> int | None:

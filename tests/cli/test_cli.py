@@ -310,6 +310,7 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
         )
         assert painted.returncode == 0, painted.stderr
         assert "UNTRAINED WEIGHTS" in painted.stderr
+        assert "light network" not in painted.stderr
         info = [*STYLESERVE, "info", "--json", "--server", address]
         told = json.loads(subprocess.run(info, env=variables, capture_output=True, text=True, check=True).stdout)
         assert (told["max_queue"], told["max_output_side"]) == (7, 48)
@@ -325,6 +326,19 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
     assert any("UNTRAINED WEIGHTS" in message for message in messages)
     assert any("draining" in message for message in messages)
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
+
+
+def test_who_gets_the_light_network_in_the_place_of_vgg19_is_told_so_and_how_to_get_the_other(tmp_path):
+    """Nobody answers at the proxy, so that nothing can be fetched."""
+    (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
+    variables = environment(HTTPS_PROXY="http://127.0.0.1:9", STYLESERVE_CACHE_DIR=str(tmp_path / "cache"))
+    paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "1"]
+    done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"].startswith("light@")
+    (told,) = (line for line in done.stderr.splitlines() if "light network" in line)
+    assert "VGG19" in told
+    assert "--weights PATH" in told
 
 
 def test_a_private_server_that_cannot_start_says_why_and_leaves_nothing_behind(tmp_path):

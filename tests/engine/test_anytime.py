@@ -68,8 +68,24 @@ def test_a_machine_that_halts_for_a_moment_at_the_end_makes_nobody_late():
     assert studio.ended["a"] <= deadline_s
 
 
+def test_what_tracing_takes_is_counted_once_and_not_at_every_scale():
+    cost = dataclasses.replace(COST, traced_seconds=30.0, traced_bytes=1.0)
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
+    studio.evaluator.before_step = lambda: setattr(studio, "now", studio.now + (studio.now < START + 0.1) * 30.0)
+    studio.engine.accept(job(90.0))
+    studio.run()
+    assert at(studio.progress(), 256) >= 1
+    assert 0.8 * 90.0 <= studio.ended["a"] <= 90.0
+
+
 def test_what_is_kept_back_is_a_share_of_the_time_and_never_much():
     assert [planning.reserve_s(time_s) for time_s in (-5.0, 0.0, 10.0, 1000.0)] == [0.0, 0.0, 0.3, 1.0]
+
+
+def test_time_with_a_reserve_holds_the_work_and_what_is_left_unused():
+    for work_s in (0.5, 20.0, 1000.0):
+        time_s = planning.with_reserve_s(work_s)
+        assert time_s - planning.reserve_s(time_s) == pytest.approx(work_s)
 
 
 def test_iterations_shrink_at_every_scale():

@@ -11,12 +11,12 @@ import pytest
 
 from styleserve.costs import Line
 from styleserve.engine.pace import UNKNOWN_MARGIN
-from styleserve.engine.specification import Cancel, JobSpecification
+from styleserve.engine.specification import Cancel, JobSpecification, Prepare
 from styleserve.evaluation import Piece
-from styleserve.events import Busy, Cancelled, EngineEvent, Finished, Progressed
+from styleserve.events import Busy, Cancelled, EngineEvent, Finished, Prepared, Progressed
 from styleserve.recipes import OPTIMIZERS
-from support.studio import COST, COSTS, START, Studio, job
-from support.toy import ToyEvaluator, ToyObjective
+from support.studio import COST, COSTS, S_PER_PIXEL, START, Studio, job
+from support.toy import ToyEvaluator, ToyObjective, plain_style
 
 _LARGE_S = 26.2
 _NUM_PIECES = 8
@@ -242,11 +242,36 @@ def test_a_large_canvas_in_tiles_is_cancelled_and_ended_between_them():
 def test_long_steps_are_told_of_before_they_begin():
     studio = Studio()
     studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=2)))
-    studio.engine.accept(without_deadline(one_scale(0.0, "small", 64, iterations=10)))
+    studio.engine.accept(without_deadline(one_scale(0.0, "small", 32, iterations=10)))
     studio.run()
     told = [event for event in studio.events if isinstance(event, Busy) or is_of(event, "large")]
-    # Every step of the large job follows on its announcement, and those of the small one, of 0.4 s, have none.
+    # Every step of the large job follows on its announcement, and those of the small one, of 0.1 s, have none.
     assert [type(event) for event in told] == 3 * [Busy, Progressed]
     # Of the first no more is known than what was predicted.
     likely_s = [UNKNOWN_MARGIN * _LARGE_S, _LARGE_S, _LARGE_S]
     assert [event.seconds for event in told[::2]] == pytest.approx(likely_s, rel=0.01)
+
+
+def test_a_style_that_is_prepared_keeps_a_new_job_waiting_for_one_piece_that_was_told_of_before():
+    cost = dataclasses.replace(COST, style_seconds=Line(0.0, S_PER_PIXEL))
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
+    studio.evaluator.unprepared = (128**2, 256**2, 256**2, 256**2)
+    studio.engine.accept(Prepare(plain_style(0.1)))
+    for _ in range(3):
+        studio.engine.step()
+    # The first of a kind is told of as predicted, and with the margin for that; the next as the one before it was.
+    likely_s = [UNKNOWN_MARGIN * 1.6384, UNKNOWN_MARGIN * 6.5536, 6.5536]
+    assert [event.seconds for event in studio.events if isinstance(event, Busy)] == pytest.approx(likely_s)
+    studio.engine.accept(one_scale(studio.now - START + 10.0, "new", 64))
+    begun = studio.now - START
+    studio.run()
+    assert studio.begun["new"] == begun
+    assert [type(event) for event in studio.events if isinstance(event, Finished | Prepared)] == [Finished, Prepared]
+
+
+def test_a_look_at_a_large_content_is_told_of_before_a_job_begins():
+    studio = dear_targets()
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=1)))
+    studio.engine.step()
+    told = next(event for event in studio.events if isinstance(event, Busy))
+    assert told.seconds == pytest.approx(UNKNOWN_MARGIN * _CALIBRATION_S, rel=0.01)

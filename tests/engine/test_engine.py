@@ -290,6 +290,21 @@ def test_a_job_that_has_no_canvas_when_its_time_is_up_is_told_so_and_not_of_a_po
     assert "RETURN_BEST" not in str(error)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_job_whose_time_is_up_before_its_first_iteration_has_nothing_to_return(bench, optimizer):
+    recipe = classic(iterations=100, optimizer=optimizer)
+    bench.engine.accept(job("short", recipe, deadline=bench.clock.now + 1.5))
+    bench.run()
+    failed = bench.last("short")
+    assert [event.progress.iteration for event in bench.of("short") if isinstance(event, Progressed)] == [0]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, RunTimeoutError)
+    assert "before its first iteration" in str(failed.error)
+    bench.engine.accept(job("none", classic(iterations=0, optimizer=optimizer), deadline=bench.clock.now + 1.5))
+    bench.run()
+    assert bench.last("none").stop_reason == "completed"
+
+
 def test_a_loss_that_is_not_finite_ends_the_job_as_diverged_and_no_other(bench):
     bad = dataclasses.replace(job("bad", small_steps(5)), content=plain_image(float("nan")))
     bench.engine.accept(bad)
@@ -396,7 +411,7 @@ def test_previews_stop_when_nobody_wants_them_any_more(bench):
 
 
 def test_targets_that_cannot_be_prepared_are_told_so_that_others_may_follow(bench, monkeypatch):
-    def fail(style: StyleImage) -> int:
+    def fail(style: StyleImage) -> None:
         raise ValueError("no image")
 
     monkeypatch.setattr(bench.evaluator, "prepare", fail)
@@ -508,3 +523,16 @@ def test_what_beginning_a_job_takes_counts_as_its_time(bench, monkeypatch):
     for _ in range(5):
         bench.engine.step()
     assert len(bench.of("b")) == 2, "it is begun, judged, and then owes the other the seconds of its targets"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_memory_is_given_back_before_every_climb_and_when_a_job_is_over(optimizer):
+    told: list[str] = []
+    evaluator = ToyEvaluator(before_pixels=lambda num_pixels: told.append(f"{num_pixels} pixels"))
+    engine = Engine(evaluator, every_optimizer(evaluator), lambda event: None, give_back=lambda: told.append("gives"))
+    recipe = resolve(RecipeChanges(), RecipeChanges(preset="standard", optimizer=optimizer, iterations=4))
+    engine.accept(JobSpecification("a", plain_image(0.2, 128, 128), (plain_style(0.5),), recipe))
+    while engine.step():
+        pass
+    changes = [now for before, now in zip(["", *told], told, strict=False) if now != before]
+    assert changes == ["4096 pixels", "gives", "16384 pixels", "gives"]

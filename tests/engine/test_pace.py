@@ -26,7 +26,7 @@ def test_before_any_step_the_prediction_counts_with_a_margin():
 def test_a_step_that_was_only_predicted_is_told_with_the_margin_and_one_that_is_known_as_it_was():
     pace = Pace()
     assert pace.likely_s(EXPECTED) == pytest.approx(UNKNOWN_MARGIN * 3.0)
-    pace.record(EXPECTED, 2.5)
+    pace.record(EXPECTED, 3.5)
     assert pace.likely_s(EXPECTED) == 2.5
 
 
@@ -51,10 +51,11 @@ def test_a_surprise_is_expected_again_for_a_while_whatever_comes():
     assert surprised.most_s(ONE) == pytest.approx(calm.most_s(ONE), abs=0.02)
 
 
-def test_the_first_step_of_a_kind_counts_as_long_as_it_is_the_only_one():
+@pytest.mark.parametrize(("first_s", "counts_s"), [(9.0, 8.0), (3.0, 2.0), (2.5, 2.0)])
+def test_the_first_step_of_a_kind_counts_without_what_it_takes_more_as_long_as_it_is_the_only_one(first_s, counts_s):
     pace = Pace()
-    pace.record(EXPECTED, 9.0)
-    assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * 9.0)
+    pace.record(EXPECTED, first_s)
+    assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * counts_s)
     pace.record(EXPECTED, 2.0)
     assert pace.most_s(ONE) == pytest.approx(KNOWN_MARGIN * 2.0)
 
@@ -73,6 +74,6 @@ def test_a_slow_machine_is_slow_at_what_is_new_too():
 def test_only_so_many_kinds_are_remembered():
     pace = Pace()
     for number in range(MAX_KINDS + 1):
-        pace.record(Expectation.of([Stepped(str(number))]), 50.0)
+        pace.record(Expectation.of([Stepped(str(number))]), 51.0)
     assert pace.most_s([Stepped(str(MAX_KINDS))]) == pytest.approx(KNOWN_MARGIN * 50.0)
     assert pace.most_s([Stepped("0")]) == pytest.approx(pace.most_other_s(3.0))

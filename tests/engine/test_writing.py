@@ -125,7 +125,7 @@ def test_an_engine_that_is_closed_waits_for_what_is_written_and_writes_the_rest(
 
 
 def test_what_is_too_large_to_be_kept_twice_is_written_while_the_engine_waits(bench, monkeypatch):
-    monkeypatch.setattr(chronicle, "_MOST_COPIED_BYTES", 0)
+    monkeypatch.setattr(chronicle, "MOST_COPIED_BYTES", 0)
     bench.disk.goes_on.set()
     bench.engine.accept(job(50))
     for number in range(3):

@@ -28,6 +28,7 @@ from styleserve.images import ImageLimits
 from styleserve.jobs import timing
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.job import Job
+from styleserve.jobs.passage import way_out
 from styleserve.jobs.records import Records
 from styleserve.model.weights import load_file
 from styleserve.recipes import plan_scales
@@ -81,9 +82,10 @@ def request_target(folder: Path) -> Target:
             check_for_caller(error)
             return
         plan_scales(submission.recipe, submission.output.height, submission.output.width)
-        timing.available_s(submission)
-        timing.left_s(submission)
+        timing.available_s(submission, way_out())
+        timing.left_s(submission, way_out())
         timing.predict(submission, TOY_COSTS)
+        timing.least_s(submission, TOY_COSTS)
         job = Job.admit("job-1", 1, submission, retention_s=60.0)
         kept = records.read(records.write(job), 60.0)
         assert kept.submission == submission

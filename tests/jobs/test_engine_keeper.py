@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 
+import pytest
+
 from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import WeightsError
 from styleserve.events import Busy, Lost, Prepared, Ready, Worked
@@ -143,18 +145,59 @@ async def test_an_engine_that_cannot_be_killed_is_given_up_and_not_listened_to_a
     await keeper.stop()
 
 
-async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_another_is_there():
+@pytest.mark.parametrize("told", [Worked((), 0, None), Ready(TOY_INFO), Prepared("a")])
+async def test_an_engine_in_a_long_step_is_busy_until_it_should_be_done_or_tells_something(told):
     worker = ScriptedWorker()
     keeper = keeper_of(worker)
     keeper.start()
     worker.tell(Ready(TOY_INFO))
     worker.tell(Busy(0.2))
     await asyncio.sleep(0)
-    assert 0.1 < keeper.busy_s <= 0.2
+    assert 0.1 < keeper.busy_s() <= 0.2
     await asyncio.sleep(0.2)
-    assert keeper.busy_s == 0
+    assert keeper.busy_s() == 0
     worker.tell(Busy(60.0))
+    await asyncio.sleep(0)
+    assert keeper.busy_s() > 50
+    worker.tell(told)
+    await asyncio.sleep(0)
+    assert keeper.busy_s() == 0
+    await keeper.stop()
+
+
+async def test_how_slow_an_engine_was_counts_for_a_while_and_for_no_other_engine(monkeypatch):
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
     worker.tell(Ready(TOY_INFO))
     await asyncio.sleep(0)
-    assert keeper.busy_s == 0
+    assert keeper.slowness == 1.0
+    for told in (Worked((), 0, None, slowness=3.0), Ready(TOY_INFO)):
+        worker.tell(told)
+        await asyncio.sleep(0)
+        assert keeper.slowness == (3.0 if isinstance(told, Worked) else 1.0)
+    worker.tell(Worked((), 0, None, slowness=3.0))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(engine_keeper, "_SLOWNESS_LASTS_S", 0.0)
+    assert keeper.slowness == 1.0
+    await keeper.stop()
+
+
+async def test_who_gets_to_the_engine_when_its_step_is_over_may_wait_for_one_that_is_as_long():
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
+    worker.tell(Ready(TOY_INFO))
+    worker.tell(Busy(60.0))
+    await asyncio.sleep(0)
+    assert 59 < keeper.busy_s(way_s=50.0) <= 60
+    assert 119 < keeper.busy_s(way_s=70.0) <= 120
+    worker.tell(Worked((), 0, None))
+    await asyncio.sleep(0)
+    assert (keeper.busy_s(), keeper.busy_s(way_s=0.1)) == (0.0, 60.0)
+    # One that told of no other for long enough makes short steps, or none.
+    worker.tell(Busy(0.1))
+    worker.tell(Worked((), 0, None))
+    await asyncio.sleep(0.2)
+    assert keeper.busy_s(way_s=0.1) == 0.0
     await keeper.stop()

@@ -19,6 +19,7 @@ EXAMPLES = {
         Waits("a", "", 3),
         TakenUp("a", 1.25),
         Resumed("a", 40, engine_s=2.5),
+        happenings.BegunAnew("a"),
         happenings.FirstJudged("a", 0.5),
         Climbed("a", 75, 128, 96),
         happenings.Advanced("a", 15, 16, Losses(2.0, 1.0, 1.0, 0.0), engine_s=0.3),
@@ -47,6 +48,7 @@ def test_whatever_can_happen_to_a_job_has_words_or_is_known_to_need_none():
         (EXAMPLES[Climbed], "info", "works at 128 x 96 pixels from iteration 75 on"),
         (Checkpointed("a", 80, 0.01, is_kept=False), "warning", "could not be written down at iteration 80"),
         (EXAMPLES[LostEngine], "warning", "the engine was lost under it"),
+        (EXAMPLES[happenings.BegunAnew], "warning", "begins anew"),
         (EXAMPLES[Ended], "error", "failed: RUN_TIMEOUT"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import tensorflow as tf
@@ -14,9 +15,9 @@ LARGE = 400_000_000
 #: In a process that nothing else computes in: the memory of one that is used is in pieces.
 READINGS = """
 import tensorflow as tf
-from styleserve.model.device import MemoryMeter
+from styleserve.model.device import MemoryMeter, Pool
 
-meter = MemoryMeter(is_gpu=False)
+meter = MemoryMeter(is_gpu=False, pool=Pool(is_gpu=False))
 in_use = meter.restart()
 base = meter.base_bytes()
 tensor = tf.zeros([LARGE // 4])
@@ -28,13 +29,42 @@ print(meter.base_bytes() - base)
 """
 
 
+#: Tensors of sizes that are no powers of two come and go, and one of them stays: what is free lies on both its sides.
+GIVING = """
+import tensorflow as tf
+from styleserve import memory
+from styleserve.model.device import Pool
+
+pool = Pool(is_gpu=False)
+small = tf.zeros([1000])
+pool.give_back()
+before = memory.resident_bytes()
+first, kept, last = (tf.ones([share * LARGE // 400]) for share in (37, 10, 53))
+print(memory.resident_bytes() - before)
+del first, last
+pool.give_back()
+print(memory.resident_bytes() - before)
+print(int(tf.reduce_sum(kept)))
+"""
+
+
 @pytest.fixture(params=[True, False], ids=["an allocator that counts", "one that does not"])
-def readings(request: pytest.FixtureRequest) -> list[int]:
-    """A tensor's bytes, those that are left when it is gone, and by how many the base has grown."""
+def told_by(request: pytest.FixtureRequest) -> Callable[[str], list[int]]:
+    """The numbers that a script prints in a process of its own with such an allocator."""
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": str(int(request.param))}
-    script = READINGS.replace("LARGE", str(LARGE))
-    done = subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, check=True)
-    return [int(line) for line in done.stdout.split()]
+
+    def tell(script: str) -> list[int]:
+        command = [sys.executable, "-c", script.replace("LARGE", str(LARGE))]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+        return [int(line) for line in done.stdout.split()]
+
+    return tell
+
+
+@pytest.fixture
+def readings(told_by: Callable[[str], list[int]]) -> list[int]:
+    """A tensor's bytes, those that are left when it is gone, and by how many the base has grown."""
+    return told_by(READINGS)
 
 
 def test_the_meter_tells_the_peak_since_it_was_started_and_not_an_earlier_one(readings: list[int]):
@@ -46,6 +76,13 @@ def test_the_meter_tells_the_peak_since_it_was_started_and_not_an_earlier_one(re
 def test_the_base_leaves_out_what_the_allocator_has_ready(readings: list[int]):
     *_, grown = readings
     assert abs(grown) < LARGE / 10
+
+
+def test_what_is_free_is_given_back_and_what_is_in_use_stays_as_it_is(told_by: Callable[[str], list[int]]):
+    taken, left, total = told_by(GIVING)
+    assert taken > 0.9 * LARGE
+    assert left < 0.1 * LARGE + 0.2 * LARGE
+    assert total == LARGE // 40
 
 
 def test_networks_are_frozen_where_there_is_memory_enough_for_it(monkeypatch):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
+from styleserve.evaluation import PendingTargets
 from styleserve.events import EngineEvent, Finished
 from styleserve.images import MAX_SIDE
 from styleserve.model import perceptual
@@ -116,13 +117,20 @@ def test_targets_of_a_blend_lie_between_those_of_its_styles(evaluator):
         np.testing.assert_allclose(between, 0.25 * a + 0.75 * b, rtol=1e-4, atol=1e-5)
 
 
+def passes_of(pending: PendingTargets) -> int:
+    passes = 0
+    while not pending.is_ready:
+        passes += pending.look()
+    return passes
+
+
 def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
     recipe = PRESETS["standard"]
     catalogued = style(2, is_catalogued=True)
     first = make_evaluator(TargetStore(tmp_path))
-    assert [first.prepare(catalogued) for _ in range(7)] == [1, 1, 1, 1, 1, 0, 0]
+    assert passes_of(first.prepare(catalogued)) == 5
     second = make_evaluator(TargetStore(tmp_path))
-    assert second.prepare(catalogued) == 0
+    assert passes_of(second.prepare(catalogued)) == 0
     content = smooth(1, 128, 100)
     objective = second.objective(content, [catalogued], recipe)
     for stored, computed in zip(
@@ -130,6 +138,38 @@ def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
     ):
         np.testing.assert_allclose(stored, computed, rtol=1e-5)
     assert objective.network_passes == 1
+
+
+def test_a_style_is_prepared_a_tile_at_a_time_and_its_targets_are_those_that_a_canvas_finds(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "STYLE_TILE_SIDE", 128)
+    monkeypatch.setattr(perceptual, "PREPARED_SIDE", 256)
+    recipe, content = PRESETS["standard"], smooth(1, 256, 256)
+    pending = make_evaluator(TargetStore(tmp_path / "prepared")).prepare(style(2, is_catalogued=True))
+    seen = []
+    while not pending.is_ready:
+        seen.append((pending.coming_pixels, pending.look()))
+    whole, tile = 128 * 128, seen[-1][0]
+    # An image is decoded before it is seen; the largest in four tiles, each with what its core has of the halo.
+    decoded = (0, 0)
+    assert seen[-7:] == [decoded, (whole, 1), decoded, (tile, 0), (tile, 0), (tile, 0), (tile, 1)]
+    assert whole < tile <= 256 * 256
+    prepared = make_evaluator(TargetStore(tmp_path / "prepared"))
+    own = make_evaluator(TargetStore(tmp_path / "own"))
+    found, expected = (
+        evaluator.objective(content, [style(2, is_catalogued=True)], recipe) for evaluator in (prepared, own)
+    )
+    for one, other in zip(found.tensors(), expected.tensors(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert (found.network_passes, expected.network_passes) == (1, 3)
+
+
+def test_a_style_that_a_canvas_waits_for_meanwhile_is_seen_once(tmp_path):
+    evaluator, catalogued = make_evaluator(TargetStore(tmp_path)), style(2, is_catalogued=True)
+    pending = evaluator.prepare(catalogued)
+    pending.look()
+    objective = evaluator.objective(smooth(1, 64, 64), [catalogued], PRESETS["standard"])
+    objective.tensors()
+    assert passes_of(pending) + objective.network_passes == 5 + 1
 
 
 def test_targets_come_a_tile_at_a_time_and_a_style_that_two_wait_for_is_seen_once(tmp_path, monkeypatch):

@@ -63,9 +63,28 @@ async def test_the_log_goes_on_at_the_next_server_and_stays_when_the_job_has_end
     after = told[inherited + 1 :]
     assert after[0].startswith("waits at place")
     assert any(text.startswith("goes on from its checkpoint at iteration") for text in after)
+    assert not any("anew" in text for text in after)
     assert after[-1] == "succeeded"
     async with running(tmp_path) as service:
         assert await texts(service, name) == told
+
+
+async def test_a_job_that_the_next_server_cannot_go_on_with_says_that_it_begins_anew(tmp_path):
+    def worker(network: str):
+        folder = tmp_path / "data" / "checkpoints"
+        return ThreadWorker(ToyEngineFactory(SLOWLY, checkpoints_dir=folder, checkpoint_s=0.0, network=network))
+
+    async with running(tmp_path, worker=worker("one"), drain_s=0) as service:
+        name = (await service.transfer.Stylize(request(60, detached=True))).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=5)
+        assert not any("anew" in text for text in await texts(service, name))
+    async with running(tmp_path, worker=worker("another")) as service:
+        await service.wait_for(name, job_pb2.JOB_STATE_SUCCEEDED)
+        told = await texts(service, name)
+    assert not any("goes on from its checkpoint" in text for text in told)
+    (anew,) = (place for place, text in enumerate(told) if text.startswith("begins anew"))
+    assert told.index("goes on at the next server") < anew
+    assert "this network" in told[anew]
 
 
 async def test_what_failed_says_why_and_nothing_of_other_jobs(tmp_path):

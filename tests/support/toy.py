@@ -81,11 +81,32 @@ class ToyObjective:
 
 
 @dataclass
+class ToyPending:
+    """Targets of a style of which pieces of so many pixels are `unseen`."""
+
+    unseen: list[int]
+    see: Callable[[int], None]
+    recipe: Recipe = PRESETS["classic"]
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.unseen
+
+    @property
+    def coming_pixels(self) -> int:
+        return self.unseen[0]
+
+    def look(self) -> int:
+        self.see(self.unseen.pop(0))
+        return 1
+
+
+@dataclass
 class ToyEvaluator:
     """Judges by the toy loss; `batches` notes the size of every batch, `before_step` may slow it down or break it.
 
     `before_pixels` may too, and is told how many pixels are judged, or looked at: `unseen` says in which pieces that is
-    done.
+    done, and `unprepared` in which those of a style are prepared.
     Styles whose blend is all `diverging_colour` have losses that are no numbers.
     """
 
@@ -95,9 +116,11 @@ class ToyEvaluator:
     pull: float = 1.0
     batches: list[int] = field(default_factory=list)
     unseen: Callable[[Pixels, Sequence[StyleImage]], list[int]] = lambda content, styles: []
+    unprepared: tuple[int, ...] = ()
+    content_bound: float = 1.0
 
     def calibrate(self, content: Pixels, recipe: Recipe) -> tuple[Recipe, int]:
-        return recipe, 0
+        return dataclasses.replace(recipe, content_bound=self.content_bound), 0
 
     def objective(
         self, content: Pixels, styles: Sequence[StyleImage], recipe: Recipe, tile_side: int | None = None
@@ -122,8 +145,8 @@ class ToyEvaluator:
     def has_targets(self, style: StyleImage, recipe: Recipe, height: int, width: int) -> bool:
         return False
 
-    def prepare(self, style: StyleImage) -> int:
-        return 0
+    def prepare(self, style: StyleImage) -> ToyPending:
+        return ToyPending(list(self.unprepared), self.before_pixels)
 
     def signature(self, form: Hashable) -> tuple[Any, ...]:
         import tensorflow as tf
@@ -171,13 +194,17 @@ class ToyEngineFactory:
     checkpoints_dir: Path | None = None
     checkpoint_s: float = 10.0
     pull: float = 1.0
+    network: str = "toy"
+    content_bound: float = 1.0
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
         from styleserve.optimizers.table import every_optimizer
 
-        evaluator = ToyEvaluator(self.before_step, self.diverging_colour, pull=self.pull)
+        evaluator = ToyEvaluator(
+            self.before_step, self.diverging_colour, pull=self.pull, content_bound=self.content_bound
+        )
         checkpoints = (
-            None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), "toy")
+            None if self.checkpoints_dir is None else Checkpoints(CheckpointFolder(self.checkpoints_dir), self.network)
         )
         engine = Engine(
             evaluator,

@@ -24,6 +24,11 @@ from styleserve_client.requests import StylizeOptions
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _PREVIEWS = Previews(max_side=512, interval_s=1.0)
+#: What nobody would notice who asked for no network by name.
+_STOOD_IN = (
+    "painted by the light network, which comes with the package, since VGG19's weights could not be fetched; for VGG19 "
+    "come back with a connection, or give their file: --weights PATH (--network vgg19 says what is wrong)"
+)
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
 _LONGEST_S = 1e9
@@ -132,6 +137,8 @@ def stylize(
                 plot_losses(outcome.history, path)
     if not trained:
         click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
+    if server is None and network != "light" and outcome.job.provenance.weights.startswith("light@"):
+        click.echo(_STOOD_IN, err=True)
     if as_json:
         print_json(outcome.job)
     else:

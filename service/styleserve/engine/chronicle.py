@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
+from styleserve.costs import MOST_COPIED_BYTES
 from styleserve.engine.allowance import Allowance
 from styleserve.engine.checkpoints import Checkpoint, Checkpoints
 from styleserve.engine.job import Job
@@ -17,8 +18,6 @@ from styleserve.events import Checkpointed, EngineEvent
 
 #: Nothing is written when a deadline is nearer than this many times what the engine may have to wait for it.
 _DEADLINE_MARGIN = 2.0
-#: Well within the memory that plans leave for what the model of costs does not know: Adam's arrays at 1600 x 1600.
-_MOST_COPIED_BYTES = 128 * 1024 * 1024
 
 
 class Chronicle:
@@ -79,7 +78,7 @@ class Chronicle:
         begun = self._clock()
         assert job.judged is not None
         checkpoint = job.checkpoint(begun)
-        if checkpoint.snapshot.num_bytes <= _MOST_COPIED_BYTES:
+        if checkpoint.snapshot.num_bytes <= MOST_COPIED_BYTES:
             copied = dataclasses.replace(checkpoint, snapshot=checkpoint.snapshot.copy())
             writing = Writing(self._checkpoints, job.specification, copied)
         else:

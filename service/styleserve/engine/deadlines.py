@@ -32,7 +32,7 @@ class Deadlines:
             job
             for job in jobs
             if (deadline := job.specification.deadline) is not None
-            and now + (coming_s if job.judged else coming_s / UNKNOWN_MARGIN) > deadline
+            and now + (coming_s if job.has_painted else coming_s / UNKNOWN_MARGIN) > deadline
         ]
 
     def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:

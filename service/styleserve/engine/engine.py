@@ -18,6 +18,7 @@ from styleserve.engine.forecast import Forecast
 from styleserve.engine.job import Job
 from styleserve.engine.ledger import Ledger
 from styleserve.engine.pace import Expectation, Pace
+from styleserve.engine.preparing import Preparing
 from styleserve.engine.previews import Previews
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
 from styleserve.engine.specification import Cancel, Command, JobSpecification, Prepare, Preview
@@ -29,20 +30,18 @@ from styleserve.events import (
     EngineEvent,
     Failed,
     Finished,
-    Prepared,
     Progressed,
     Resumed,
     Started,
     StopReason,
-    Unprepared,
 )
 from styleserve.optimizers import AnyOptimizer
 from styleserve.recipes import OptimizerName
 
 logger = logging.getLogger(__name__)
 
-#: Steps of more seconds are told of before they begin.
-LONG_STEP_S = 1.0
+#: What is likely to take more seconds is told of before it begins: in less, a call that waits for it loses little.
+LONG_STEP_S = 0.25
 
 
 class Engine:
@@ -53,7 +52,8 @@ class Engine:
     whole, and a job goes as far as its deadline lets it. With a `max_batch` of 1 every job is evaluated by itself, so
     that its picture is the same, to the bit, whatever runs beside it. With `checkpoints` a job goes on where whatever
     engine had it before wrote it down, as this one does every `checkpoint_s` seconds or, for want of time, less often.
-    `resident_bytes` reads the memory of its process, to be told.
+    `resident_bytes` reads the memory of its process, to be told; `give_back` gives back what of it is free, and is
+    called wherever what jobs keep changes, so that no canvas has memory beside it that only another needed.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Engine:
         checkpoints: Checkpoints | None = None,
         checkpoint_s: float = 10.0,
         resident_bytes: Callable[[], int | None] = lambda: None,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
@@ -76,10 +77,13 @@ class Engine:
         self._scheduler = Scheduler(max_batch)
         self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
         self._ledger = Ledger(report, clock, resident_bytes)
+        self._give_back = give_back
         self._previews = Previews(report)
+        self._preparing = Preparing(
+            evaluator, costs, report, clock, self._announce, self._ledger.note_targets, give_back
+        )
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
-        self._unprepared: list[Prepare] = []
         self._num_steps = 0
         self._pace = Pace()
         self._deadlines = Deadlines(self._pace, self._scheduler, clock)
@@ -94,7 +98,7 @@ class Engine:
             case Preview():
                 self._previews.order(command, self._jobs, self._waiting)
             case Prepare():
-                self._unprepared.append(command)
+                self._preparing.accept(command)
 
     def step(self) -> bool:
         """Begin jobs that wait, then choose, evaluate and advance; False when there was nothing to do."""
@@ -107,8 +111,8 @@ class Engine:
         if is_busy:
             self._chronicle.write_due(self._jobs)
         else:
-            is_busy = self._prepare()
-        self._ledger.tell(is_idle=not is_busy)
+            is_busy = self._preparing.step()
+        self._ledger.tell(is_idle=not is_busy, slowness=self._pace.slowness)
         return is_busy
 
     def close(self) -> None:
@@ -151,6 +155,7 @@ class Engine:
         self._deadlines.forget(specification.job_id)
         self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast)))
         self._report(Started(specification.job_id))
+        self._announce(self._most_beginning_s(forecast))
         begun = self._clock()
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]
@@ -188,8 +193,7 @@ class Engine:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
         self._num_steps += 1
         group, expected = batch[0].batch_key, Expectation.of(batch)
-        if (likely_s := self._pace.likely_s(expected)) > LONG_STEP_S:
-            self._report(Busy(likely_s))
+        self._announce(self._pace.likely_s(expected))
         begun = self._clock()
         try:
             judged = self._work(batch)
@@ -207,6 +211,11 @@ class Engine:
         for job in judged:
             job.network_passes += 1
             self._advance(job, now)
+
+    def _announce(self, likely_s: float) -> None:
+        """Tell of what may keep the engine from hearing of anything for a while."""
+        if likely_s > LONG_STEP_S:
+            self._report(Busy(likely_s))
 
     def _work(self, batch: Sequence[Job]) -> list[Job]:
         """Judge a batch, or compute a piece of the targets that one job lacks; returns those that were judged."""
@@ -248,6 +257,8 @@ class Engine:
     def _climb(self, job: Job) -> None:
         """Carry a job to its next scale, whose targets come with the next steps."""
         begun, passes = self._clock(), job.network_passes
+        job.forecast = dataclasses.replace(job.forecast, costs=self._costs)  # by which its steps are traced by now
+        self._give_back()
         try:
             job.climb(self._evaluator, self._clock, self._pace.slowness * len(self._jobs))
         except Exception:
@@ -260,19 +271,32 @@ class Engine:
         self._ledger.note_targets(job.network_passes - passes)
 
     def _end(self, late: Sequence[Job]) -> None:
-        """End jobs at their deadlines, with what they have."""
+        """End jobs at their deadlines, with what they have painted."""
         for job in late:
-            if job.specification.fails_at_deadline or job.judged is None:
-                self._fail(job, RunTimeoutError(has_canvas=job.judged is not None))
+            if job.specification.fails_at_deadline or not job.has_painted:
+                self._fail(job, RunTimeoutError(has_canvas=job.has_painted))
             else:
                 self._finish(job, "deadline")
 
     def _finish(self, job: Job, stop_reason: StopReason) -> None:
         assert job.judged is not None
-        progress = dataclasses.replace(job.judged, elapsed_s=self._clock() - job.started, eta_s=0.0)
+        ended = self._clock()
+        progress = dataclasses.replace(job.judged, elapsed_s=ended - job.started, eta_s=0.0)
         picture, is_whole = job.picture(), job.is_whole
         self._forget(job)
-        self._report(Finished(job.job_id, picture, stop_reason, progress, job.network_passes, job.engine_s, is_whole))
+        self._report(
+            Finished(
+                job.job_id,
+                picture,
+                stop_reason,
+                progress,
+                job.network_passes,
+                job.engine_s,
+                job.specification.recipe,
+                ended,
+                is_whole,
+            )
+        )
 
     def _fail(self, job: Job, error: RequestError) -> None:
         self._forget(job)
@@ -297,24 +321,7 @@ class Engine:
         self._deadlines.forget(job.job_id)
         job.run.close()
         self._jobs.remove(job)
-
-    def _prepare(self) -> bool:
-        """Compute one target of a style of the catalogue; only while nobody waits for a picture."""
-        if not self._unprepared:
-            return False
-        style = self._unprepared[0].style
-        try:
-            num_passes = self._evaluator.prepare(style)
-        except Exception:
-            logger.exception("targets of the style image %s cannot be prepared", style.key)
-            self._unprepared.pop(0)
-            self._report(Unprepared(style.key))
-            return True
-        self._ledger.note_targets(num_passes)
-        if num_passes == 0:
-            self._unprepared.pop(0)
-            self._report(Prepared(style.key))
-        return True
+        self._give_back()
 
 
 def _begun_at(specification: JobSpecification, now: float) -> JobSpecification:

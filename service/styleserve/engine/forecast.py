@@ -12,8 +12,8 @@ from styleserve.costs import CostModel, Estimate
 from styleserve.engine import planning
 from styleserve.engine.planning import Plan, Price
 from styleserve.engine.specification import JobSpecification
-from styleserve.evaluation import Evaluator
-from styleserve.recipes import CALIBRATED_SIDE, Scale, plan_scales
+from styleserve.evaluation import Evaluator, PendingTargets
+from styleserve.recipes import CALIBRATED_SIDE, Recipe, Scale, plan_scales
 
 _UNKNOWN_S_PER_PIXEL = 1e-6
 
@@ -40,13 +40,9 @@ class Forecast:
         return None if self.costs is None else self.costs.tile_side(self.specification.recipe, scale, height * width)
 
     def calibration_s(self) -> float:
-        """The look at the content by which the recipe is calibrated, at a small size whatever the result's."""
-        recipe = self.specification.recipe
-        if not recipe.loss.bounds_content:
-            return 0.0
+        """The look at the content by which the recipe is calibrated."""
         height, width = self.specification.content.shape[:2]
-        seen = Scale(*images.fitted_size(height, width, CALIBRATED_SIDE), iterations=0)
-        return _by_pixels(seen) if self.costs is None else self.costs.content_s(recipe, seen, tile_side=None)
+        return calibration_s(self.specification.recipe, height, width, self.costs)
 
     def step_s(self, scale: Scale) -> float:
         """An evaluation at a scale, with the optimizer's move."""
@@ -88,6 +84,22 @@ class Forecast:
             for style in self.specification.styles
             if not self.evaluator.has_targets(style, recipe, scale.height, scale.width)
         ]
+
+
+def calibration_s(recipe: Recipe, height: int, width: int, costs: CostModel | None) -> float:
+    """Seconds of the look at a content by which a recipe is calibrated, at a small size whatever the result's."""
+    if not recipe.loss.bounds_content:
+        return 0.0
+    seen = Scale(*images.fitted_size(height, width, CALIBRATED_SIDE), iterations=0)
+    return _by_pixels(seen) if costs is None else costs.content_s(recipe, seen, tile_side=None)
+
+
+def style_piece_s(pending: PendingTargets, costs: CostModel | None) -> float:
+    """Seconds of the next piece of a style's targets; 0 where the network sees nothing in it."""
+    num_pixels = pending.coming_pixels
+    if num_pixels == 0 or costs is None:
+        return _UNKNOWN_S_PER_PIXEL * num_pixels
+    return costs.cost(pending.recipe).style_seconds.at(num_pixels)
 
 
 def _by_pixels(scale: Scale) -> float:

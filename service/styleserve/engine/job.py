@@ -117,6 +117,11 @@ class Job:
         return self.earlier_evaluations + self.run.evaluations
 
     @property
+    def has_painted(self) -> bool:
+        """Whether it has more to return than the content at the size of its first scale: an iteration, at least."""
+        return self.judged is not None and self.judged.iteration > 0
+
+    @property
     def is_whole(self) -> bool:
         """Whether it ran all of its recipe: no deadline made its plan smaller, at any scale, or cut it off."""
         return self.run.ended is not None and self.scales == self.recipe_scales

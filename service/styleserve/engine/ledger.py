@@ -34,12 +34,15 @@ class Ledger:
         """Targets were computed, after a look at the content maybe, with so many passes of the network."""
         self._num_target_passes += num_passes
 
-    def tell(self, is_idle: bool) -> None:
-        """Tell what was gathered, if there is something and its time has come: at once when the engine is idle."""
+    def tell(self, is_idle: bool, slowness: float) -> None:
+        """Tell what was gathered, if there is something and its time has come: at once when the engine is idle.
+
+        The machine is so many times as slow as predicted by now.
+        """
         if not self._steps and not self._num_target_passes:
             return
         now = self._clock()
         if not is_idle and now < self._told + INTERVAL_S and len(self._steps) < MOST_STEPS:
             return
-        self._report(Worked(tuple(self._steps), self._num_target_passes, self._resident_bytes()))
+        self._report(Worked(tuple(self._steps), self._num_target_passes, self._resident_bytes(), slowness))
         self._told, self._steps, self._num_target_passes = now, [], 0

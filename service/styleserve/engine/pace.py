@@ -67,7 +67,10 @@ class Pace:
         self._begun: set[Hashable] = set()
 
     def record(self, expected: Expectation, seconds: float) -> None:
-        """Take note of what a step took; the first of a kind, which has kernels to build, counts until a second."""
+        """Take note of what a step took.
+
+        The first of a kind counts until a second, without what it was predicted to take more than others.
+        """
         kind = expected.kind
         if kind in self._kinds:
             self._surprise_s = max(_MEMORY * self._surprise_s, seconds - KNOWN_MARGIN * max(self._kinds[kind]))
@@ -77,6 +80,8 @@ class Pace:
                 self._kinds[kind].clear()
         else:
             self._begun.add(kind)
+            least_s = min(seconds, self.slowness * expected.step_s)
+            seconds = max(least_s, seconds - self.slowness * expected.first_s)
         self._kinds.setdefault(kind, deque(maxlen=RECENT_STEPS)).append(seconds)
         self._kinds.move_to_end(kind)
         while len(self._kinds) > MAX_KINDS:

@@ -65,6 +65,11 @@ def reserve_s(time_s: float) -> float:
     return min(max(0.0, _RESERVED_SHARE * time_s), _MOST_RESERVED_S)
 
 
+def with_reserve_s(work_s: float) -> float:
+    """Seconds of time that hold so many of work beside what a job leaves unused of them."""
+    return work_s + min(_RESERVED_SHARE / (1 - _RESERVED_SHARE) * work_s, _MOST_RESERVED_S)
+
+
 def whole(scales: Sequence[Scale]) -> Plan:
     """The plan of a job that has all the time it needs."""
     return Plan(tuple(scales), scales[0].iterations, None, fits=True)

@@ -17,7 +17,7 @@ class JobSpecification:
 
     `content` has the size of the result. `deadline` is a reading of `time.monotonic()`, which processes of one machine
     share: the engine ends the job so that its result is there by then, as `Finished` with the best canvas, or as
-    `Failed` with RunTimeoutError when `fails_at_deadline` or there is no canvas yet. So it does `run_timeout_s` seconds
+    `Failed` with RunTimeoutError when `fails_at_deadline` or nothing is painted yet. So it does `run_timeout_s` seconds
     after it began the job: what it has to finish before does not count. `caller` and `trace`, which may be empty, are
     for the log alone.
     """

@@ -7,6 +7,7 @@ it and it never came further than before.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 
 from styleserve.engine.specification import Cancel, Preview
@@ -26,13 +27,16 @@ from styleserve.events import (
 from styleserve.jobs import timing
 from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.jobs.job import Job
+from styleserve.jobs.outlook import Outlook
+from styleserve.jobs.passage import way_in, way_out
 from styleserve.jobs.patience import Patience
 from styleserve.jobs.pictures import Pictures, trace_back
 from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
-from styleserve.jobs.room import Room, foresee
+from styleserve.jobs.room import Room, first_leaves_s, foresee
 from styleserve.jobs.status import Provenance
+from styleserve.jobs.submission import Submission
 from styleserve.jobs.turns import Turns
 from styleserve.observing.happenings import Computed
 from styleserve.observing.observer import Observer
@@ -73,8 +77,9 @@ class Dispatcher:
             observer,
         )
         self._pictures = pictures
-        self.queue = JobQueue(max_queue, self._predict_s)
-        self._patience = Patience(self._give_up)
+        self._way_in, self._way_out = way_in(), way_out()
+        self.queue = JobQueue(max_queue, lambda job: timing.share_s(job.submission, self.engine, self._way_out))
+        self._patience = Patience(self._give_up, self._way_out)
         self._turns = Turns(self.queue, quotas, max_running)
         self._save = save
         self._in_engine: dict[str, Job] = {}
@@ -87,11 +92,6 @@ class Dispatcher:
     def engine(self) -> EngineInfo | None:
         """What the engine runs on; None until the first is ready."""
         return self._keeper.engine
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds until the engine hears of a new job."""
-        return self._keeper.busy_s
 
     @property
     def preparation(self) -> Preparation:
@@ -149,7 +149,19 @@ class Dispatcher:
 
     def room(self) -> Room:
         """When a full queue will have room."""
-        return foresee(self._in_engine.values(), self.engine)
+        return foresee(self._in_engine.values(), self.engine, self._way_out)
+
+    def foresee_picture(self, submission: Submission) -> Outlook:
+        """When a job that came now could have a picture: jobs beside it get as much of the engine as it does."""
+        assert self.engine is not None
+        inside, costs, output = list(self._in_engine.values()), self.engine.costs, submission.output
+        way_in_s = self._way_in.most_s(output)
+        busy_s = self._keeper.busy_s(way_in_s)
+        if len(self.queue) > 0 or not self._turns.has_room(submission, inside, costs):
+            busy_s = max(busy_s, first_leaves_s(inside, self.engine, self._way_out))
+            inside = inside[1:]  # which of them leaves first does not matter here
+        engine_s = (1 + len(inside)) * self._keeper.slowness * timing.least_s(submission, costs)
+        return Outlook(busy_s, way_in_s, engine_s, self._way_out.most_s(output))
 
     def _hear(self, event: JobEvent) -> None:
         job = self._in_engine.get(event.job_id)
@@ -225,9 +237,10 @@ class Dispatcher:
 
     async def _hand_over(self, job: Job) -> None:
         """Decode the job's images and send it to the engine, unless one of both is gone by then."""
-        generation = self._keeper.generation
+        generation, submission, begun = self._keeper.generation, job.submission, time.monotonic()
+        deadline = timing.engine_deadline(submission, self._way_out)
         try:
-            specification, content = await asyncio.to_thread(self._pictures.specify, job.job_id, job.submission)
+            specification, content = await asyncio.to_thread(self._pictures.specify, job.job_id, submission, deadline)
         except Exception as error:
             if job.job_id in self._in_engine and generation == self._keeper.generation:
                 self._release(job)
@@ -236,15 +249,17 @@ class Dispatcher:
         if generation != self._keeper.generation or job.job_id not in self._in_engine:
             return
         job.content = content
+        self._way_in.record(submission.output, time.monotonic() - begun)
         self._keeper.send(specification)
         self._handed_over.add(job.job_id)
         self.order_previews(job)
 
     async def _deliver(self, job: Job, finished: Finished) -> None:
         """Make the file that the caller gets."""
-        provenance = self._trace_back(job, finished.network_passes, finished.is_whole)
-        assert provenance is not None
+        assert self.engine is not None
         assert job.content is not None
+        passes, is_whole = finished.network_passes, finished.is_whole
+        provenance = trace_back(job.submission, finished.recipe, self.engine, passes, is_whole)
         try:
             result = await asyncio.to_thread(
                 self._pictures.deliver, job.submission, job.content, finished.pixels, provenance
@@ -253,6 +268,7 @@ class Dispatcher:
             self._fail(job, error)
         else:
             self._end(job, lambda: job.succeed(result, finished.progress, finished.stop_reason, provenance))
+            self._way_out.record(job.submission.output, time.monotonic() - finished.ended)
         finally:
             self._delivering.discard(job)
 
@@ -289,13 +305,10 @@ class Dispatcher:
         jobs = [self._in_engine[job_id].submission for job_id in self._handed_over]
         return timing.longest_silence_s(jobs, self.engine.costs) if jobs and self.engine is not None else None
 
-    def _predict_s(self, job: Job) -> float:
-        """Seconds of the engine that the job will take; none of those that its deadline cuts off."""
-        whole_s, available_s = timing.whole_job_s(job.submission, self.engine), timing.available_s(job.submission)
-        return whole_s if available_s is None else min(whole_s, max(0.0, available_s))
-
-    def _trace_back(self, job: Job, network_passes: int, is_whole: bool = False) -> Provenance | None:
-        return None if self.engine is None else trace_back(job.submission, self.engine, network_passes, is_whole)
+    def _trace_back(self, job: Job, network_passes: int) -> Provenance | None:
+        """How far a job without a picture came."""
+        submission = job.submission
+        return None if self.engine is None else trace_back(submission, submission.recipe, self.engine, network_passes)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -28,6 +28,10 @@ LONGEST_WARM_UP_S = 3600.0
 LONGEST_DEATH_S = 30.0
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
+#: An engine is taken to make long steps one after the other for so many times as long as the last was to take.
+_STEPS_FOLLOW = 1.5
+#: How slow an engine was said to be counts for so many seconds: where nothing is computed, nothing corrects it.
+_SLOWNESS_LASTS_S = 60.0
 
 
 class EngineKeeper:
@@ -67,6 +71,9 @@ class EngineKeeper:
         self._watching: asyncio.Task[None] | None = None
         self._restart: asyncio.TimerHandle | None = None
         self._busy_until = 0.0
+        self._long_step = Busy(0.0)
+        self._long_step_told = 0.0
+        self._slowness = (1.0, 0.0)
         self.generation = 0
         self.is_alive = False
         self.engine: EngineInfo | None = None
@@ -77,10 +84,21 @@ class EngineKeeper:
         self._start_worker()
         self._watching = asyncio.get_running_loop().create_task(self._watchdog.watch())
 
+    def busy_s(self, way_s: float = 0.0) -> float:
+        """Seconds until the engine hears of a new job that takes so many to get there, as far as it said so.
+
+        While that is on its way another step may begin that is as long as the last.
+        """
+        now, step_s = time.monotonic(), self._long_step.seconds
+        left_s = max(0.0, self._busy_until - now)
+        is_at_it = now < self._long_step_told + _STEPS_FOLLOW * step_s
+        return left_s + step_s if left_s < way_s and is_at_it else left_s
+
     @property
-    def busy_s(self) -> float:
-        """Seconds until the engine hears of a new job, as far as it said so."""
-        return max(0.0, self._busy_until - time.monotonic())
+    def slowness(self) -> float:
+        """How many times as long as predicted the engine's steps take, as it said lately; 1 when it did not."""
+        slowness, told = self._slowness
+        return slowness if time.monotonic() < told + _SLOWNESS_LASTS_S else 1.0
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does; nothing more is heard of it."""
@@ -117,6 +135,7 @@ class EngineKeeper:
         self._watchdog.hear()
         if isinstance(event, Ready | Lost | Worked):
             self._observer.hear(event)
+        self._busy_until = 0.0  # it tells nothing while it is busy with what it told of
         match event:
             case Ready(info):
                 self._welcome(info)
@@ -125,9 +144,10 @@ class EngineKeeper:
             case Prepared() | Unprepared():
                 self.preparation.hear(event)
             case Busy(seconds):
-                self._busy_until = time.monotonic() + seconds
-            case Worked():
-                pass
+                self._long_step, self._long_step_told = event, time.monotonic()
+                self._busy_until = self._long_step_told + seconds
+            case Worked(slowness=slowness):
+                self._slowness = slowness, time.monotonic()
             case _:
                 self._hear_of_job(event)
 
@@ -148,7 +168,7 @@ class EngineKeeper:
             logger.warning("it has other weights than the engine before, %s: so do its pictures", self.engine.weights)
         self.engine = info
         self.is_alive = True
-        self._busy_until = 0.0
+        self._slowness = (1.0, 0.0)
         self._restart_s = _FIRST_RESTART_S
         self.preparation.begin()
         self._tell_alive(True)

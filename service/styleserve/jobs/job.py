@@ -14,6 +14,7 @@ from styleserve.jobs.status import PREFIX, JobStatus, Provenance, StopReason, St
 from styleserve.jobs.submission import Submission
 from styleserve.observing.happenings import (
     Advanced,
+    BegunAnew,
     Climbed,
     Ended,
     EndState,
@@ -57,6 +58,7 @@ class Job:
         self.engine_s = 0.0
         self._lost_s = 0.0
         self._tenths = 0
+        self._is_taken_up_again = False
         self._waiting_since = 0.0
         self._status = status
         self._retention_s = retention_s
@@ -129,11 +131,13 @@ class Job:
         """An engine takes it up; after a lost engine, again."""
         now = time.time()
         self.note(TakenUp(self.job_id, max(0.0, now - self._waiting_since)))
+        self._is_taken_up_again = self._status.start_time is not None
         start_time = self._status.start_time or now
         self._tell(replace(self._status, state="running", queue_position=0, start_time=start_time))
 
     def resume(self, resumed: Resumed) -> None:
         """An engine goes on from its checkpoint; what was done after that is lost."""
+        self._is_taken_up_again = False
         self._lost_s = max(0.0, self.engine_s - resumed.engine_s)
         self.note(resumed)
 
@@ -151,6 +155,9 @@ class Job:
 
     def advance(self, progress: Progress) -> None:
         """It came further."""
+        if self._is_taken_up_again:  # and was not resumed meanwhile, which the engine tells of before any progress
+            self._is_taken_up_again = False
+            self.note(BegunAnew(self.job_id))
         before = self._status.progress
         if before is None:
             self.note(FirstJudged(self.job_id, max(0.0, time.time() - self._status.create_time)))

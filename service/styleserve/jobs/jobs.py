@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import logging
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from styleserve.callers import Caller, Quota
@@ -24,7 +25,6 @@ from styleserve.errors import (
     WarmingUpError,
 )
 from styleserve.events import EngineInfo
-from styleserve.jobs import timing
 from styleserve.jobs.dispatcher import Dispatcher
 from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.image_store import ImageStore
@@ -279,16 +279,21 @@ class Jobs:
     def _require_feasible(self, submission: Submission) -> None:
         assert self.engine is not None
         costs, recipe, output = self.engine.costs, submission.recipe, submission.output
-        if not costs.is_feasible(recipe, output.height, output.width):
-            largest_side = costs.largest_side(recipe, output.height, output.width)
+        style_scales = submission.style_scales
+        if not costs.is_feasible(recipe, output.height, output.width, style_scales):
+            largest_side = costs.largest_side(recipe, output.height, output.width, style_scales)
             raise ImageTooLargeForDeviceError(output.width, output.height, largest_side)
 
     def _require_attainable(self, submission: Submission) -> None:
         """Raise DeadlineUnattainableError when no picture can be there in time; what a job may run counts later."""
-        needed_s, busy_s = timing.first_evaluation_s(submission, self.engine), self._dispatcher.busy_s
-        for available_s, waits_s in ((submission.run_timeout_s, 0.0), (timing.left_s(submission), busy_s)):
-            if available_s is not None and available_s < waits_s + needed_s:
-                raise DeadlineUnattainableError(max(0.0, available_s), needed_s, waits_s)
+        outlook = self._dispatcher.foresee_picture(submission)
+        left_s = None if submission.deadline is None else submission.deadline - time.monotonic()
+        for available_s, needed_s, busy_s in (
+            (submission.run_timeout_s, outlook.run_s, 0.0),
+            (left_s, outlook.call_s, outlook.busy_s),
+        ):
+            if available_s is not None and available_s < busy_s + needed_s:
+                raise DeadlineUnattainableError(max(0.0, available_s), needed_s, busy_s)
 
     def _maker(self, submission: Submission) -> Job | None:
         """A job that made this picture, which is kept; None when there is none."""

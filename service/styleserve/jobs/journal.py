@@ -9,6 +9,7 @@ from styleserve.events import Checkpointed, Resumed
 from styleserve.observing.happenings import (
     Admitted,
     Advanced,
+    BegunAnew,
     Climbed,
     Computed,
     Ended,
@@ -75,6 +76,11 @@ def _describe(happening: JobHappening) -> tuple[Level, str] | None:
             return "info", f"taken up by an engine after {waited_s:.1f} s"
         case Resumed(iteration=iteration):
             return "info", f"goes on from its checkpoint at iteration {iteration}"
+        case BegunAnew():
+            return (
+                "warning",
+                "begins anew, as there is no checkpoint that this network and version can go on from",
+            )
         case Climbed(iteration=iteration, width=width, height=height):
             return "info", f"works at {width} x {height} pixels from iteration {iteration} on"
         case Checkpointed(iteration=iteration, is_kept=True):

@@ -11,12 +11,11 @@ from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.images import Picture
-from styleserve.jobs import timing
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
 from styleserve.model.targets import decoded_side
-from styleserve.recipes import style_side
+from styleserve.recipes import Recipe, style_side
 from styleserve.version import version
 
 
@@ -27,8 +26,8 @@ class Pictures:
         self._image_store = image_store
         self._decoder = decoder
 
-    def specify(self, job_id: str, submission: Submission) -> tuple[JobSpecification, Picture]:
-        """What the engine is told of a job, and the content; raises RequestError.
+    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
+        """What the engine is told of a job, and the content; `deadline` is the engine's own. Raises RequestError.
 
         The content has the size of the result. `deliver` wants it again, when there is no time to decode it once more.
         """
@@ -38,7 +37,7 @@ class Pictures:
             content=content.pixels,
             styles=tuple(self._style(chosen, submission, content.pixels) for chosen in submission.styles),
             recipe=submission.recipe,
-            deadline=timing.engine_deadline(submission),
+            deadline=deadline,
             run_timeout_s=submission.run_timeout_s,
             fails_at_deadline=submission.fails_at_deadline,
             caller=submission.caller,
@@ -78,14 +77,19 @@ class Pictures:
         return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
 
 
-def trace_back(submission: Submission, engine: EngineInfo, network_passes: int, is_whole: bool = False) -> Provenance:
-    """How a picture of this submission was made by this engine; `is_whole` when that was all of its recipe."""
+def trace_back(
+    submission: Submission, recipe: Recipe, engine: EngineInfo, network_passes: int, is_whole: bool = False
+) -> Provenance:
+    """How a picture of this submission was made by this engine; `is_whole` when that was all of its recipe.
+
+    `recipe` is the submission's, calibrated where an engine got as far as a picture.
+    """
     return Provenance(
         server_version=version(),
         weights=engine.weights,
         device=engine.device,
-        precision=engine.precision_for(submission.recipe),
-        recipe_json=submission.recipe.to_json(),
+        precision=engine.precision_for(recipe),
+        recipe_json=recipe.to_json(),
         styles=tuple(chosen.name for chosen in submission.styles),
         network_passes=network_passes,
         is_whole=is_whole,

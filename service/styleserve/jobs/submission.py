@@ -71,3 +71,8 @@ class Submission:
     def digests(self) -> tuple[str, ...]:
         """The images that the job needs."""
         return self.content_digest, *(chosen.digest for chosen in self.styles)
+
+    @property
+    def style_scales(self) -> list[float]:
+        """The sizes of the styles' textures relative to the canvas."""
+        return [chosen.scale for chosen in self.styles]

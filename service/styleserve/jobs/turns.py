@@ -27,21 +27,25 @@ class Turns:
         for job in self._queue.in_order():
             caller = job.submission.caller
             if self._quotas.may_run(caller, num_inside[caller]):
-                return job if self._has_room(job, inside, costs) else None
+                return job if self._may_join(job, inside, costs) else None
         return None
 
-    def _has_room(self, job: Job, inside: Sequence[Job], costs: CostModel) -> bool:
-        """Whether the engine may run this job beside those it has: within their number, and within its memory.
+    def has_room(self, submission: Submission, inside: Sequence[Job], costs: CostModel) -> bool:
+        """Whether the engine may run a job beside those it has: within their number, and within its memory.
 
         Alone, any job that was admitted may run; one under which an engine was lost shares it with nobody.
         """
         if not inside:
             return True
-        if len(inside) >= self._max_running or any(each.num_losses > 0 for each in (*inside, job)):
+        if len(inside) >= self._max_running or any(each.num_losses > 0 for each in inside):
             return False
-        return costs.have_room([_footprint(each.submission, costs) for each in (*inside, job)])
+        return costs.have_room([_footprint(each, costs) for each in (*(job.submission for job in inside), submission)])
+
+    def _may_join(self, job: Job, inside: Sequence[Job], costs: CostModel) -> bool:
+        return self.has_room(job.submission, inside, costs) and (job.num_losses == 0 or not inside)
 
 
 def _footprint(submission: Submission, costs: CostModel) -> Footprint:
     """The memory that a job takes."""
-    return costs.job_footprint(submission.recipe, submission.output.height, submission.output.width)
+    output = submission.output
+    return costs.job_footprint(submission.recipe, output.height, output.width, submission.style_scales)

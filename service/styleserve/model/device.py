@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 from styleserve import memory, processor
@@ -13,6 +14,15 @@ logger = logging.getLogger(__name__)
 
 #: Frozen networks of all presets take 0.8 GB more, which is worth a tenth of the time where there is plenty.
 LEAST_BYTES_TO_FREEZE = 6 * 10**9
+
+#: Canvases from some 800 x 800 on take no memory when they are gone. What comes and goes in every step is smaller, and
+#: would take more time if it had pages of its own.
+_LARGE_ARRAY_BYTES = 8 * 2**20
+#: Free pieces are looked for from the size of the process down to this, each time by this share of the size before.
+_LEAST_PIECE_BYTES = 2**20
+_NEXT_SIZE = 0.85
+#: No more is taken than so many times what the process has: the allocator may have moved the reserve meanwhile.
+_MOST_TAKEN = 8
 
 #: Flags of processors that multiply bfloat16 faster than float32, as Linux names them.
 _FAST_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -39,8 +49,10 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
 
     On a CPU with enough of them, networks are frozen in this process: a traced function lays a kernel out for the
     processor once and keeps it so, in the place of at every evaluation. `memory_bytes` are those that may be taken.
+    The C library's heaps are kept small.
     """
     os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "1" if memory_bytes >= LEAST_BYTES_TO_FREEZE else "0"
+    memory.keep_heaps_small(os.environ, _LARGE_ARRAY_BYTES)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -51,16 +63,63 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
     return Hardware(f"gpu:0 {name}".strip() if gpus else "cpu", precision, _gpu_memory() if gpus else None)
 
 
-class MemoryMeter:
-    """Bytes that TensorFlow's allocator has handed out; where it does not count them, those of the process.
+class Pool:
+    """The memory that TensorFlow's allocator has got from the system; a GPU's is left as it is.
 
-    An allocator that counts keeps what was freed; one that does not gives it back to the system.
+    On a CPU an allocator that counts what it hands out keeps all that was ever in use at once, though the next canvas
+    needs less of it and more beside it; and there is no way to ask it for that. So all that it has free is taken, the
+    largest pieces first, and the system is told that nobody needs their pages. An allocator that does not count gives
+    back by itself.
     """
 
     def __init__(self, is_gpu: bool) -> None:
+        self._is_gpu = is_gpu
+
+    def give_back(self) -> None:
+        """Give what is free back to the system, the C library's heaps too."""
+        if self._is_gpu:
+            return
+        if self._counts:
+            self._drop_free()
+        memory.trim_heaps()
+
+    @property
+    def _counts(self) -> bool:
+        try:
+            tf.config.experimental.get_memory_info("CPU:0")
+        except ValueError:
+            return False
+        return True
+
+    def _drop_free(self) -> None:
+        """Of a piece no more than the last `1 - _NEXT_SIZE` of it stays.
+
+        No free piece is as large as the process. So the first that is asked for lies in a part of the pool, `reserve`,
+        which was asked of the system for it, if not earlier, and from which nothing is taken as long as anything else
+        is large enough: when it is the turn of the reserve, there is no more of this size.
+        """
+        size = _resident_bytes()
+        reserve = _take(size)[1]
+        held: list[tuple[tf.Tensor, int]] = []
+        left_bytes = _MOST_TAKEN * size
+        while size > _LEAST_PIECE_BYTES and left_bytes > 0:
+            size = int(_NEXT_SIZE * size)
+            while (piece := _take(size))[1] != reserve and left_bytes > 0:
+                held.append(piece)
+                left_bytes -= size
+            del piece
+
+
+class MemoryMeter:
+    """Bytes that TensorFlow's allocator has handed out; where it does not count them, those of the process.
+
+    An allocator that counts keeps what was freed, until `pool` gives it back; one that does not gives it back itself.
+    """
+
+    def __init__(self, is_gpu: bool, pool: Pool) -> None:
         self._device = "GPU:0" if is_gpu else "CPU:0"
         self._is_gpu = is_gpu
-        self._highest = 0
+        self._pool = pool
 
     def restart(self) -> int:
         """Forget the peak; returns the bytes in use."""
@@ -76,22 +135,27 @@ class MemoryMeter:
         return self._read()[1]
 
     def base_bytes(self) -> int:
-        """What the process takes beside the memory that the allocator has ready for the next evaluation.
-
-        A process whose allocator keeps what was freed has at least what was ever in use at once.
-        """
-        in_use, _ = self._read()
-        return in_use if self._is_gpu else _resident_bytes() - (self._highest - in_use)
+        """What is taken while nothing is evaluated: of the GPU; or by the process, once what is free is given back."""
+        if self._is_gpu:
+            return self._read()[0]
+        self._pool.give_back()
+        return _resident_bytes()
 
     def _read(self) -> tuple[int, int]:
         """Bytes in use, and the peak."""
         try:
             info = tf.config.experimental.get_memory_info(self._device)
         except ValueError:
-            self._highest = _resident_bytes()
-            return self._highest, memory.peak_resident_bytes()
-        self._highest = max(self._highest, info["peak"])
+            return _resident_bytes(), memory.peak_resident_bytes()
         return info["current"], info["peak"]
+
+
+def _take(num_bytes: int) -> tuple[tf.Tensor, int]:
+    """So many bytes of the allocator, without a page of memory behind them, and their address."""
+    piece = tf.raw_ops.Empty(shape=[num_bytes], dtype=tf.uint8, init=False)
+    address: int = np.asarray(memoryview(piece)).ctypes.data
+    memory.drop_pages(address, num_bytes)
+    return piece, address
 
 
 def _gpu_memory() -> int | None:

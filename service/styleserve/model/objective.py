@@ -1,4 +1,7 @@
-"""PerceptualObjective: the targets of one canvas, which are looked for a tile at a time and then judged against."""
+"""PerceptualObjective: the targets of one canvas, which are looked for a tile at a time and then judged against.
+
+`PendingLooks` are targets that no canvas waits for yet.
+"""
 
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -13,6 +16,7 @@ from styleserve.model.judge import Judge
 from styleserve.model.looks import Look
 from styleserve.model.targets import Grams, blend
 from styleserve.model.tiling import Box, TiledEvaluation
+from styleserve.recipes import Recipe
 
 Tensor: TypeAlias = tf.Tensor
 
@@ -128,3 +132,39 @@ class PerceptualObjective:
             self._sources = None
             if self.tile_side is not None:
                 self._in_tiles = TiledEvaluation(self._judge, self._tensors, self.height, self.width, self.tile_side)
+
+
+class PendingLooks:
+    """Looks at one style for targets of `recipe`, done and kept one after the other before anybody asks for them.
+
+    To decode the style for one of them is a piece of its own, in which the network sees nothing. A canvas may share a
+    look, and come further with it meanwhile.
+    """
+
+    def __init__(self, recipe: Recipe, looks: Sequence[Look[Grams]]) -> None:
+        self.recipe = recipe
+        self._left = deque(looks)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all is found."""
+        return not self._left
+
+    @property
+    def coming_pixels(self) -> int:
+        """Pixels of the tile that the network sees next; 0 where a look is yet to be begun, or all is found."""
+        coming = self._left[0].coming if self._left else None
+        return 0 if coming is None else coming.num_pixels
+
+    def look(self) -> int:
+        """Begin the next look, or see a tile; returns how many passes of the network that completes."""
+        look = self._left[0]
+        sees = look.coming is not None
+        if sees:
+            look.advance()
+        else:
+            look.begin()
+        if look.found is None:
+            return 0
+        self._left.popleft()
+        return int(sees)

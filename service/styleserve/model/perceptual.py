@@ -17,7 +17,7 @@ from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
 from styleserve.model.looks import Look, Tiles
-from styleserve.model.objective import PerceptualObjective, Sources
+from styleserve.model.objective import PendingLooks, PerceptualObjective, Sources
 from styleserve.model.targets import (
     Grams,
     TargetCache,
@@ -128,19 +128,13 @@ class PerceptualEvaluator:
             for terms, gradient in zip(judged.numpy().tolist(), gradients.numpy(), strict=True)
         ]
 
-    def prepare(self, style: StyleImage) -> int:
-        """Compute the next of the style's targets for the default preset, up to 512 pixels, that is not kept yet."""
+    def prepare(self, style: StyleImage) -> PendingLooks:
+        """The style's targets for the default preset, up to 512 pixels, the smallest first."""
         recipe = PRESETS[DEFAULT_PRESET]
         form = self._form(recipe, PREPARED_SIDE, PREPARED_SIDE)
         scales = plan_scales(recipe, PREPARED_SIDE, PREPARED_SIDE)
         seen_at = {side for scale in scales for side in _seen_at(style, form, scale.width)}
-        for side in sorted(seen_at):
-            look = self._style_look(style, form, side)
-            look.begin()
-            if look.found is None:
-                look.finish()
-                return 1
-        return 0
+        return PendingLooks(recipe, [self._style_look(style, form, side) for side in sorted(seen_at)])
 
     def signature(self, form: Hashable) -> tuple[tf.TensorSpec, ...]:
         """Types of an objective's tensors for any number of canvases of any size."""
@@ -177,9 +171,8 @@ class PerceptualEvaluator:
         if known is not None:
             self._cache.write(key, known)
             return known
-        pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(key.side)).pixels
-        resized = images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], key.side))
-        matrices = yield from looks.gram_matrices(self._judge(form), resized[np.newaxis], key.tile_side)
+        seen = _decoded(style, key.side)
+        matrices = yield from looks.gram_matrices(self._judge(form), seen[np.newaxis], key.tile_side)
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
         if style.is_catalogued:
@@ -226,6 +219,12 @@ class PerceptualEvaluator:
 def _seen_at(style: StyleImage, form: Form, longest: int) -> list[int]:
     """The longest sides at which a style is seen for a canvas whose longest side is `longest`, one for each shrink."""
     return [style_side(style.scale * longest / shrink) for shrink in form.shrinks]
+
+
+def _decoded(style: StyleImage, side: int) -> Pixels:
+    """The style's image with its longest side as it is seen; nothing else of it stays."""
+    pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
+    return images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
 
 
 def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[list[Tensor]]:

@@ -56,6 +56,13 @@ class TakenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class BegunAnew:
+    """A job that an engine had before begins from the start: there is no checkpoint that this one can go on from."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class FirstJudged:
     """A job's first canvas was judged, so many seconds after the job was submitted."""
 
@@ -142,6 +149,7 @@ JobHappening: TypeAlias = (
     | Waits
     | TakenUp
     | Resumed
+    | BegunAnew
     | FirstJudged
     | Climbed
     | Advanced

@@ -19,6 +19,7 @@ from styleserve.events import Checkpointed, Lost, Ready, Resumed, Step, Worked
 from styleserve.observing.happenings import (
     Admitted,
     Advanced,
+    BegunAnew,
     CallEnded,
     Climbed,
     Computed,
@@ -92,8 +93,10 @@ class Metrics:
                 self._engine.note_checkpoint(happening)
             case Resumed():
                 self._engine.checkpoints.labels("resumed").inc()
-            case Admitted() | Inherited() | Waits() | Climbed() | Advanced() | LostEngine() | Computed() | Reused():
+            case Admitted() | Inherited() | Waits() | BegunAnew() | Climbed() | Advanced():
                 pass  # what follows from them is counted
+            case LostEngine() | Computed() | Reused():
+                pass
             case _:
                 assert_never(happening)
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
@@ -65,7 +66,19 @@ class Snapshot:
         return int(self.number(name, most))
 
 
-class Run(Protocol):
+class Holder(Protocol):
+    """What holds a canvas and all that it takes to work at it."""
+
+    def result(self) -> Pixels:
+        """The best picture so far, [H, W, 3]."""
+        ...
+
+    def close(self) -> None:
+        """Give up whatever it holds; nothing is done with it any more, but it may be closed again."""
+        ...
+
+
+class Run(Holder, Protocol):
     """One canvas under work.
 
     `iteration` counts the moves whose canvas was judged. `losses` are those of such a canvas, the last or the best one,
@@ -90,17 +103,16 @@ class Run(Protocol):
         """Runs of one optimizer with equal keys may be stepped together."""
         ...
 
-    def result(self) -> Pixels:
-        """The best picture so far, [H, W, 3]."""
-        ...
-
     def preview(self, max_side: int) -> npt.NDArray[np.uint8]:
         """The canvas as uint8 RGB [h, w, 3], at most `max_side` pixels on its longest side."""
         ...
 
-    def close(self) -> None:
-        """Give up whatever the run holds; it is not stepped any more."""
-        ...
+
+def let_go(run: Holder, shape: tuple[int, int]) -> Pixels:
+    """Close the run; what it has found, resized to (height, width), is all that is left of it."""
+    found = images.resize(run.result(), *shape)
+    run.close()
+    return found
 
 
 RunT = TypeVar("RunT", bound=Run)
@@ -119,7 +131,10 @@ class Optimizer(Protocol, Generic[RunT]):
         ...
 
     def grow(self, run: RunT, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int) -> RunT:
-        """Begin the run at the next scale, (height, width), from what the one before has found, ended or not."""
+        """Begin the run at the next scale, (height, width), from what the one before has found, ended or not.
+
+        The one before is closed first: what it holds may be as much as the next one needs.
+        """
         ...
 
     def step(self, runs: Sequence[RunT]) -> None:

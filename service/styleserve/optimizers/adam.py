@@ -20,11 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import MOST_COUNTED, Snapshot, tensors
+from styleserve.optimizers import MOST_COUNTED, Snapshot, let_go, tensors
 from styleserve.optimizers.adam_tiles import TiledState
 from styleserve.optimizers.tensors import Tensor, TensorEvaluator, TensorObjective
 from styleserve.recipes import AdamSettings, Recipe
@@ -118,7 +117,8 @@ class AdamRun:
 
     def close(self) -> None:
         """Give up canvas and moments, whoever still has the run."""
-        del self.state
+        if hasattr(self, "state"):
+            del self.state
 
     def settle(self, losses: Losses) -> None:
         """Take the judgement of the canvas that was stepped, and count the move that followed, if one did."""
@@ -134,7 +134,7 @@ class AdamRun:
 class Adam:
     """The optimizer `adam`."""
 
-    upkeep = Upkeep(len(_State.__slots__))
+    upkeep = Upkeep(len(_State.__slots__), snapshot_canvases=len(_State.__slots__))
 
     def __init__(self, evaluator: TensorEvaluator) -> None:
         self._evaluator = evaluator
@@ -152,7 +152,7 @@ class Adam:
         self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
     ) -> AdamRun:
         """Begin the next scale at the result, enlarged, with moments of zero."""
-        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
+        return self.start(let_go(run, shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[AdamRun]) -> None:
         """Judge the canvases and move them; a run that has made its moves is judged at its result and stays there."""

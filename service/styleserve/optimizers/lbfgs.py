@@ -17,7 +17,7 @@ from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import MOST_COUNTED, Snapshot
+from styleserve.optimizers import MOST_COUNTED, Snapshot, let_go
 from styleserve.optimizers.curvature import Curvature
 from styleserve.optimizers.lbfgs_vectors import Vectors
 from styleserve.recipes import Recipe
@@ -74,7 +74,8 @@ class LbfgsRun:
 
     def close(self) -> None:
         """Give up everything that is as large as the canvas, whoever still has the run."""
-        del self.vectors
+        if hasattr(self, "vectors"):
+            del self.vectors
 
     def take(self, evaluation: Evaluation) -> None:
         """Learn from the judgement of the canvas and make the next move, or end.
@@ -127,7 +128,7 @@ class Lbfgs:
 
     #: The canvas, the best one and the last gradient, beside the one that an evaluation makes; and the pairs, which in
     #: tiles are in bfloat16.
-    upkeep = Upkeep(2 * HISTORY + 4, tiled_canvases=TILED_HISTORY + 3)
+    upkeep = Upkeep(2 * HISTORY + 4, tiled_canvases=TILED_HISTORY + 3, snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -143,7 +144,7 @@ class Lbfgs:
         self, run: LbfgsRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
     ) -> LbfgsRun:
         """Begin the next scale at the best canvas, enlarged; the curvature of another scale is dropped."""
-        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
+        return self.start(let_go(run, shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[LbfgsRun]) -> None:
         """Judge the canvases in one batch and let each make its move; after the last move there is none."""

@@ -19,7 +19,7 @@ from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import MOST_COUNTED, Snapshot
+from styleserve.optimizers import MOST_COUNTED, Snapshot, let_go
 from styleserve.recipes import Recipe
 
 #: A canvas as SciPy wants it, float64 [H * W * 3].
@@ -167,7 +167,7 @@ class Lbfgsb:
 
     #: SciPy's work is (2 m + 5) float64 a value, beside point, gradient, bounds and their copies. The first line search
     #: tries several lengths, later ones seldom more than one.
-    upkeep = Upkeep(2 * (2 * HISTORY + 5) + 20, extra_evaluations=4)
+    upkeep = Upkeep(2 * (2 * HISTORY + 5) + 20, extra_evaluations=4, snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -180,8 +180,7 @@ class Lbfgsb:
         self, run: LbfgsbRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
     ) -> LbfgsbRun:
         """Begin the next scale at the result, enlarged; the curvature of another scale is of no use and is dropped."""
-        run.close()
-        return self.start(images.resize(run.result(), *shape), objective, recipe, iterations)
+        return self.start(let_go(run, shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[LbfgsbRun]) -> None:
         """Evaluate what each run asks and hand each its answer."""

@@ -308,7 +308,9 @@ class Provenance(_message.Message):
     precision: _builtins.str
     """Arithmetic of the network: `float32` or `bfloat16`."""
     recipe_json: _builtins.str
-    """The recipe as resolved, as JSON with sorted keys."""
+    """The recipe as resolved, as JSON with sorted keys. Of a job with a picture its `content_bound` is what that was
+    painted with, which follows from the content, `strength` and the network.
+    """
     network_passes: _builtins.int
     """Forward and backward passes of the network that the job cost."""
     reused_from: _builtins.str

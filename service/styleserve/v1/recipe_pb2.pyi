@@ -211,7 +211,7 @@ class Recipe(_message.Message):
     those of presets and styles are cut.
     """
     strength: _builtins.float
-    """How much style, from 0 (the content) to 1 (the style's texture); same look at every size."""
+    """How much style, from 0 (the content) to 1 (the style's texture); of the content it keeps nearly the same at every size."""
     init: Global___CanvasInit.ValueType
     """What the canvas starts from."""
     color: Global___ColorMode.ValueType

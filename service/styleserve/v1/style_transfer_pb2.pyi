@@ -56,7 +56,9 @@ class _DeadlinePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deadli
     DEADLINE_POLICY_UNSPECIFIED: _DeadlinePolicy.ValueType  # 0
     """RETURN_BEST."""
     DEADLINE_POLICY_RETURN_BEST: _DeadlinePolicy.ValueType  # 1
-    """The best canvas so far is the result; a job that has none yet, as one that still waits, fails with RUN_TIMEOUT."""
+    """The best canvas so far is the result; a job without a single iteration, as one that still waits, fails with
+    RUN_TIMEOUT. One that is to make none, as by a strength of 0, has its picture when its canvas was judged.
+    """
     DEADLINE_POLICY_FAIL: _DeadlinePolicy.ValueType  # 2
     """The job fails with RUN_TIMEOUT."""
 
@@ -66,7 +68,9 @@ class DeadlinePolicy(_DeadlinePolicy, metaclass=_DeadlinePolicyEnumTypeWrapper):
 DEADLINE_POLICY_UNSPECIFIED: DeadlinePolicy.ValueType  # 0
 """RETURN_BEST."""
 DEADLINE_POLICY_RETURN_BEST: DeadlinePolicy.ValueType  # 1
-"""The best canvas so far is the result; a job that has none yet, as one that still waits, fails with RUN_TIMEOUT."""
+"""The best canvas so far is the result; a job without a single iteration, as one that still waits, fails with
+RUN_TIMEOUT. One that is to make none, as by a strength of 0, has its picture when its canvas was judged.
+"""
 DEADLINE_POLICY_FAIL: DeadlinePolicy.ValueType  # 2
 """The job fails with RUN_TIMEOUT."""
 Global___DeadlinePolicy: _TypeAlias = DeadlinePolicy  # noqa: Y015

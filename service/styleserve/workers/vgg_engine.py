@@ -4,17 +4,20 @@ Whatever is heavy is imported and made inside the call, in the worker's process,
 """
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from styleserve.costs import CostModel
 from styleserve.engine.checkpoints import CHECKPOINTS, CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
 from styleserve.engine.scheduler import MAX_BATCH
 from styleserve.errors import ConfigurationError
 from styleserve.events import EngineInfo
-from styleserve.memory import default_limit, resident_bytes
+from styleserve.memory import default_limit, peak_resident_bytes, resident_bytes
+from styleserve.presets import DEFAULT_PRESET, PRESETS
 from styleserve.workers.exactness import is_exact_in_batches
 from styleserve.workers.fitting import fit_costs
 from styleserve.workers.loop import Report
@@ -23,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 PrecisionChoice: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
+#: The least limit is told in steps of so many bytes.
+_TOLD_BYTES = 50 * 10**6
 #: What an engine may use where the system does not tell what is free.
 _UNKNOWN_MEMORY = 4 * 10**9
 
@@ -48,7 +53,10 @@ class VggEngineFactory:
     deterministic: bool = False
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
-        """Load the weights, build, trace every preset, and measure its costs; raises ConfigurationError."""
+        """Load the weights, build, trace every preset, and measure its costs; raises ConfigurationError.
+
+        So does an engine that takes more by itself than it may.
+        """
         try:
             from styleserve.model import device
             from styleserve.model.acquisition import acquire
@@ -68,8 +76,10 @@ class VggEngineFactory:
         evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(self.cache_dir / "targets"))
         optimizers = every_optimizer(evaluator)
         budget_bytes = self.memory_limit or hardware.memory_bytes or memory_bytes
-        meter = device.MemoryMeter(is_gpu=hardware.memory_bytes is not None)
+        pool = device.Pool(is_gpu=hardware.memory_bytes is not None)
+        meter = device.MemoryMeter(is_gpu=hardware.memory_bytes is not None, pool=pool)
         costs = fit_costs(evaluator, optimizers, natural_image, meter, budget_bytes)
+        _require_room(costs, started_bytes=0 if hardware.memory_bytes is not None else peak_resident_bytes())
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
         logger.info("the engine is warm after %.1f s: %s", time.monotonic() - begun, info)
         has_batches = not self.deterministic and (
@@ -86,5 +96,20 @@ class VggEngineFactory:
             max_batch=MAX_BATCH if has_batches else 1,
             checkpoints=checkpoints,
             resident_bytes=resident_bytes,
+            give_back=pool.give_back,
         )
         return engine, info
+
+
+def _require_room(costs: CostModel, started_bytes: int) -> None:
+    """Raise ConfigurationError where no picture would fit, or the start alone took more, `started_bytes`, than allowed.
+
+    What is told to suffice is rounded up, since the next start measures a little more or less.
+    """
+    least_bytes = max(costs.least_budget_bytes(PRESETS[DEFAULT_PRESET]), started_bytes)
+    if costs.budget_bytes < least_bytes:
+        allowed_bytes = math.ceil(least_bytes / _TOLD_BYTES) * _TOLD_BYTES
+        raise ConfigurationError(
+            f"the memory limit: got {costs.budget_bytes / 1e6:.0f}MB; allowed: at least {allowed_bytes / 1e6:.0f}MB "
+            "with this network"
+        )
