@@ -273,7 +273,12 @@ def fidelity(table: Table, results: dict) -> None:
 
 
 def students(table: Table, results: dict) -> None:
-    compare(table, {name: list(row.values()) for name, row in results["students"].items()})
+    untold = ("weights", "steps")
+    known = {
+        name: [value for figure, value in row.items() if figure not in untold]
+        for name, row in results["students"].items()
+    }
+    compare(table, known)
 
 
 def watchers(table: Table, results: dict) -> None:
