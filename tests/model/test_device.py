@@ -61,6 +61,16 @@ def told_by(request: pytest.FixtureRequest) -> Callable[[str], list[int]]:
     return tell
 
 
+def test_where_the_system_refuses_the_pieces_nothing_is_given_back_and_nothing_breaks(monkeypatch, caplog):
+    def refuse(num_bytes: int) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, f"out of memory for {num_bytes} bytes")
+
+    monkeypatch.setattr(device, "_take", refuse)
+    monkeypatch.setattr(device.Pool, "_counts", True)
+    device.Pool(is_gpu=False).give_back()
+    assert "not given back" in caplog.text
+
+
 @pytest.fixture
 def readings(told_by: Callable[[str], list[int]]) -> list[int]:
     """A tensor's bytes, those that are left when it is gone, and by how many the base has grown."""

@@ -76,11 +76,17 @@ class Pool:
         self._is_gpu = is_gpu
 
     def give_back(self) -> None:
-        """Give what is free back to the system, the C library's heaps too."""
+        """Give what is free back to the system, the C library's heaps too.
+
+        A system that promises no more memory than it has may refuse the pieces; then the pool keeps what it has.
+        """
         if self._is_gpu:
             return
         if self._counts:
-            self._drop_free()
+            try:
+                self._drop_free()
+            except tf.errors.ResourceExhaustedError:
+                logger.warning("the system has no room for pieces of TensorFlow's free memory; it is not given back")
         memory.trim_heaps()
 
     @property
