@@ -26,7 +26,7 @@ SETTINGS = "TOY_SETTINGS"
 
 async def serve(folder: Path, address: str) -> None:
     logs.configure("text")
-    memory.keep_heaps_small()
+    memory.keep_heaps_small(os.environ)
     settings = json.loads(os.environ.get(SETTINGS, "{}"))
     factory = ToyEngineFactory(
         functools.partial(time.sleep, STEP_S),
