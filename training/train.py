@@ -2,8 +2,8 @@
 
     python -m training.train FOLDER --teacher VGG19.h5 [--paintings DIR] [--steps 4200] [--gradients 1]
 
-Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. Minutes on a GPU, an afternoon
-on two cores; beside other work let OpenMP's threads sleep (OMP_WAIT_POLICY=passive). Needs the extra `train`.
+Writes FOLDER/student.pt and FOLDER/log.csv, and goes on from them when they are there. Minutes on a GPU, hours on
+two cores; beside other work let OpenMP's threads sleep (OMP_WAIT_POLICY=passive). Needs the extra `train`.
 """
 
 import argparse
