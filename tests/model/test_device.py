@@ -29,6 +29,15 @@ print(meter.base_bytes() - base)
 """
 
 
+#: A process that has more bytes than 32 bits count: untouched, they take none of the machine's.
+LARGE_PROCESS = """
+from styleserve.model import device
+
+device._resident_bytes = lambda: 5 * 2**30
+device.Pool(is_gpu=False).give_back()
+print(1)
+"""
+
 #: Tensors of sizes that are no powers of two come and go, and one of them stays: what is free lies on both its sides.
 GIVING = """
 import tensorflow as tf
@@ -93,6 +102,10 @@ def test_what_is_free_is_given_back_and_what_is_in_use_stays_as_it_is(told_by: C
     assert taken > 0.9 * LARGE
     assert left < 0.1 * LARGE + 0.2 * LARGE
     assert total == LARGE // 40
+
+
+def test_a_process_of_more_than_four_gibibytes_gives_back_too(told_by: Callable[[str], list[int]]):
+    assert told_by(LARGE_PROCESS) == [1]
 
 
 def test_networks_are_frozen_where_there_is_memory_enough_for_it(monkeypatch):

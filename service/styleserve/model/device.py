@@ -20,6 +20,8 @@ LEAST_BYTES_TO_FREEZE = 6 * 10**9
 _LARGE_ARRAY_BYTES = 8 * 2**20
 #: Free pieces are looked for from the size of the process down to this, each time by this share of the size before.
 _LEAST_PIECE_BYTES = 2**20
+#: Pieces are of so many bytes times a whole number; TensorFlow counts in 32 bits how many of these it makes.
+_BLOCK_BYTES = 2**16
 _NEXT_SIZE = 0.85
 #: No more is taken than so many times what the process has: the allocator may have moved the reserve meanwhile.
 _MOST_TAKEN = 8
@@ -157,10 +159,11 @@ class MemoryMeter:
 
 
 def _take(num_bytes: int) -> tuple[tf.Tensor, int]:
-    """So many bytes of the allocator, without a page of memory behind them, and their address."""
-    piece = tf.raw_ops.Empty(shape=[num_bytes], dtype=tf.uint8, init=False)
+    """So many bytes of the allocator, in whole blocks, without a page of memory behind them, and their address."""
+    num_blocks = -(-num_bytes // _BLOCK_BYTES)
+    piece = tf.raw_ops.Empty(shape=[num_blocks, _BLOCK_BYTES], dtype=tf.uint8, init=False)
     address: int = np.asarray(memoryview(piece)).ctypes.data
-    memory.drop_pages(address, num_bytes)
+    memory.drop_pages(address, num_blocks * _BLOCK_BYTES)
     return piece, address
 
 
