@@ -26,8 +26,8 @@ _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _PREVIEWS = Previews(max_side=512, interval_s=1.0)
 #: What nobody would notice who asked for no network by name.
 _STOOD_IN = (
-    "painted by the light network, which comes with the package, since VGG19's weights could not be fetched; for VGG19 "
-    "come back with a connection, or give their file: --weights PATH (--network vgg19 says what is wrong)"
+    "painted by the light network, which comes with the package; VGG19 paints wherever its weights can be had: come "
+    "back with a connection, or give their file: --weights PATH (--network vgg19 says what is wrong)"
 )
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
