@@ -92,9 +92,8 @@ EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
 
 def work(recipe: Recipe, height: int, width: int) -> float:
     """Judged megapixels of a recipe, those of the halved canvas included."""
-    per_pixel = sum(0.25**halvings for halvings in range(recipe.loss.style_sizes))
     scales = plan_scales(recipe, height, width)
-    return per_pixel * sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales) / 1e6
+    return recipe.loss.seen_pixels * sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales) / 1e6
 
 
 def at_equal_work(recipe: Recipe, height: int, width: int) -> Recipe:

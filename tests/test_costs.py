@@ -46,9 +46,9 @@ def test_noise_makes_neither_a_negative_fixed_part_nor_a_gain_of_size(measured):
 def test_a_whole_canvas_costs_its_pixels():
     costs = model(2e9)
     assert costs.evaluation_s(CLASSIC, MEGAPIXEL, None) == pytest.approx(0.5 + 1.0)
-    # Targets of 0.04 s for the content and 0.06 s for the style, 3 s more for the first step, 9 iterations and the
+    # Targets of 0.04 s for the content and 0.015 s for the style, 3 s more for the first step, 9 iterations and the
     # judgement of the last one's result.
-    assert costs.scale_s(CLASSIC, MEGAPIXEL, None, [0.5]) == pytest.approx(0.1 + 3.0 + 10 * 1.5)
+    assert costs.scale_s(CLASSIC, MEGAPIXEL, None, [0.25]) == pytest.approx(0.055 + 3.0 + 10 * 1.5)
     footprint = costs.footprint(CLASSIC, MEGAPIXEL, None, result_pixels=10**6)
     assert footprint.kept_bytes == pytest.approx((12 + 40) * 1e6)
     assert costs.peak_bytes([footprint]) == pytest.approx(1e6 + 52e6 + 1e9)
@@ -57,13 +57,13 @@ def test_a_whole_canvas_costs_its_pixels():
 @pytest.mark.parametrize(
     ("style_scales", "tile_side", "expected"),
     [
-        ([0.5], None, 500**2),
-        ([0.5, 0.25, 0.5], None, 2 * 500**2 + 250**2),
-        # Cores 0-512 and 512-1000, with halos 528 and 504 long, whatever the canvas's tiles.
-        ([1.0], None, (528 + 504) ** 2),
-        ([1.0], 256, (528 + 504) ** 2),
-        # No style is seen at more than 4096 pixels: eight cores, and fourteen halos between them.
-        ([10.0], None, (4096 + 14 * 16) ** 2),
+        ([0.25], None, 250**2),
+        ([0.25, 0.125, 0.25], None, 2 * 250**2 + 125**2),
+        # Cores 0-320, 320-640, 640-960 and 960-1000, with halos 336, 352, 352 and 56 long, whatever the canvas's tiles.
+        ([1.0], None, (336 + 352 + 352 + 56) ** 2),
+        ([1.0], 256, (336 + 352 + 352 + 56) ** 2),
+        # No style is seen at more than 4096 pixels: thirteen cores, and 24 halos between them.
+        ([10.0], None, (4096 + 24 * 16) ** 2),
     ],
 )
 def test_each_style_costs_the_pixels_that_it_is_seen_at(style_scales, tile_side, expected):
@@ -76,8 +76,8 @@ def test_each_style_costs_the_pixels_that_it_is_seen_at(style_scales, tile_side,
 def test_a_line_search_judges_more_often_than_it_moves():
     searching = CostModel(10**10, 0, ((CLASSIC, COST),), {"adam": Upkeep(1, extra_evaluations=4)})
     still = dataclasses.replace(MEGAPIXEL, iterations=0)
-    assert searching.scale_s(CLASSIC, MEGAPIXEL, None, [0.5]) == pytest.approx(0.1 + 3.0 + 13 * 1.5)
-    assert searching.scale_s(CLASSIC, still, None, [0.5]) == pytest.approx(0.1 + 3.0 + 1.5)
+    assert searching.scale_s(CLASSIC, MEGAPIXEL, None, [0.25]) == pytest.approx(0.055 + 3.0 + 13 * 1.5)
+    assert searching.scale_s(CLASSIC, still, None, [0.25]) == pytest.approx(0.055 + 3.0 + 1.5)
 
 
 def test_tiles_cost_the_time_of_all_and_the_memory_of_the_largest():
@@ -89,6 +89,16 @@ def test_tiles_cost_the_time_of_all_and_the_memory_of_the_largest():
     whole = costs.footprint(CLASSIC, scale, None, result_pixels=600 * 256)
     gradient_bytes = 12 * 600 * 256
     assert footprint.kept_bytes == pytest.approx(whole.kept_bytes + gradient_bytes)
+
+
+def test_tiles_of_the_smaller_size_at_which_style_is_compared_take_time_and_no_more_memory():
+    costs, scale, standard = model(1e9), Scale(600, 256, 0), PRESETS["standard"]
+    # Of 300 x 128 pixels the rows are 0-256 and 256-300, with halos 272 and 60 high.
+    half_s = 2 * 0.25 + 2e-6 * (272 + 60) * 128
+    own_s = costs.evaluation_s(CLASSIC, scale, 256)
+    assert costs.evaluation_s(standard, scale, 256) == pytest.approx(own_s + half_s)
+    footprint, own = (costs.footprint(recipe, scale, 256, result_pixels=600 * 256) for recipe in (standard, CLASSIC))
+    assert footprint.working_bytes == own.working_bytes
 
 
 def test_a_canvas_is_judged_whole_when_it_fits_and_else_in_the_largest_tiles_that_do():

@@ -5,7 +5,8 @@ An evaluation takes time and memory in proportion to its pixels, beside a fixed 
     seconds = a + b n,    working bytes = c + d n
 
 n are the pixels of the canvas, or, of one that is judged in tiles, those of a tile: its core and the halo around it. So
-a canvas in tiles needs the memory of one tile and the time of all of them. What a job holds between its evaluations
+a canvas in tiles needs the memory of one tile and the time of all of them, those of the smaller sizes at which style is
+compared too. What a job holds between its evaluations
 (its optimizer's canvases, the content and its features) is always there in full.
 """
 
@@ -20,8 +21,9 @@ BYTES_PER_PIXEL = 12
 #: Sides of a tile's core, the largest first; below the last, the halos cost many times the core.
 TILE_SIDES = (1024, 768, 640, 512, 448, 384, 320, 256, 192, 128)
 #: Style images are seen in tiles of this side, whatever their canvas is judged in, so that what is kept of them does
-#: not depend on who was first to ask. One takes about as much memory as the smallest tile of a canvas.
-STYLE_TILE_SIDE = 512
+#: not depend on who was first to ask. One, which is seen and not judged, takes no more memory than the smallest tile of
+#: a canvas with its gradient.
+STYLE_TILE_SIDE = 320
 #: Of a job that is written down so much is copied, so that it goes on meanwhile; a larger one waits instead.
 MOST_COPIED_BYTES = 32 * 2**20
 #: A style's image is there twice while it is resized: as it was decoded, at most as large as it is seen, and as seen.
@@ -168,7 +170,10 @@ class CostModel:
         cost = self.cost(recipe)
         if tile_side is None:
             return cost.seconds.at(scale.height * scale.width)
-        return _all_tiles(cost.tile_seconds, scale, tile_side, cost.halo)
+        sizes = [
+            replace(scale, height=scale.height // shrink, width=scale.width // shrink) for shrink in recipe.loss.shrinks
+        ]
+        return sum(_all_tiles(cost.tile_seconds, size, tile_side, cost.halo) for size in sizes)
 
     def scale_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
         """Seconds of a whole scale: its targets and its evaluations."""

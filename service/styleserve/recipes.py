@@ -21,7 +21,6 @@ MAX_ITERATIONS = 10_000
 #: How far strength 1 lets the content's features move. The published schedule of the Gram form (1000 and then 500
 #: iterations a scale of averaged Adam) ends near 1.3 for every pair tried; half of this keeps more of the content.
 FARTHEST_CONTENT = 1.97
-MAX_STYLE_SIZES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,16 @@ class LossDesign:
     replicate_edges: bool
     bounds_content: bool = False
     style_sizes: int = 1
+
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """What the canvas's sides are divided by where style is compared: 1, 2, 4, ..."""
+        return tuple(2**halvings for halvings in range(self.style_sizes))
+
+    @property
+    def seen_pixels(self) -> float:
+        """How many pixels the network sees for each of the canvas, at all sizes together."""
+        return sum(1 / shrink**2 for shrink in self.shrinks)
 
 
 #: Longest side at which the content's features are measured for a bound, so that it means the same at every size.

@@ -62,7 +62,7 @@ def test_a_narrower_halo_would_not_do(evaluator, monkeypatch):
     recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
     content, canvas = smooth(1, 160, 200), smooth(3, 160, 200)
     whole = evaluator.objective(content, [style(2)], recipe)
-    monkeypatch.setattr(tiling, "halo", lambda form: 32)
+    monkeypatch.setattr(tiling, "halo", lambda taps: 32)
     tiled = evaluator.objective(content, [style(2)], recipe, 64)
     expected, computed = (judge(evaluator, canvas, objective) for objective in (whole, tiled))
     difference = np.linalg.norm(computed.gradient - expected.gradient)

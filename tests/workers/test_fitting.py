@@ -87,6 +87,16 @@ def test_seconds_of_content_and_style_are_told_apart(monkeypatch):
     assert cost.style_seconds.at(10**6) == pytest.approx(5.0)
 
 
+def test_a_tile_costs_the_pixels_that_the_network_sees_of_it_whatever_the_design(monkeypatch):
+    """The toy's time goes by the canvas's pixels; `standard` has those seen at two sizes, `classic` at one."""
+    evaluator = TimedEvaluator()
+    monkeypatch.setattr("styleserve.workers.fitting.time", SimpleNamespace(perf_counter=lambda: evaluator.now))
+    costs = fit(evaluator)
+    standard, classic = (costs.cost(PRESETS[name]).tile_seconds for name in ("standard", "classic"))
+    assert standard.at(1.25e6) == pytest.approx(1.0)
+    assert classic.at(1e6) == pytest.approx(1.0)
+
+
 def test_optimizers_and_evaluator_say_what_they_keep(costs):
     assert costs.upkeep["adam"].bytes(100, is_tiled=False) == 4 * 1200
     assert costs.upkeep["lbfgsb"] == Lbfgsb.upkeep

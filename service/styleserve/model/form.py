@@ -34,9 +34,14 @@ class Form:
         return tuple(taps_of(self.blocks)[name] for name, _ in self.design.style_layers)
 
     @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Where anything is compared."""
+        return *self.content_taps, *self.style_taps
+
+    @property
     def shrinks(self) -> tuple[int, ...]:
-        """What the canvas's sides are divided by where style is compared: 1, 2, 4, ..."""
-        return tuple(2**halvings for halvings in range(self.design.style_sizes))
+        """What the canvas's sides are divided by where style is compared."""
+        return self.design.shrinks
 
     @property
     def style_comparisons(self) -> tuple[tuple[Tap, int, float], ...]:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
+from styleserve.evaluation import Pixels
 from styleserve.model import losses
 from styleserve.model.form import WEIGHTS, Form
 from styleserve.model.vgg import Tap, VggNetwork, taps_of
@@ -44,14 +46,16 @@ class Judge:
         """Types of a method's arguments."""
         form = self.form
         contents, grams = list(form.content_types), list(form.gram_types)
-        sums = [*len(contents) * [_DIFFERENCES], *grams, _VARIATIONS]
+        grams_of_size = grams[: len(form.style_taps)]
+        beside_grams = [*len(contents) * [_DIFFERENCES], _VARIATIONS]
         return {
             "judge": [_PIXELS, list(form.target_types)],
-            "sums": [_PIXELS, contents, _BOX],
-            "losses_and_slopes": [sums, WEIGHTS, grams, tf.TensorSpec([2], tf.int32)],
-            "pull_back": [_PIXELS, contents, _BOX, sums],
-            "content_features": [_PIXELS, _BOX],
+            "full_sums": [_PIXELS, contents, _BOX],
             "gram_sums": [_PIXELS, _BOX],
+            "losses_and_slopes": [[*beside_grams, *grams], WEIGHTS, grams, tf.TensorSpec([2], tf.int32)],
+            "pull_back": [_PIXELS, contents, _BOX, [*beside_grams, *grams_of_size]],
+            "pull_back_grams": [_PIXELS, _BOX, grams_of_size],
+            "content_features": [_PIXELS, _BOX],
         }[name]
 
     def judge(self, canvases: Tensor, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -73,33 +77,45 @@ class Judge:
         num_contents = len(self.form.content_taps)
         return weights, rest[:num_contents], rest[num_contents:]
 
-    def sums(self, canvases: Tensor, contents: Sequence[Tensor], core: Tensor | None = None) -> tuple[Tensor, ...]:
-        """All that the losses need of canvases: difference sums, Gram sums and variation sums.
+    def sums(self, canvases: Tensor, contents: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """All that the losses need of canvases: the sums of the full size, then the Gram sums of each smaller one."""
+        sums = self.full_sums(canvases, contents)
+        for shrink in self.form.shrinks[1:]:
+            sums += self.gram_sums(shrunk(canvases, shrink))
+        return sums
+
+    def full_sums(self, canvases: Tensor, contents: Sequence[Tensor], core: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What the losses need of canvases at their full size: difference sums, variation sums and Gram sums.
 
         Of a tile only its `core`, [top, left, bottom, right] in its pixels, counts; the rest is there for the sake of
         what the network sees around it. `contents` are the content's features in the core.
         """
-        taps = (*self.form.content_taps, *self.form.style_taps)
+        names = [tap.name for tap in self.form.taps]
         replicates = self.form.design.replicate_edges
-        features = self._within(self._network.features(canvases, [tap.name for tap in taps], replicates), core)
+        features = self._within(self._network.features(canvases, names, replicates), core)
         differences = [
             losses.difference_sums(
                 self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target), self.form.design.distance
             )
             for tap, target in zip(self.form.content_taps, contents, strict=True)
         ]
-        grams = self._gram_sums(features)
-        for shrink in self.form.shrinks[1:]:
-            small = tf.nn.avg_pool2d(canvases, shrink, shrink, "VALID")
-            features = self._network.features(small, [tap.name for tap in self.form.style_taps], replicates)
-            grams += self._gram_sums(self._within(features, None if core is None else core // shrink))
-        return *differences, *grams, self._variation(canvases, core)
+        return *differences, self._variation(canvases, core), *self._gram_sums(features)
 
-    def _gram_sums(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        return [losses.gram_sum(features[tap.name]) for tap in self.form.style_taps]
+    def gram_sums(self, images: Tensor, core: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Gram sums of canvases at a smaller size, of a style's image, or of the core of a tile of either.
+
+        Not rescaled, so that those of a style can be kept for other designs.
+        """
+        raw = self._network.features(
+            images, [tap.name for tap in self.form.style_taps], self.form.design.replicate_edges
+        )
+        return self._gram_sums(self._within(raw, core))
+
+    def _gram_sums(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        return tuple(losses.gram_sum(features[tap.name]) for tap in self.form.style_taps)
 
     def losses(self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor) -> Tensor:
-        """The weighted losses [B, 4] of canvases of `size`, (height, width), of their sums."""
+        """The weighted losses [B, 4] of canvases of `size`, (height, width), of all their sums."""
         design = self.form.design
         num_contents = len(design.content_layers)
         content = [
@@ -109,13 +125,13 @@ class Judge:
         style = [
             share * losses.style(gram * self._gram_factor(tap, shrink, size), target, design.distance)
             for (tap, shrink, share), gram, target in zip(
-                self.form.style_comparisons, sums[num_contents:-1], grams, strict=True
+                self.form.style_comparisons, sums[num_contents + 1 :], grams, strict=True
             )
         ]
         distance, factors = tf.add_n(content), tf.cast(weights, tf.float64)
         if design.bounds_content:
             distance = losses.excess(distance, factors[:, 3])
-        variation = losses.total_variation(sums[-1], size[0], size[1], design.mean_total_variation)
+        variation = losses.total_variation(sums[num_contents], size[0], size[1], design.mean_total_variation)
         terms = tf.stack([distance, tf.add_n(style), variation], axis=1) * factors[:, :3]
         return tf.concat([tf.reduce_sum(terms, axis=1, keepdims=True), terms], axis=1)
 
@@ -132,10 +148,17 @@ class Judge:
     def pull_back(
         self, tile: Tensor, contents: Sequence[Tensor], core: Tensor, slopes: Sequence[Tensor]
     ) -> tuple[Tensor]:
-        """What a tile's core adds to the gradient at each of the tile's pixels, given the slopes in the sums."""
+        """What a tile's core adds to the gradient at each of the tile's pixels, given the slopes in its full sums."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tile)
-            sums = self.sums(tile, contents, core)
+            sums = self.full_sums(tile, contents, core)
+        return (tape.gradient(list(sums), tile, output_gradients=list(slopes)),)
+
+    def pull_back_grams(self, tile: Tensor, core: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor]:
+        """The same of a tile of a smaller size, of which there are Gram sums alone."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tile)
+            sums = self.gram_sums(tile, core)
         return (tape.gradient(list(sums), tile, output_gradients=list(slopes)),)
 
     def content_features(self, content: Tensor, core: Tensor) -> tuple[Tensor, ...]:
@@ -143,12 +166,6 @@ class Judge:
         taps = self.form.content_taps
         raw = self._network.features(content, [tap.name for tap in taps], self.form.design.replicate_edges)
         return tuple(self._within(raw, core)[tap.name] for tap in taps)
-
-    def gram_sums(self, style: Tensor, core: Tensor) -> tuple[Tensor, ...]:
-        """Gram sums of a style image's tile, not rescaled, so that they can be kept for other designs."""
-        taps = self.form.style_taps
-        raw = self._network.features(style, [tap.name for tap in taps], self.form.design.replicate_edges)
-        return tuple(losses.gram_sum(self._within(raw, core)[tap.name]) for tap in taps)
 
     def strength(self, tap: Tap, features: Tensor) -> float:
         """Root mean square of a layer's features, as the losses see them."""
@@ -184,6 +201,16 @@ class Judge:
         down = losses.variation_sums(canvases[:, top : bottom + 1, left:right], is_squared)[:, 0]
         across = losses.variation_sums(canvases[:, top:bottom, left : right + 1], is_squared)[:, 1]
         return tf.stack([down, across], axis=1)
+
+
+def shrunk(canvases: Tensor, shrink: int) -> Tensor:
+    """Canvases [B, H, W, 3] with sides divided by `shrink`: means over its squares; what fills none is left out."""
+    return canvases if shrink == 1 else tf.nn.avg_pool2d(canvases, shrink, shrink, "VALID")
+
+
+def spread(gradient: Pixels, shrink: int) -> Pixels:
+    """The gradient at the pixels of canvases, given that at those of `shrunk` ones: each has its part in one mean."""
+    return gradient.repeat(shrink, axis=1).repeat(shrink, axis=2) / np.float32(shrink**2)
 
 
 def num_values(size: Tensor, stride: int, channels: int) -> Tensor:

@@ -57,10 +57,8 @@ def gram_matrices(judge: Judge, style: Pixels, side: int) -> Tiles[list[Tensor]]
     The halo is as wide as the style's layers look, so that nothing but them and the side changes a bit of the sums.
     """
     height, width = style.shape[1:3]
-    margin = tiling.aligned(max(tap.radius for tap in judge.form.style_taps))
     totals: list[Tensor] = []
-    for core in tiling.cores(height, width, side):
-        tile = core.widened(margin, height, width)
+    for core, tile in tiling.tiles(judge.form.style_taps, height, width, side):
         yield tile
         sums = judge.traced("gram_sums")(tf.constant(tile.of(style)), core.within(tile).to_tensor())
         totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else list(sums)
@@ -74,7 +72,7 @@ def content_features(judge: Judge, content: Pixels, side: int) -> Tiles[list[Ten
     """Look for the content's features, [1, H_l, W_l, C_l] a layer, put together from those of the tiles."""
     height, width = content.shape[1:3]
     rows: dict[int, list[tuple[Tensor, ...]]] = {}
-    for core, tile in tiling.tiles(judge.form, height, width, side):
+    for core, tile in tiling.tiles(judge.form.content_taps, height, width, side):
         yield tile
         features = judge.traced("content_features")(tf.constant(tile.of(content)), core.within(tile).to_tensor())
         rows.setdefault(core.top, []).append(features)

@@ -147,7 +147,7 @@ class PerceptualEvaluator:
 
     def halo(self, recipe: Recipe) -> int:
         """How many pixels around its core a tile needs."""
-        return tiling.halo(self._form(recipe, MAX_SIDE, MAX_SIDE))
+        return tiling.halo(self._form(recipe, MAX_SIDE, MAX_SIDE).taps)
 
     def target_bytes_per_pixel(self, recipe: Recipe) -> float:
         """Bytes of a canvas's targets that grow with it: the content's features."""

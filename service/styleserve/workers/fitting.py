@@ -1,6 +1,7 @@
 """Fits the model of costs on this machine: judges small canvases, whole and in tiles, and reads clock and allocator.
 
-A canvas of one tile has no halo, so that its pixels are the tile's. Two sizes give the line of each quantity. A start
+A canvas of one tile has no halo, so that its pixels are the tile's, and those of a tile of each smaller size at which
+style is compared. Two sizes give the line of each quantity. A start
 waits for it, so it is short: every loss design is measured under one optimizer, the one that its presets have, and
 tiles with one design in each precision; the rest is inferred from these.
 """
@@ -84,7 +85,7 @@ def fit_costs(
     """Trace and measure every preset's loss design under its optimizer; infer the rest."""
     kinds = {(recipe.loss, recipe.optimizer): recipe for recipe in PRESETS.values()}
     costs: list[tuple[Recipe, EvaluationCost]] = []
-    known: dict[bool, EvaluationCost] = {}
+    known: dict[bool, tuple[Recipe, EvaluationCost]] = {}
     traced_bytes = {recipe.needs_float32: _LEAST_TRACED_BYTES for recipe in kinds.values()}
     for recipe in sorted(kinds.values(), key=lambda recipe: recipe.loss != PRESETS[DEFAULT_PRESET].loss):
         alike = known.get(recipe.needs_float32)
@@ -92,7 +93,7 @@ def fit_costs(
         cost = _fit(evaluator, optimizers[recipe.optimizer], recipe, paint, meter, alike)
         kept = meter.base_bytes() - before
         traced_bytes[recipe.needs_float32] = max(traced_bytes[recipe.needs_float32], kept)
-        known.setdefault(recipe.needs_float32, cost)
+        known.setdefault(recipe.needs_float32, (recipe, cost))
         costs.append((recipe, cost))
     upkeep = {name: optimizers[name].upkeep for name in OPTIMIZERS}
     measured = CostModel(budget_bytes, meter.base_bytes(), tuple(costs), upkeep)
@@ -142,9 +143,13 @@ def _fit(
     recipe: Recipe,
     paint: Callable[[int], Pixels],
     meter: Meter,
-    alike: EvaluationCost | None,
+    alike: tuple[Recipe, EvaluationCost] | None,
 ) -> EvaluationCost:
-    """Measure a design; its tiles only when those of no design are known in its precision, `alike`."""
+    """Measure a design; its tiles only when those of no design are known in its precision.
+
+    Of `alike`, a design whose tiles are known, they are taken to differ as whole canvases do, pixel by pixel that the
+    network sees.
+    """
 
     def measure(is_tiled: bool) -> tuple[_Measurement, _Measurement]:
         _, small, large = (
@@ -157,10 +162,13 @@ def _fit(
     seconds, working_bytes = _fit_line(whole, "step_s"), _fit_line(whole, "working_bytes")
     if alike is None:
         tiles = measure(is_tiled=True)
-        tile_seconds, tile_bytes = _fit_line(tiles, "step_s"), _fit_line(tiles, "working_bytes")
+        all_sizes, tile_bytes = _fit_line(tiles, "step_s"), _fit_line(tiles, "working_bytes")
+        tile_seconds = Line(all_sizes.fixed / len(recipe.loss.shrinks), all_sizes.per_pixel / recipe.loss.seen_pixels)
     else:
-        tile_seconds = alike.tile_seconds.times(_factor(alike.seconds, seconds))
-        tile_bytes = alike.tile_bytes.times(_factor(alike.working_bytes, working_bytes))
+        other, known = alike
+        more_seen = other.loss.seen_pixels / recipe.loss.seen_pixels
+        tile_seconds = known.tile_seconds.times(more_seen * _factor(known.seconds, seconds))
+        tile_bytes = known.tile_bytes.times(more_seen * _factor(known.working_bytes, working_bytes))
     return EvaluationCost(
         seconds=seconds,
         working_bytes=working_bytes,
