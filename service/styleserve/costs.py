@@ -165,6 +165,10 @@ class CostModel:
         costs = tuple((known, traced if other is cost else other) for known, other in self.costs)
         return replace(self, base_bytes=self.base_bytes + round(cost.traced_bytes), costs=costs)
 
+    def based_on(self, base_bytes: int) -> "CostModel":
+        """The model of a process that by now takes so much while it does nothing."""
+        return replace(self, base_bytes=base_bytes)
+
     def evaluation_s(self, recipe: Recipe, scale: Scale, tile_side: int | None) -> float:
         """Seconds of one evaluation at a scale, with the optimizer's move."""
         cost = self.cost(recipe)

@@ -202,5 +202,12 @@ class Worked:
     slowness: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """No job is left, and the engine takes `base_bytes`: what the next job needs comes beside these."""
+
+    base_bytes: int
+
+
 JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
-EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Busy | Worked | JobEvent
+EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Busy | Worked | Settled | JobEvent

@@ -18,6 +18,7 @@ from styleserve.events import (
     Prepared,
     Previewed,
     Progressed,
+    Settled,
     Started,
     Unprepared,
     Worked,
@@ -215,6 +216,27 @@ def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
     estimate = bench.last("a").progress.estimate
     assert estimate.tile_side == sides[256]
     assert bench.of("a")[1].progress.estimate == estimate
+
+
+def test_what_a_process_takes_more_once_its_jobs_are_over_is_no_room_for_the_next(bench):
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6, optimizer="adam"))
+    bench.engine = Engine(
+        bench.evaluator,
+        {"adam": Adam(bench.evaluator)},
+        bench.events.append,
+        bench.clock,
+        dataclasses.replace(TOY_COSTS, budget_bytes=50 * 10**6),
+        base_bytes=lambda: 20 * 10**6,
+    )
+    estimates = []
+    for job_id in "ab":
+        bench.engine.accept(job(job_id, recipe, size=256))
+        bench.run()
+        estimates.append(bench.last(job_id).progress.estimate)
+        assert bench.events[-1] == Settled(20 * 10**6)
+    before, after = estimates
+    assert after.tile_side < before.tile_side
+    assert [event for event in bench.events if isinstance(event, Settled)] == 2 * [Settled(20 * 10**6)]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -7,7 +7,7 @@ import pytest
 
 from styleserve.engine.specification import Command, Prepare
 from styleserve.errors import WeightsError
-from styleserve.events import Busy, Lost, Prepared, Ready, Worked
+from styleserve.events import Busy, Lost, Prepared, Ready, Settled, Worked
 from styleserve.jobs import engine_keeper, watchdog
 from styleserve.jobs.engine_keeper import EngineKeeper
 from styleserve.observing.observer import SILENCE
@@ -180,6 +180,18 @@ async def test_how_slow_an_engine_was_counts_for_a_while_and_for_no_other_engine
     await asyncio.sleep(0)
     monkeypatch.setattr(engine_keeper, "_SLOWNESS_LASTS_S", 0.0)
     assert keeper.slowness == 1.0
+    await keeper.stop()
+
+
+async def test_jobs_are_admitted_by_what_the_engine_takes_by_now():
+    worker = ScriptedWorker()
+    keeper = keeper_of(worker)
+    keeper.start()
+    worker.tell(Settled(1))
+    worker.tell(Ready(TOY_INFO))
+    worker.tell(Settled(7 * 10**9))
+    await asyncio.sleep(0)
+    assert keeper.engine == dataclasses.replace(TOY_INFO, costs=TOY_INFO.costs.based_on(7 * 10**9))
     await keeper.stop()
 
 

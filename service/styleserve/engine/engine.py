@@ -32,6 +32,7 @@ from styleserve.events import (
     Finished,
     Progressed,
     Resumed,
+    Settled,
     Started,
     StopReason,
 )
@@ -54,6 +55,7 @@ class Engine:
     engine had it before wrote it down, as this one does every `checkpoint_s` seconds or, for want of time, less often.
     `resident_bytes` reads the memory of its process, to be told; `give_back` gives back what of it is free, and is
     called wherever what jobs keep changes, so that no canvas has memory beside it that only another needed.
+    `base_bytes` does that too and reads what is taken then, on the device that `costs` are about.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Engine:
         checkpoint_s: float = 10.0,
         resident_bytes: Callable[[], int | None] = lambda: None,
         give_back: Callable[[], None] = lambda: None,
+        base_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
@@ -78,6 +81,8 @@ class Engine:
         self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
         self._ledger = Ledger(report, clock, resident_bytes)
         self._give_back = give_back
+        self._base_bytes = base_bytes
+        self._is_settled = True
         self._previews = Previews(report)
         self._preparing = Preparing(
             evaluator, costs, report, clock, self._announce, self._ledger.note_targets, give_back
@@ -111,6 +116,7 @@ class Engine:
         if is_busy:
             self._chronicle.write_due(self._jobs)
         else:
+            self._settle()
             is_busy = self._preparing.step()
         self._ledger.tell(is_idle=not is_busy, slowness=self._pace.slowness)
         return is_busy
@@ -122,6 +128,16 @@ class Engine:
             job.run.close()
         self._jobs.clear()
         self._waiting.clear()
+
+    def _settle(self) -> None:
+        """When no job is left, plan by what is taken now: some of what the first of a kind needed is there for good."""
+        if self._is_settled or self._costs is None:
+            return
+        self._is_settled = True
+        base_bytes = self._base_bytes()
+        if base_bytes is not None:
+            self._costs = self._costs.based_on(base_bytes)
+            self._report(Settled(base_bytes))
 
     def _begin_waiting(self) -> None:
         """Begin jobs that wait, until that took as long as a step of the largest that runs.
@@ -156,6 +172,7 @@ class Engine:
         self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast)))
         self._report(Started(specification.job_id))
         self._announce(self._most_beginning_s(forecast))
+        self._is_settled = False
         begun = self._clock()
         try:
             optimizer = self._optimizers[specification.recipe.optimizer]

@@ -9,9 +9,21 @@ import logging
 import time
 from collections.abc import Callable
 
+from styleserve.costs import CostModel
 from styleserve.engine.specification import Command
 from styleserve.errors import ConfigurationError
-from styleserve.events import Busy, EngineEvent, EngineInfo, JobEvent, Lost, Prepared, Ready, Unprepared, Worked
+from styleserve.events import (
+    Busy,
+    EngineEvent,
+    EngineInfo,
+    JobEvent,
+    Lost,
+    Prepared,
+    Ready,
+    Settled,
+    Unprepared,
+    Worked,
+)
 from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.watchdog import Watchdog
 from styleserve.observing.observer import Observer
@@ -115,8 +127,11 @@ class EngineKeeper:
 
     def note_begun(self, recipe: Recipe) -> None:
         """The engine has begun a job of the recipe: from now on it costs what it does after that."""
+        self._change_costs(lambda costs: costs.after(recipe))
+
+    def _change_costs(self, change: Callable[[CostModel], CostModel]) -> None:
         if self.engine is not None:
-            self.engine = dataclasses.replace(self.engine, costs=self.engine.costs.after(recipe))
+            self.engine = dataclasses.replace(self.engine, costs=change(self.engine.costs))
 
     def _start_worker(self) -> None:
         self.generation += 1
@@ -148,6 +163,8 @@ class EngineKeeper:
                 self._busy_until = self._long_step_told + seconds
             case Worked(slowness=slowness):
                 self._slowness = slowness, time.monotonic()
+            case Settled(base_bytes):
+                self._change_costs(lambda costs: costs.based_on(base_bytes))
             case _:
                 self._hear_of_job(event)
 

@@ -97,6 +97,7 @@ class VggEngineFactory:
             checkpoints=checkpoints,
             resident_bytes=resident_bytes,
             give_back=pool.give_back,
+            base_bytes=meter.base_bytes,
         )
         return engine, info
 
