@@ -96,6 +96,7 @@ def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Pic
         image.load()
         turn, box = _TURNS.get(_orientation(image)), draft[1] if draft else None
         colours, alpha = _split_alpha(image)
+        del image  # which may have as many bytes as its colours
         colours = _turn(_shrink(colours, height, width, box), turn)
         alpha = None if alpha is None else _turn(_shrink(alpha, height, width, box), turn)
     except Exception as error:
@@ -295,7 +296,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         else:
             if converted is not None:
                 return converted
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _shrink(

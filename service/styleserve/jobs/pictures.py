@@ -10,13 +10,17 @@ from styleserve.decoding import Decoder
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
-from styleserve.images import Picture
+from styleserve.images import ImageLimits, Picture
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
 from styleserve.model.targets import decoded_side
 from styleserve.recipes import Recipe, style_side
 from styleserve.version import version
+
+#: Callers' style images of more pixels are shrunk before they are sent: to decode one the engine would need 4 to 20
+#: bytes a pixel, of memory that canvases are planned for. A JPEG is shrunk by its decoder.
+_MOST_STYLE_PIXELS = 8_000_000
 
 
 class Pictures:
@@ -68,13 +72,19 @@ class Pictures:
         return picture
 
     def _style(self, chosen: ChosenStyle, submission: Submission, content: Pixels) -> StyleImage:
+        """The image as it came, or as large as it is seen, where it is matched to the content or too large to send."""
         data = self._image_store.shelf(submission.caller).read(chosen.digest)
-        if submission.recipe.color != "content_matched":
+        is_matched = submission.recipe.color == "content_matched"
+        if not is_matched and (chosen.is_catalogued or not _is_too_large(data)):
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, chosen.is_catalogued)
         fit_side = decoded_side(style_side(chosen.scale * max(content.shape[:2])))
-        style = self._decoder.decode(data, fit_side=fit_side)
-        matched = images.encode(Picture(colors.match_colors(style.pixels, content)), "png").data
-        return StyleImage(hashlib.sha256(matched).hexdigest(), matched, chosen.weight, chosen.scale)
+        pixels = self._decoder.decode(data, fit_side=fit_side).pixels
+        sent = images.encode(Picture(colors.match_colors(pixels, content) if is_matched else pixels), "png").data
+        return StyleImage(hashlib.sha256(sent).hexdigest(), sent, chosen.weight, chosen.scale)
+
+
+def _is_too_large(data: bytes) -> bool:
+    return images.sniff(data) != "jpeg" and images.count_pixels(data, ImageLimits()) > _MOST_STYLE_PIXELS
 
 
 def trace_back(
