@@ -14,10 +14,13 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 from google.protobuf import duration_pb2
 from PIL import Image, ImageCms, ImageOps
 
-from styleserve.v1 import image_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 
 #: An image: a path, encoded bytes, or a PIL image of any mode, which is sent upright as PNG.
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
+
+#: A job: its name, with or without `jobs/`, or the `Job` that `submit` and others return.
+JobLike: TypeAlias = str | job_pb2.Job
 
 #: Images above this many bytes are uploaded in chunks before the call.
 MAX_INLINE_BYTES = 3_000_000
@@ -205,6 +208,11 @@ def upload_parts(data: bytes, num_bytes: int, sha256: str) -> Iterator[style_tra
 def resource_name(collection: str, name: str) -> str:
     """`mosaic` or `styles/mosaic` as the latter."""
     return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
+
+
+def job_name(job: JobLike) -> str:
+    """The full name of a job."""
+    return job.name if isinstance(job, job_pb2.Job) else resource_name("jobs", job)
 
 
 def _check_names(options: Mapping[str, object], kind: type[RecipeOptions]) -> None:
