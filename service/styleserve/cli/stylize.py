@@ -31,7 +31,7 @@ _STOOD_IN = (
 )
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
-_LONGEST_S = 1e9
+_LONGEST_S = 10**9
 
 
 @dataclass(slots=True)
