@@ -68,6 +68,20 @@ def test_the_requests_kind_of_balance_replaces_the_styles():
     assert (by_weight.content_weight, by_weight.strength) == (9.0, PRESETS["standard"].strength)
 
 
+@pytest.mark.parametrize(
+    ("changes", "description"),
+    [
+        (RecipeChanges(seed=-1), "got -1; allowed: 0 to 9223372036854775807"),
+        (RecipeChanges(iterations=2_000_001), "got 2000001; allowed: 0 to 2000000"),
+        (RecipeChanges(content_weight=2e9), "got 2000000000; allowed: 0 to 1000000000"),
+        (RecipeChanges(strength=1.5), "got 1.5; allowed: 0 to 1"),
+    ],
+)
+def test_numbers_are_told_with_all_of_their_digits(changes, description):
+    (violation,) = check(changes, max_iterations=2_000_000)
+    assert violation.description == description
+
+
 def test_all_violations_come_at_once_and_say_what_is_allowed():
     nan = float("nan")
     changes = RecipeChanges(preset="clasic", iterations=10_000_000, style_weight=-1.0, content_weight=nan, strength=2.0)

@@ -248,7 +248,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 
 
 def run(training: Training, lessons: Lessons) -> None:
-    """All steps that are left; every hundred of them are told, and kept."""
+    """All steps that are left; every hundred of them are told, and kept, and so is what is left of them at the end."""
     path = training.folder / "log.csv"
     is_new = not path.exists()
     with path.open("a", newline="") as file:
@@ -258,18 +258,23 @@ def run(training: Training, lessons: Lessons) -> None:
                 ["step", "seconds", *(f"features {name}" for name in TAPS), *(f"gram {name}" for name in TAPS)]
                 + [f"gradients of {what}" for what in ("style", "content")]
             )
-        sums, begun = torch.zeros(_NUM_ERRORS), time.perf_counter()
         while training.step < training.steps:
-            sums += training.learn(lessons.next(), lessons.energies).cpu()
-            if training.step % _SAVE_EVERY == 0:
-                means = sums / _SAVE_EVERY
-                errors = [*means[:-2].sqrt().tolist(), *means[-2:].tolist()]
-                seconds = (time.perf_counter() - begun) / _SAVE_EVERY
-                log.writerow([training.step, f"{seconds:.3f}", *(f"{error:.4f}" for error in errors)])
-                file.flush()
-                logger.info("%d: %.2f s, %s", training.step, seconds, " ".join(f"{error:.3f}" for error in errors))
-                training.save()
-                sums, begun = torch.zeros(_NUM_ERRORS), time.perf_counter()
+            seconds, errors = _learn(training, lessons)
+            log.writerow([training.step, f"{seconds:.3f}", *(f"{error:.4f}" for error in errors)])
+            file.flush()
+            logger.info("%d: %.2f s, %s", training.step, seconds, " ".join(f"{error:.3f}" for error in errors))
+            training.save()
+
+
+def _learn(training: Training, lessons: Lessons) -> tuple[float, list[float]]:
+    """The steps up to the next hundred or to the last one; returns the seconds of each and their mean errors."""
+    begun, first = time.perf_counter(), training.step
+    last = min(first - first % _SAVE_EVERY + _SAVE_EVERY, training.steps)
+    sums = torch.zeros(_NUM_ERRORS)
+    while training.step < last:
+        sums += training.learn(lessons.next(), lessons.energies).cpu()
+    means = sums / (last - first)
+    return (time.perf_counter() - begun) / (last - first), [*means[:-2].sqrt().tolist(), *means[-2:].tolist()]
 
 
 if __name__ == "__main__":

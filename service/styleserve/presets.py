@@ -125,12 +125,12 @@ def check(changes: RecipeChanges, field: str = "recipe", max_iterations: int = M
         *_check_choice(f"{field}.optimizer", changes.optimizer, OPTIMIZERS),
         *_check_choice(f"{field}.init", changes.init, CANVAS_INITS),
         *_check_choice(f"{field}.color", changes.color, COLOR_MODES),
-        *_check_range(f"{field}.iterations", changes.iterations, 0, max_iterations),
-        *_check_range(f"{field}.seed", changes.seed, 0, MAX_SEED),
-        *_check_range(f"{field}.strength", changes.strength, 0, 1),
-        *_check_range(f"{field}.weights.content", changes.content_weight, 0, MAX_WEIGHT),
-        *_check_range(f"{field}.weights.style", changes.style_weight, 0, MAX_WEIGHT),
-        *_check_range(f"{field}.weights.total_variation", changes.total_variation_weight, 0, MAX_WEIGHT),
+        *check_range(f"{field}.iterations", changes.iterations, 0, max_iterations),
+        *check_range(f"{field}.seed", changes.seed, 0, MAX_SEED),
+        *check_range(f"{field}.strength", changes.strength, 0, 1),
+        *check_range(f"{field}.weights.content", changes.content_weight, 0, MAX_WEIGHT),
+        *check_range(f"{field}.weights.style", changes.style_weight, 0, MAX_WEIGHT),
+        *check_range(f"{field}.weights.total_variation", changes.total_variation_weight, 0, MAX_WEIGHT),
     ]
     if changes.strength is not None and (changes.content_weight is not None or changes.style_weight is not None):
         violations.append(
@@ -142,6 +142,14 @@ def check(changes: RecipeChanges, field: str = "recipe", max_iterations: int = M
             )
         )
     return violations
+
+
+def check_range(field: str, value: float | None, low: float, high: float) -> list[Violation]:
+    """What is wrong with a number that is to lie within a range, its ends included; nothing with one that is unset."""
+    if value is None or low <= value <= high:
+        return []
+    got, least, most = (str(number).removesuffix(".0") for number in (value, low, high))
+    return [Violation(field, f"got {got}; allowed: {least} to {most}", "OUT_OF_RANGE")]
 
 
 def resolve(style: RecipeChanges, request: RecipeChanges, max_iterations: int = MAX_ITERATIONS) -> Recipe:
@@ -175,9 +183,3 @@ def _check_choice(field: str, value: str | None, allowed: Sequence[str]) -> list
         return []
     hint = f"; did you mean {near[0]!r}?" if (near := nearest(value, allowed)) else ""
     return [Violation(field, f"got {value!r}; allowed: {', '.join(allowed)}{hint}", "UNKNOWN_VALUE")]
-
-
-def _check_range(field: str, value: float | None, low: float, high: float) -> list[Violation]:
-    if value is None or low <= value <= high:
-        return []
-    return [Violation(field, f"got {value}; allowed: {low:g} to {high:g}", "OUT_OF_RANGE")]

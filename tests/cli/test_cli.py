@@ -113,6 +113,14 @@ async def test_previews_are_kept(run, tmp_path):
         ),
         (["--style", "mosaic", "-o", "out.png", "--plot", "nowhere/l.png"], "--plot: got 'nowhere/l.png'"),
         (["--style", "mosaic", "-o", "out.png", "--plot", "loss.xyz"], "ends in .png, .pdf, .svg"),
+        (
+            ["--style", "./nofile.jpg", "-o", "out.png"],
+            "--style: got './nofile.jpg', and there is no such file; allowed:",
+        ),
+        (["--style", "nofile.JPG", "-o", "out.png"], "or a name of the catalogue (styleserve styles list)"),
+        (["--style", "pictures/nofile", "-o", "out.png"], "there is no such file"),
+        (["--style", "styles/nofile.webp", "-o", "out.png"], "there is no such file"),
+        (["--style", "styles/mosiac", "-o", "out.png"], "the nearest: styles/mosaic"),
         (["--style", "mosaic", "-o", "out.png", "--preview-dir", "/proc/none"], "/proc/none: No such file"),
     ],
 )
@@ -122,6 +130,23 @@ async def test_what_is_wrong_is_said_in_a_sentence_before_any_job(run, arguments
     assert message in " ".join(result.output.split())
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert json.loads((await run("jobs", "list", "--json")).stdout) == []
+
+
+@pytest.mark.parametrize("place", ["flag", "environment"])
+@pytest.mark.parametrize("setting", ["--network vgg19", "--weights none.h5", "--precision float32"])
+async def test_settings_of_a_private_server_are_refused_beside_one_that_was_named(run, monkeypatch, setting, place):
+    address = os.environ["STYLESERVE_SERVER"]
+    if place == "flag":
+        monkeypatch.delenv("STYLESERVE_SERVER")
+    named = ["--server", address] if place == "flag" else []
+    result = await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", *named, *setting.split())
+    assert result.exit_code == 2
+    message = " ".join(result.output.split())
+    assert (
+        f"got {setting} for the server at {address}, which has settings of its own; allowed: for a private" in message
+    )
+    assert "leave out either these or --server and STYLESERVE_SERVER" in message
+    assert not Path("out.png").exists()
 
 
 async def test_a_picture_that_cannot_be_written_leaves_the_one_that_was_there(run, monkeypatch):

@@ -215,6 +215,17 @@ async def test_a_result_is_waited_for_and_a_cancelled_one_raised(slow):
         await slow.result(job.name)
 
 
+async def test_a_job_is_given_as_it_came_or_by_its_name(slow):
+    job = await slow.submit(CONTENT, GREY, preset="classic", iterations=20)
+    for given in (job, job.name, job.name.removeprefix("jobs/")):
+        events = [event async for event in slow.attach(given)]
+        assert events[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
+        assert (await slow.result(given)).job.name == job.name
+        assert (await slow.job(given)).state == job_pb2.JOB_STATE_SUCCEEDED
+        assert [line.text for line in await slow.job_log(given)][-1] == "succeeded"
+        assert (await slow.cancel(given)).name == job.name
+
+
 async def test_who_has_a_result_watches_its_job_no_more(tmp_path):
     has_left = False
 

@@ -1,12 +1,14 @@
 """What a caller writes becomes a request: images of every kind, and no option that does not exist."""
 
 import io
+import re
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from styleserve_client import requests
+from styleserve_client import Previews, requests
 
 ORANGE = (230, 120, 40)
 
@@ -62,3 +64,40 @@ def test_a_rotated_photograph_is_sent_upright():
 def test_an_option_that_does_not_exist_is_refused_with_the_nearest():
     with pytest.raises(TypeError, match=r"unknown option 'iteratons'.*did you mean 'iterations'"):
         requests.build(b"content", "mosaic", {"iteratons": 1})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, kind in get_type_hints(requests.StylizeOptions).items() if kind is int]
+)
+@pytest.mark.parametrize("is_negative", [False, True])
+def test_a_whole_number_that_its_field_does_not_hold_is_refused_by_name(name, is_negative):
+    most = 2**63 - 1 if name == "seed" else 2**31 - 1
+    value = -most - 2 if is_negative else most + 1
+    with pytest.raises(ValueError, match=f"{name}: got {value}; allowed: {-most - 1} to {most}"):
+        requests.build(b"content", "mosaic", {name: value})
+
+
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31), np.int64(7)])
+def test_a_whole_number_that_its_field_holds_is_for_the_server_to_judge(value):
+    assert requests.build(b"content", "mosaic", {"iterations": value}).recipe.iterations == value
+
+
+def test_numbers_of_a_new_style_are_refused_by_name_too():
+    with pytest.raises(ValueError, match="iterations: got 1099511627776; allowed: -2147483648 to 2147483647"):
+        requests.build_style("own", b"image", "My own", {"iterations": 2**40})
+
+
+@pytest.mark.parametrize("name", ["queue_timeout_s", "run_timeout_s"])
+@pytest.mark.parametrize("seconds", [1e20, -1e20, float("inf"), float("nan")])
+def test_seconds_that_no_duration_holds_are_refused_by_name(name, seconds):
+    message = f"{name}: got {seconds}; allowed: a finite number of seconds, up to 315576000000"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        requests.build(b"content", "mosaic", {name: seconds})
+
+
+@pytest.mark.parametrize(
+    ("previews", "name"), [(Previews(max_side=2**40), "max_side"), (Previews(interval_s=1e20), "interval_s")]
+)
+def test_numbers_of_previews_are_refused_by_name(previews, name):
+    with pytest.raises(ValueError, match=f"{name}: got .*; allowed: "):
+        requests.preview_options(previews)

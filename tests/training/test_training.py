@@ -16,7 +16,7 @@ from training.networks import COMPONENTS, LIGHT, STYLE_LAYERS, TAPS, Basis, Stud
 from training.pictures import Crops, collection
 from training.pool import stack
 from training.scenes import Scenes, errors, gradients
-from training.train import Lesson, Lessons, Shares, Training, losses
+from training.train import Lesson, Lessons, Shares, Training, losses, run
 
 from styleserve.model.light import light
 from styleserve.model.vgg import VggNetwork
@@ -126,6 +126,32 @@ def test_a_training_goes_on_where_it_stood(tmp_path):
         one.learn(lesson, energies)
     for name, values in training.student.state_dict().items():
         assert torch.equal(values, other.student.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("steps", "told"), [((2,), [2]), ((5,), [3, 5]), ((6,), [3, 6]), ((4, 8), [3, 4, 6, 8])])
+def test_all_steps_are_kept_the_last_ones_too(tmp_path, monkeypatch, steps, told):
+    """Each time by the mean of the steps since: each step's errors are its own number."""
+    monkeypatch.setattr("training.train._SAVE_EVERY", 3)
+    monkeypatch.setattr("training.train._NUM_ERRORS", 4)
+
+    class Counting(Training):
+        def learn(self, lesson, energies):
+            self.step += 1
+            return torch.full((4,), float(self.step))
+
+    for number in steps:
+        training = Counting(tmp_path, number, 1e-3, CPU)
+        training.basis = Basis({})
+        training.resume()
+        run(training, SimpleNamespace(next=lambda: None, energies={}))
+        resumed = Counting(tmp_path, number, 1e-3, CPU)
+        assert resumed.resume()
+        assert resumed.step == number
+    rows = [row.split(",") for row in (tmp_path / "log.csv").read_text().splitlines()[1:]]
+    assert [int(row[0]) for row in rows] == told
+    begun = [0, *told[:-1]]
+    means = [(first + 1 + last) / 2 for first, last in zip(begun, told, strict=True)]
+    assert [float(row[-1]) for row in rows] == means
 
 
 def test_gradients_of_a_scene_are_those_of_its_relative_distances():

@@ -25,7 +25,7 @@ from styleserve_client.errors import (
 )
 from styleserve_client.events import Event, JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
-from styleserve_client.requests import ImageLike, Previews, Style, StyleLike, StyleOptions, StylizeOptions
+from styleserve_client.requests import ImageLike, JobLike, Previews, Style, StyleLike, StyleOptions, StylizeOptions
 
 __all__ = [
     "AccessError",
@@ -41,6 +41,7 @@ __all__ = [
     "InvalidRequestError",
     "JobChanged",
     "JobFailedError",
+    "JobLike",
     "NotFoundError",
     "Picture",
     "Previewed",

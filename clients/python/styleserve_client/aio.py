@@ -23,7 +23,7 @@ from styleserve_client.client import CHANNEL_OPTIONS, DEFAULT_ADDRESS, DEFAULT_T
 from styleserve_client.errors import from_call
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
-from styleserve_client.requests import ImageLike, Previews, StyleLike, StyleOptions, StylizeOptions
+from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, StyleOptions, StylizeOptions
 
 
 class AsyncClient:
@@ -107,17 +107,15 @@ class AsyncClient:
                 yield event
 
     async def attach(
-        self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
+        self, job: JobLike, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> AsyncGenerator[Event]:
         """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
-        request = style_transfer_pb2.StreamProgressRequest(
-            job=requests.resource_name("jobs", job), after_sequence=after_sequence
-        )
+        request = style_transfer_pb2.StreamProgressRequest(job=requests.job_name(job), after_sequence=after_sequence)
         async with contextlib.aclosing(self._watch(flows.Watch(request, timeout_s), previews)) as events:
             async for event in events:
                 yield event
 
-    async def result(self, job: str) -> Picture:
+    async def result(self, job: JobLike) -> Picture:
         """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
         final = await self.job(job)
         if final.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING):
@@ -140,9 +138,9 @@ class AsyncClient:
         data: bytes = await self._run(flows.download(image))
         return data
 
-    async def job(self, name: str) -> job_pb2.Job:
-        """Read a job."""
-        request = style_transfer_pb2.GetJobRequest(name=requests.resource_name("jobs", name))
+    async def job(self, job: JobLike) -> job_pb2.Job:
+        """Read a job, as it is by now."""
+        request = style_transfer_pb2.GetJobRequest(name=requests.job_name(job))
         response: style_transfer_pb2.GetJobResponse = await self._call("transfer", "GetJob", request)
         return response.job
 
@@ -157,15 +155,15 @@ class AsyncClient:
             if not request.page_token:
                 return
 
-    async def job_log(self, name: str) -> Sequence[job_pb2.LogLine]:
+    async def job_log(self, job: JobLike) -> Sequence[job_pb2.LogLine]:
         """What happened to a job, in words, the oldest line first."""
-        request = style_transfer_pb2.GetJobLogRequest(name=requests.resource_name("jobs", name))
+        request = style_transfer_pb2.GetJobLogRequest(name=requests.job_name(job))
         response: style_transfer_pb2.GetJobLogResponse = await self._call("transfer", "GetJobLog", request)
         return response.lines
 
-    async def cancel(self, name: str) -> job_pb2.Job:
+    async def cancel(self, job: JobLike) -> job_pb2.Job:
         """Ask a job to stop; returns it as it is right after."""
-        request = style_transfer_pb2.CancelJobRequest(name=requests.resource_name("jobs", name))
+        request = style_transfer_pb2.CancelJobRequest(name=requests.job_name(job))
         response: style_transfer_pb2.CancelJobResponse = await self._call("transfer", "CancelJob", request)
         return response.job
 

@@ -22,7 +22,7 @@ from styleserve_client import flows, requests
 from styleserve_client.errors import from_call
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
-from styleserve_client.requests import ImageLike, Previews, StyleLike, StyleOptions, StylizeOptions
+from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, StyleOptions, StylizeOptions
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
@@ -108,15 +108,13 @@ class Client:
         return self._watch(watch, previews)
 
     def attach(
-        self, job: str, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
+        self, job: JobLike, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> Generator[Event, None, None]:
         """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
-        request = style_transfer_pb2.StreamProgressRequest(
-            job=requests.resource_name("jobs", job), after_sequence=after_sequence
-        )
+        request = style_transfer_pb2.StreamProgressRequest(job=requests.job_name(job), after_sequence=after_sequence)
         return self._watch(flows.Watch(request, timeout_s), previews)
 
-    def result(self, job: str) -> Picture:
+    def result(self, job: JobLike) -> Picture:
         """The picture of a job that succeeded; waits for one that has not ended, and raises what ended it otherwise."""
         final = self.job(job)
         if final.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING):
@@ -138,9 +136,9 @@ class Client:
         data: bytes = self._run(flows.download(image))
         return data
 
-    def job(self, name: str) -> job_pb2.Job:
-        """Read a job."""
-        request = style_transfer_pb2.GetJobRequest(name=requests.resource_name("jobs", name))
+    def job(self, job: JobLike) -> job_pb2.Job:
+        """Read a job, as it is by now."""
+        request = style_transfer_pb2.GetJobRequest(name=requests.job_name(job))
         response: style_transfer_pb2.GetJobResponse = self._call("transfer", "GetJob", request)
         return response.job
 
@@ -154,15 +152,15 @@ class Client:
             if not request.page_token:
                 return
 
-    def job_log(self, name: str) -> Sequence[job_pb2.LogLine]:
+    def job_log(self, job: JobLike) -> Sequence[job_pb2.LogLine]:
         """What happened to a job, in words, the oldest line first."""
-        request = style_transfer_pb2.GetJobLogRequest(name=requests.resource_name("jobs", name))
+        request = style_transfer_pb2.GetJobLogRequest(name=requests.job_name(job))
         response: style_transfer_pb2.GetJobLogResponse = self._call("transfer", "GetJobLog", request)
         return response.lines
 
-    def cancel(self, name: str) -> job_pb2.Job:
+    def cancel(self, job: JobLike) -> job_pb2.Job:
         """Ask a job to stop; returns it as it is right after."""
-        request = style_transfer_pb2.CancelJobRequest(name=requests.resource_name("jobs", name))
+        request = style_transfer_pb2.CancelJobRequest(name=requests.job_name(job))
         response: style_transfer_pb2.CancelJobResponse = self._call("transfer", "CancelJob", request)
         return response.job
 

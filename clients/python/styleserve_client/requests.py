@@ -2,26 +2,41 @@
 
 import difflib
 import io
-import math
+import operator
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict
 
 from google.protobuf import duration_pb2
 from PIL import Image, ImageCms, ImageOps
 
-from styleserve.v1 import image_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
 
 #: An image: a path, encoded bytes, or a PIL image of any mode, which is sent upright as PNG.
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
 
+#: A job: its name, with or without `jobs/`, or the `Job` that `submit` and others return.
+JobLike: TypeAlias = str | job_pb2.Job
+
 #: Images above this many bytes are uploaded in chunks before the call.
 MAX_INLINE_BYTES = 3_000_000
 CHUNK_BYTES = 1024 * 1024
+_INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
+#: The most that the contract's fields hold of whole numbers, and of seconds.
+_HELD: Mapping[str, int] = MappingProxyType(
+    {
+        "iterations": _INT32_MAX,
+        "seed": _INT64_MAX,
+        "max_side": _INT32_MAX,
+        "quality": _INT32_MAX,
+        "priority": _INT32_MAX,
+    }
+)
+_MAX_SECONDS = 315_576_000_000
 #: PIL's modes that PNG has, and what becomes of others that are not best sent as RGB.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _SUBSTITUTES: Mapping[str, str] = MappingProxyType({"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "F": "L"})
@@ -126,9 +141,10 @@ def build(
 ) -> style_transfer_pb2.StylizeRequest:
     """The request, with a fresh request ID, by which it can be sent again without being done twice.
 
-    Raises TypeError for an option that does not exist.
+    Raises TypeError for an option that does not exist, and ValueError for a name that its enum does not have or a
+    number that its field does not hold; whatever else may be wrong is for the server to say.
     """
-    _check_names(options, StylizeOptions)
+    _check_options(options, StylizeOptions)
     chosen = [styles] if isinstance(styles, str | bytes | os.PathLike | Image.Image | Style) else list(styles)
     request = style_transfer_pb2.StylizeRequest(
         content=image_pb2.ImageSource(inline=read_image(content)),
@@ -146,9 +162,9 @@ def build(
         labels=options.get("labels", {}),
     )
     if "queue_timeout_s" in options:
-        request.queue_timeout.CopyFrom(_duration(options["queue_timeout_s"]))
+        request.queue_timeout.CopyFrom(_duration("queue_timeout_s", options["queue_timeout_s"]))
     if "run_timeout_s" in options:
-        request.run_timeout.CopyFrom(_duration(options["run_timeout_s"]))
+        request.run_timeout.CopyFrom(_duration("run_timeout_s", options["run_timeout_s"]))
     if options.get("fails_at_deadline"):
         request.deadline_policy = style_transfer_pb2.DEADLINE_POLICY_FAIL
     if options.get("outlives_caller"):
@@ -159,8 +175,8 @@ def build(
 def build_style(
     style_id: str, image: ImageLike, title: str, options: StyleOptions
 ) -> style_catalog_pb2.CreateStyleRequest:
-    """The request for a new style; raises TypeError for an option that does not exist."""
-    _check_names(options, StyleOptions)
+    """The request for a new style; raises TypeError and ValueError as `build` does."""
+    _check_options(options, StyleOptions)
     return style_catalog_pb2.CreateStyleRequest(
         style_id=style_id,
         image=image_pb2.ImageSource(inline=read_image(image)),
@@ -190,8 +206,10 @@ def large_images(
 
 
 def preview_options(previews: Previews) -> style_transfer_pb2.PreviewOptions:
-    """The message for the previews wanted."""
-    return style_transfer_pb2.PreviewOptions(max_side=previews.max_side, min_interval=_duration(previews.interval_s))
+    """The message for the previews wanted; raises ValueError for a number that its field does not hold."""
+    _check_held("max_side", previews.max_side)
+    interval = _duration("interval_s", previews.interval_s)
+    return style_transfer_pb2.PreviewOptions(max_side=previews.max_side, min_interval=interval)
 
 
 def upload_parts(data: bytes, num_bytes: int, sha256: str) -> Iterator[style_transfer_pb2.UploadImageRequest]:
@@ -207,13 +225,27 @@ def resource_name(collection: str, name: str) -> str:
     return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
 
 
-def _check_names(options: Mapping[str, object], kind: type[RecipeOptions]) -> None:
+def job_name(job: JobLike) -> str:
+    """The full name of a job."""
+    return job.name if isinstance(job, job_pb2.Job) else resource_name("jobs", job)
+
+
+def _check_options(options: Mapping[str, object], kind: type[RecipeOptions]) -> None:
     known = tuple(kind.__annotations__)
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"got an unknown option {name!r}; allowed: {', '.join(known)}{hint}")
+        if name in _HELD:
+            _check_held(name, value)
+
+
+def _check_held(name: str, value: object) -> None:
+    """Raise ValueError for a whole number that is too large for its field; protobuf's own does not name the option."""
+    most = _HELD[name]
+    if isinstance(value, SupportsIndex) and not -most - 1 <= operator.index(value) <= most:
+        raise ValueError(f"{name}: got {value}; allowed: {-most - 1} to {most}, as far as the server takes them")
 
 
 def _writable(image: Image.Image) -> Image.Image:
@@ -274,9 +306,9 @@ def _number(enum: Enum, prefix: str, name: str | None) -> Any:
     return names[name]
 
 
-def _duration(seconds: float) -> duration_pb2.Duration:
-    if not math.isfinite(seconds):
-        raise ValueError(f"seconds: got {seconds}; allowed: a finite number")
+def _duration(name: str, seconds: float) -> duration_pb2.Duration:
+    if not abs(seconds) <= _MAX_SECONDS:  # so that NaN is refused too
+        raise ValueError(f"{name}: got {seconds}; allowed: a finite number of seconds, up to {_MAX_SECONDS}")
     message = duration_pb2.Duration()
     message.FromMicroseconds(round(seconds * 1e6))
     return message

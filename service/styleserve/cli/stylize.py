@@ -31,7 +31,7 @@ _STOOD_IN = (
 )
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
-_LONGEST_S = 1e9
+_LONGEST_S = 10**9
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ def stylize(
         run_timeout_s=timeout,
     )
     chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
-    server_arguments = _server_arguments(network=network, weights=network_weights, precision=precision)
+    server_arguments = _server_arguments(server, network=network, weights=network_weights, precision=precision)
     with explained(), Display() as display:
         if preview_dir is not None:
             preview_dir.mkdir(parents=True, exist_ok=True)
@@ -156,13 +156,28 @@ def _options(output: Path, **values: object) -> StylizeOptions:
 
 
 def _style(name_or_image: str, weight: float) -> Style:
-    """A file that is there is an image; anything else is a name of the catalogue."""
+    """A file that is there is an image; anything else is a name of the catalogue, unless it can only be a path."""
     path = Path(name_or_image)
-    return Style(path if path.is_file() else name_or_image, weight)
+    if path.is_file():
+        return Style(path, weight)
+    name = name_or_image.removeprefix("styles/")
+    if Path(name).name != name or path.suffix.lower() in _FORMATS:
+        raise click.UsageError(
+            f"--style: got {name_or_image!r}, and there is no such file; allowed: an image file, or a name of the "
+            "catalogue (styleserve styles list)"
+        )
+    return Style(name_or_image, weight)
 
 
-def _server_arguments(**settings: str | None) -> tuple[str, ...]:
-    return tuple(part for name, value in settings.items() if value is not None for part in (f"--{name}", value))
+def _server_arguments(named: Server | None, **settings: str | None) -> tuple[str, ...]:
+    """The flags that were given for a private server; raises click's error when another was named."""
+    given = tuple(part for name, value in settings.items() if value is not None for part in (f"--{name}", value))
+    if named is not None and given:
+        raise click.UsageError(
+            f"got {' '.join(given)} for the server at {named.address}, which has settings of its own; allowed: for a "
+            "private server only; leave out either these or --server and STYLESERVE_SERVER"
+        )
+    return given
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from styleserve.jobs.frames import MAX_PREVIEW_SIDE, MIN_PREVIEW_INTERVAL_S, Pre
 from styleserve.jobs.image_store import PREFIX as IMAGE_PREFIX
 from styleserve.jobs.image_store import ImageStore, Shelf
 from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, MOST_INLINE_BYTES, ChosenStyle, Output, Submission
-from styleserve.presets import resolve
+from styleserve.presets import check_range, resolve
 from styleserve.recipes import RecipeChanges
 from styleserve.rpc.enums import FORMATS
 from styleserve.rpc.parts import check_enum, read_recipe, read_source
@@ -176,11 +176,7 @@ class _Reading:
         self.violations.append(Violation(field_path, description, reason))
 
     def _check_range(self, field_path: str, value: float, low: float, high: float) -> None:
-        if not low <= value <= high:
-            got, least, most = (
-                f"{number:g}" if isinstance(number, float) else str(number) for number in (value, low, high)
-            )
-            self._complain(field_path, f"got {got}; allowed: {least} to {most}", "OUT_OF_RANGE")
+        self.violations += check_range(field_path, value, low, high)
 
     def _check_scalars(self) -> None:
         request = self.request
@@ -277,7 +273,7 @@ class _Reading:
         weight = given.weight if given.HasField("weight") else 1.0
         scale = given.scale if given.HasField("scale") else 1.0
         if not 0 < weight <= MAX_WEIGHT:
-            allowed = f"above 0, up to {MAX_WEIGHT:g}"
+            allowed = f"above 0, up to {MAX_WEIGHT:.0f}"
             self._complain(f"{field_path}.weight", f"got {weight:g}; allowed: {allowed}", "OUT_OF_RANGE")
         self._check_range(f"{field_path}.scale", scale, MIN_SCALE, MAX_SCALE)
         match given.WhichOneof("source"):
