@@ -49,6 +49,8 @@ from typing import ClassVar
 
 #: More characters than any name has that there is.
 _LONGEST_COMPARED = 200
+#: Less time than this is none.
+_LEAST_TOLD_S = 0.01
 
 
 class StyleServeError(Exception):
@@ -330,21 +332,30 @@ class CatalogInvalidError(RequestError):
 
 
 class RunTimeoutError(RequestError):
-    """The job's time was up: its policy was to fail then, or it painted no canvas to return, as `has_canvas` says."""
+    """The job's time was up, or the `left_s` seconds of it too few for what came next.
+
+    Its policy was to fail then, or it painted no canvas to return, as `has_canvas` says.
+    """
 
     reason = "RUN_TIMEOUT"
 
-    def __init__(self, has_canvas: bool = True) -> None:
-        super().__init__(has_canvas)
+    def __init__(self, has_canvas: bool = True, left_s: float = 0.0) -> None:
+        super().__init__(has_canvas, left_s)
         self.has_canvas = has_canvas
+        self.left_s = left_s
 
     def __str__(self) -> str:
         if self.has_canvas:
-            return "the job's time was up; allow more time, or ask for RETURN_BEST to get the best canvas until then"
+            return f"{self._ended('next')}; allow more time, or ask for RETURN_BEST to get the best canvas until then"
         return (
-            "the job's time was up before its first iteration, so that it has no canvas to return; allow more time, or "
-            "ask for a smaller picture"
+            f"{self._ended('first')}, so that it has no canvas to return; allow more time, or ask for a smaller "
+            "picture or a cheaper preset"
         )
+
+    def _ended(self, which: str) -> str:
+        if self.left_s < _LEAST_TOLD_S:
+            return f"the job's time was up before its {which} iteration"
+        return f"the {self.left_s:.2f} s that were left to the job were too few for its {which} iteration"
 
 
 class QueueTimeoutError(RequestError):

@@ -308,8 +308,24 @@ def test_a_job_that_has_no_canvas_when_its_time_is_up_is_told_so_and_not_of_a_po
     bench.run()
     error = bench.last("a").error
     assert isinstance(error, RunTimeoutError)
+    assert "time was up" in str(error)
     assert "no canvas" in str(error)
     assert "RETURN_BEST" not in str(error)
+
+
+@pytest.mark.parametrize(("time_s", "left_s", "which"), [(1.6, 0.6, "first"), (5.5, 0.5, "next")])
+def test_a_job_that_ends_because_the_time_left_is_too_little_is_told_so_and_not_that_it_was_up(
+    bench, time_s, left_s, which
+):
+    """A step takes a second."""
+    bench.engine.accept(job("a", small_steps(100), deadline=bench.clock.now + time_s, fails_at_deadline=True))
+    bench.run()
+    error = bench.last("a").error
+    assert isinstance(error, RunTimeoutError)
+    assert error.left_s == pytest.approx(left_s, abs=0.01)
+    assert str(error).startswith(f"the {left_s:.2f} s that were left to the job were too few for its {which} iteration")
+    assert "was up" not in str(error)
+    assert "allow more time" in str(error)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -321,7 +337,7 @@ def test_a_job_whose_time_is_up_before_its_first_iteration_has_nothing_to_return
     assert [event.progress.iteration for event in bench.of("short") if isinstance(event, Progressed)] == [0]
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, RunTimeoutError)
-    assert "before its first iteration" in str(failed.error)
+    assert "too few for its first iteration" in str(failed.error)
     bench.engine.accept(job("none", classic(iterations=0, optimizer=optimizer), deadline=bench.clock.now + 1.5))
     bench.run()
     assert bench.last("none").stop_reason == "completed"

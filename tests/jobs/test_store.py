@@ -18,7 +18,7 @@ from support.some_jobs import PROGRESS, PROVENANCE, job
 JOB_ERRORS = [
     errors.ImageNotFoundError("images/x", ["images/y"]),
     errors.StyleImageUnavailableError(60, "styles/udnie"),
-    errors.RunTimeoutError(has_canvas=False),
+    errors.RunTimeoutError(has_canvas=False, left_s=1.25),
     errors.QueueTimeoutError(),
     errors.DivergedError(7, "{}"),
     errors.EngineError("0123456789abcdef"),

@@ -413,9 +413,10 @@ async def test_a_queue_timeout_ends_the_wait(slow_service):
     assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "QUEUE_TIMEOUT")
 
 
-async def test_a_job_whose_deadline_comes_while_it_waits_is_told_that_it_has_no_canvas(tmp_path):
+@pytest.mark.parametrize("max_running", [1, 2], ids=["in the queue", "at the engine"])
+async def test_a_job_whose_deadline_comes_while_it_waits_is_told_that_it_has_no_canvas(tmp_path, max_running):
     """The step of the job before was not expected to take more than moments."""
-    async with running(tmp_path, functools.partial(time.sleep, 3.0), max_running=1) as service:
+    async with running(tmp_path, functools.partial(time.sleep, 3.0), max_running=max_running) as service:
         before = await service.transfer.Stylize(request(detached=True))
         await service.wait_for(before.job.name, job_pb2.JOB_STATE_RUNNING)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

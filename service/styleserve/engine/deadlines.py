@@ -35,6 +35,11 @@ class Deadlines:
             and now + (coming_s if job.has_painted else coming_s / UNKNOWN_MARGIN) > deadline
         ]
 
+    def left_s(self, job: Job) -> float:
+        """Seconds until a job's deadline; 0 after it."""
+        assert job.specification.deadline is not None
+        return max(0.0, job.specification.deadline - self._clock())
+
     def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """The batch to serve next, and the jobs that would be late for it: they have to end before."""
         self._scheduler.gather(jobs)

@@ -288,10 +288,10 @@ class Engine:
         self._ledger.note_targets(job.network_passes - passes)
 
     def _end(self, late: Sequence[Job]) -> None:
-        """End jobs at their deadlines, with what they have painted."""
+        """End jobs at their deadlines, or as soon as they cannot keep them, with what they have painted."""
         for job in late:
             if job.specification.fails_at_deadline or not job.has_painted:
-                self._fail(job, RunTimeoutError(has_canvas=job.has_painted))
+                self._fail(job, RunTimeoutError(job.has_painted, self._deadlines.left_s(job)))
             else:
                 self._finish(job, "deadline")
 

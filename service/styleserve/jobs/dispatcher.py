@@ -2,7 +2,8 @@
 
 It lives on the event loop. The jobs of an engine that is lost go on in the next one from their checkpoints. Each job
 that had begun may be the cause: it has the engine for itself from then on, and fails when `MAX_LOSSES` are lost under
-it and it never came further than before.
+it and it never came further than before. A job that the engine did not get to paint by its deadline is given up here,
+whatever the engine is at, so that its caller hears of it in time; what the engine still tells of it is nobody's.
 """
 
 import asyncio
@@ -50,8 +51,8 @@ MAX_LOSSES = 3
 class Dispatcher:
     """Between the queue and one worker.
 
-    `save` hears of every job whose state changed, `tell_alive` whether an engine lives, `tell_broken` what the operator
-    has to mend before one can.
+    `save` hears of every job whose state changed, `drop_checkpoint` of the ID of one that had ended before the engine
+    let go of it, `tell_alive` whether an engine lives, `tell_broken` what the operator has to mend before one can.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Dispatcher:
         max_running: int,
         quotas: Quotas,
         save: Callable[[Job], None],
+        drop_checkpoint: Callable[[str], None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
         observer: Observer,
@@ -82,6 +84,7 @@ class Dispatcher:
         self._patience = Patience(self._give_up, self._way_out)
         self._turns = Turns(self.queue, quotas, max_running)
         self._save = save
+        self._drop_checkpoint = drop_checkpoint
         self._in_engine: dict[str, Job] = {}
         self._handed_over: set[str] = set()
         self._delivering: set[Job] = set()
@@ -101,7 +104,7 @@ class Dispatcher:
     @property
     def running(self) -> list[Job]:
         """Jobs that are neither waiting nor ended."""
-        return [*self._in_engine.values(), *self._delivering]
+        return [*(job for job in self._in_engine.values() if not job.has_ended), *self._delivering]
 
     def start(self) -> None:
         """Start the worker."""
@@ -113,6 +116,7 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """End the worker, with whatever it still does."""
+        self._patience.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -130,14 +134,11 @@ class Dispatcher:
     def cancel(self, job: Job) -> None:
         """Stop a job, wherever it is; one whose picture is made already is delivered."""
         job.is_cancel_wanted = True
-        if job in self.queue:
-            self._leave_queue(job)
-            self._end(job, job.cancel)
-        elif job.job_id in self._handed_over:
+        if job.job_id in self._handed_over:
+            self._patience.end(job)
             self._save(job)
             self._keeper.send(Cancel(job.job_id))
-        elif job.job_id in self._in_engine:
-            self._release(job)
+        elif self._withdraw(job):
             self._end(job, job.cancel)
 
     def order_previews(self, job: Job) -> None:
@@ -167,11 +168,17 @@ class Dispatcher:
         job = self._in_engine.get(event.job_id)
         if job is None:
             return
+        if isinstance(event, Started):
+            self._keeper.note_begun(job.submission.recipe)
+        if job.has_ended:
+            self._let_go(job, event)
+            return
         if isinstance(event, Progressed | Finished | Failed | Cancelled):
             job.count_work(event.engine_s)
+        if _tells_of_canvas(event):
+            self._patience.end(job)
         match event:
             case Started():
-                self._keeper.note_begun(job.submission.recipe)
                 job.start()
                 self._save(job)
             case Progressed(progress=progress):
@@ -196,12 +203,21 @@ class Dispatcher:
                 self._release(job)
                 self._end(job, lambda: job.cancel(self._trace_back(job, passes)))
 
+    def _let_go(self, job: Job, event: JobEvent) -> None:
+        """The engine tells of a job that was given up; when it has done with it, another may have its place."""
+        if isinstance(event, Finished | Failed | Cancelled):
+            self._drop_checkpoint(job.job_id)
+            self._release(job)
+
     def _take_all_back(self) -> None:
-        """The engine is lost: its jobs wait for the next."""
+        """The engine is lost: its jobs wait for the next, but for those that were given up."""
         jobs, self._in_engine = list(self._in_engine.values()), {}
         self._handed_over.clear()
         for job in jobs:
-            self._take_back(job)
+            if job.has_ended:
+                self._drop_checkpoint(job.job_id)
+            else:
+                self._take_back(job)
 
     def _take_back(self, job: Job) -> None:
         if job.status.state == "running":
@@ -226,7 +242,7 @@ class Dispatcher:
         """Let jobs leave the queue while the engine has room."""
         while (job := self._next()) is not None:
             self.queue.take(job)
-            self._patience.end(job)
+            self._patience.hand_over(job)
             self._in_engine[job.job_id] = job
             self._spawn(self._hand_over(job))
 
@@ -273,14 +289,22 @@ class Dispatcher:
             self._delivering.discard(job)
 
     def _give_up(self, job: Job, error: RequestError) -> None:
-        """A job's patience is at its end."""
-        self._leave_queue(job)
+        """A job's patience is at its end; in an engine that knows of it, it keeps its place until that drops it."""
+        if job.job_id in self._handed_over:
+            self._keeper.send(Cancel(job.job_id))
+        else:
+            self._withdraw(job)
         self._end(job, lambda: job.fail(error))
 
-    def _leave_queue(self, job: Job) -> None:
-        """A job waits no more, and gets no engine."""
-        self.queue.remove(job)
-        self._patience.end(job)
+    def _withdraw(self, job: Job) -> bool:
+        """Take out a job that no engine knows of; False when it is not, or no more, on its way to one."""
+        if job in self.queue:
+            self.queue.remove(job)
+        elif job.job_id in self._in_engine:
+            self._release(job)
+        else:
+            return False
+        return True
 
     def _fail(self, job: Job, error: Exception) -> None:
         if not isinstance(error, RequestError):
@@ -290,12 +314,14 @@ class Dispatcher:
         self._end(job, lambda: job.fail(told))
 
     def _end(self, job: Job, change: Callable[[], None]) -> None:
+        self._patience.end(job)
         change()
         self._save(job)
         logger.info("%s %s", job.job_id, job.status.state, extra=job.log_fields)
 
     def _release(self, job: Job) -> None:
         """The job leaves the engine, and another may enter."""
+        self._patience.end(job)
         del self._in_engine[job.job_id]
         self._handed_over.discard(job.job_id)
         self._fill()
@@ -314,3 +340,14 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _tells_of_canvas(event: JobEvent) -> bool:
+    """Whether the job has something to return from now on, at its deadline too."""
+    match event:
+        case Progressed(progress=progress):
+            return progress.iteration > 0
+        case Resumed(iteration=iteration):
+            return iteration > 0
+        case _:
+            return False

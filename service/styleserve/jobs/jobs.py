@@ -81,7 +81,16 @@ class Jobs:
         self._checkpoints = checkpoints
         self._quotas = Quotas(quota_of)
         self._dispatcher = Dispatcher(
-            worker, pictures, max_queue, max_running, self._quotas, self._save, tell_alive, tell_broken, observer
+            worker,
+            pictures,
+            max_queue,
+            max_running,
+            self._quotas,
+            self._save,
+            checkpoints.remove,
+            tell_alive,
+            tell_broken,
+            observer,
         )
         self._queue = self._dispatcher.queue
         self._returners = Returners()
