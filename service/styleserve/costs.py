@@ -6,8 +6,8 @@ An evaluation takes time and memory in proportion to its pixels, beside a fixed 
 
 n are the pixels of the canvas, or, of one that is judged in tiles, those of a tile: its core and the halo around it. So
 a canvas in tiles needs the memory of one tile and the time of all of them, those of the smaller sizes at which style is
-compared too. What a job holds between its evaluations
-(its optimizer's canvases, the content and its features) is always there in full.
+compared too. What a job holds between its evaluations (its optimizer's canvases, the content and its features) is
+always there in full.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -51,6 +51,12 @@ class Bench:
         self.failure: Exception | None = None
         self.engine = Engine(self.evaluator, every_optimizer(self.evaluator), self.events.append, self.clock)
 
+    def have_adam_plan(self, budget_bytes: int, **named: object) -> None:
+        """Take an engine with Adam and the toy's model of costs, and as much memory."""
+        costs = dataclasses.replace(TOY_COSTS, budget_bytes=budget_bytes)
+        optimizers = {"adam": Adam(self.evaluator)}
+        self.engine = Engine(self.evaluator, optimizers, self.events.append, self.clock, costs, **named)
+
     def _evaluate(self) -> None:
         self.clock.now += self.seconds_per_step
         if self.failure is not None:
@@ -197,13 +203,7 @@ def test_the_time_left_is_that_of_the_evaluations_left(bench):
 
 def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6, optimizer="adam"))
-    bench.engine = Engine(
-        bench.evaluator,
-        {"adam": Adam(bench.evaluator)},
-        bench.events.append,
-        bench.clock,
-        dataclasses.replace(TOY_COSTS, budget_bytes=50 * 10**6),
-    )
+    bench.have_adam_plan(50 * 10**6)
     bench.engine.accept(job("a", recipe, size=256))
     sides = {}
     while bench.engine.step():
@@ -220,14 +220,7 @@ def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):
 
 def test_what_a_process_takes_more_once_its_jobs_are_over_is_no_room_for_the_next(bench):
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6, optimizer="adam"))
-    bench.engine = Engine(
-        bench.evaluator,
-        {"adam": Adam(bench.evaluator)},
-        bench.events.append,
-        bench.clock,
-        dataclasses.replace(TOY_COSTS, budget_bytes=50 * 10**6),
-        base_bytes=lambda: 20 * 10**6,
-    )
+    bench.have_adam_plan(50 * 10**6, give_back=lambda: 20 * 10**6)
     estimates = []
     for job_id in "ab":
         bench.engine.accept(job(job_id, recipe, size=256))
@@ -574,3 +567,4 @@ def test_memory_is_given_back_before_every_climb_and_when_a_job_is_over(optimize
         pass
     changes = [now for before, now in zip(["", *told], told, strict=False) if now != before]
     assert changes == ["4096 pixels", "gives", "16384 pixels", "gives"]
+    assert told.count("gives") == 2, "each time takes a while"

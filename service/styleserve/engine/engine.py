@@ -54,8 +54,8 @@ class Engine:
     that its picture is the same, to the bit, whatever runs beside it. With `checkpoints` a job goes on where whatever
     engine had it before wrote it down, as this one does every `checkpoint_s` seconds or, for want of time, less often.
     `resident_bytes` reads the memory of its process, to be told; `give_back` gives back what of it is free, and is
-    called wherever what jobs keep changes, so that no canvas has memory beside it that only another needed.
-    `base_bytes` does that too and reads what is taken then, on the device that `costs` are about.
+    called wherever what jobs keep changes, so that no canvas has memory beside it that only another needed. It returns
+    the bytes that are taken then, on the device that `costs` are about; None where nobody can say.
     """
 
     def __init__(
@@ -69,8 +69,7 @@ class Engine:
         checkpoints: Checkpoints | None = None,
         checkpoint_s: float = 10.0,
         resident_bytes: Callable[[], int | None] = lambda: None,
-        give_back: Callable[[], None] = lambda: None,
-        base_bytes: Callable[[], int | None] = lambda: None,
+        give_back: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._evaluator = evaluator
         self._optimizers = optimizers
@@ -81,7 +80,6 @@ class Engine:
         self._chronicle = Chronicle(checkpoints, checkpoint_s, report, clock)
         self._ledger = Ledger(report, clock, resident_bytes)
         self._give_back = give_back
-        self._base_bytes = base_bytes
         self._is_settled = True
         self._previews = Previews(report)
         self._preparing = Preparing(
@@ -130,12 +128,15 @@ class Engine:
         self._waiting.clear()
 
     def _settle(self) -> None:
-        """When no job is left, plan by what is taken now: some of what the first of a kind needed is there for good."""
-        if self._is_settled or self._costs is None:
+        """When no job is left, give back what they needed and plan by what is taken still.
+
+        Some of what the first of a kind needed is there for good. Its picture is on its way by now, and counts no more.
+        """
+        if self._is_settled:
             return
         self._is_settled = True
-        base_bytes = self._base_bytes()
-        if base_bytes is not None:
+        base_bytes = self._give_back()
+        if base_bytes is not None and self._costs is not None:
             self._costs = self._costs.based_on(base_bytes)
             self._report(Settled(base_bytes))
 
@@ -338,7 +339,8 @@ class Engine:
         self._deadlines.forget(job.job_id)
         job.run.close()
         self._jobs.remove(job)
-        self._give_back()
+        if self._jobs or self._waiting:
+            self._give_back()
 
 
 def _begun_at(specification: JobSpecification, now: float) -> JobSpecification:

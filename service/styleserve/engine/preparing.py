@@ -30,7 +30,7 @@ class Preparing:
         clock: Callable[[], float],
         announce: Callable[[float], None],
         note_passes: Callable[[int], None],
-        give_back: Callable[[], None],
+        give_back: Callable[[], object],
     ) -> None:
         self._evaluator = evaluator
         self._costs = costs

@@ -18,7 +18,7 @@ from styleserve.model.targets import decoded_side
 from styleserve.recipes import Recipe, style_side
 from styleserve.version import version
 
-#: Callers' style images of more pixels are shrunk before they are sent: to decode one the engine would need 4 to 20
+#: Callers' style images of more pixels are shrunk before they are sent: to decode one the engine would need 5 to 17
 #: bytes a pixel, of memory that canvases are planned for. A JPEG is shrunk by its decoder.
 _MOST_STYLE_PIXELS = 8_000_000
 

@@ -1,9 +1,9 @@
 """Fits the model of costs on this machine: judges small canvases, whole and in tiles, and reads clock and allocator.
 
-A canvas of one tile has no halo, so that its pixels are the tile's, and those of a tile of each smaller size at which
-style is compared. Two sizes give the line of each quantity. A start
-waits for it, so it is short: every loss design is measured under one optimizer, the one that its presets have, and
-tiles with one design in each precision; the rest is inferred from these.
+A canvas of one tile has no halo, so that its pixels are the tile's; each smaller size at which style is compared is one
+more tile. Two sizes give the line of each quantity. A start waits for it, so it is short: every loss design is measured
+under one optimizer, the one that its presets have, and tiles with one design in each precision; the rest is inferred
+from these.
 """
 
 import dataclasses
