@@ -18,15 +18,15 @@ StopReason: TypeAlias = Literal["completed", "converged", "deadline"]
 class Progress:
     """How far a job is.
 
-    `losses` are those of the canvas after `iteration` moves, at `width` x `height` pixels; `iteration` counts over all
-    scales. `evaluations` counts losses with their gradient. `elapsed_s` and `eta_s` are seconds spent and left.
-    `estimate` is what was expected before the job began.
+    `losses` are those of the canvas after `iteration` moves, at `width` x `height` pixels, None while no canvas was
+    judged; `iteration` counts over all scales. `evaluations` counts losses with their gradient. `elapsed_s` and `eta_s`
+    are seconds spent and left. `estimate` is what was expected before the job began.
     """
 
     iteration: int
     total_iterations: int
     evaluations: int
-    losses: Losses
+    losses: Losses | None
     width: int
     height: int
     elapsed_s: float
@@ -89,6 +89,14 @@ class Started:
     """The engine took the job up."""
 
     job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The job was begun anew, and what it will take is known: `progress` is that of a canvas yet to be judged."""
+
+    job_id: str
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,5 +217,7 @@ class Settled:
     base_bytes: int
 
 
-JobEvent: TypeAlias = Started | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
+JobEvent: TypeAlias = (
+    Started | Planned | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
+)
 EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Busy | Worked | Settled | JobEvent

@@ -4,12 +4,14 @@ import typing
 
 import pytest
 
+from styleserve.costs import Estimate
 from styleserve.evaluation import Losses
-from styleserve.events import Checkpointed, Resumed
+from styleserve.events import Checkpointed, Planned, Progress, Resumed
 from styleserve.jobs.journal import MAX_LINES, Journal
 from styleserve.observing import happenings
 from styleserve.observing.happenings import Admitted, Climbed, Computed, Ended, LostEngine, TakenUp, Waits
 
+ESTIMATE = Estimate(2_000_000_000, 508.0, tile_side=256)
 EXAMPLES = {
     type(happening): happening
     for happening in (
@@ -18,6 +20,7 @@ EXAMPLES = {
         happenings.Reused("a"),
         Waits("a", "", 3),
         TakenUp("a", 1.25),
+        Planned("a", Progress(0, 180, 0, None, 1024, 1024, 0.1, 508.0, ESTIMATE)),
         Resumed("a", 40, engine_s=2.5),
         happenings.BegunAnew("a"),
         happenings.FirstJudged("a", 0.5),
@@ -45,6 +48,7 @@ def test_whatever_can_happen_to_a_job_has_words_or_is_known_to_need_none():
     [
         (EXAMPLES[Waits], "info", "waits at place 3 of the queue"),
         (EXAMPLES[TakenUp], "info", "taken up by an engine after 1.2 s"),
+        (EXAMPLES[Planned], "info", "expected to take 508.0 s and 2.00 GB, in tiles of 256 pixels"),
         (EXAMPLES[Climbed], "info", "works at 128 x 96 pixels from iteration 75 on"),
         (Checkpointed("a", 80, 0.01, is_kept=False), "warning", "could not be written down at iteration 80"),
         (EXAMPLES[LostEngine], "warning", "the engine was lost under it"),

@@ -23,7 +23,7 @@ def ask(name: str) -> style_transfer_pb2.GetJobLogRequest:
 async def texts(service, name: str) -> list[str]:
     """The lines, with # for every number that depends on the machine."""
     lines = (await service.transfer.GetJobLog(ask(name))).lines
-    return [re.sub(r"after [0-9.]+ s", "after # s", line.text) for line in lines]
+    return [re.sub(r"(after|take|and) [0-9.]+ (s|GB)\b", r"\1 # \2", line.text) for line in lines]
 
 
 async def test_the_log_tells_the_jobs_way_in_order(tmp_path):
@@ -35,6 +35,7 @@ async def test_the_log_tells_the_jobs_way_in_order(tmp_path):
             "admitted",
             "waits at place 1 of the queue",
             "taken up by an engine after # s",
+            "expected to take # s and # GB",
             "works at 32 x 24 pixels from iteration 0 on",
             "computed in 3 iterations and 5 passes of the network: completed",
             "succeeded",

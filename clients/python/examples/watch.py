@@ -19,7 +19,7 @@ def main() -> None:
     with Client(arguments.server) as client:
         for event in client.attach(job.name, previews=Previews(max_side=128, interval_s=0.5)):
             match event:
-                case Progressed(progress=progress):
+                case Progressed(progress=progress) if progress.HasField("losses"):
                     print(f"{progress.iteration}/{progress.total_iterations} loss {progress.losses.total:.4g}")
                 case Previewed(data=jpeg):
                     Path("preview.jpg").write_bytes(jpeg)

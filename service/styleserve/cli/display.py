@@ -56,7 +56,7 @@ class Display:
                     completed=progress.iteration,
                     total=progress.total_iterations,
                     description=f"{progress.width} x {progress.height}",
-                    losses=self._describe_losses(progress.losses),
+                    losses=self._describe_losses(progress.losses) if progress.HasField("losses") else "",
                     left=f"{progress.eta.ToTimedelta().total_seconds():.0f} s left",
                 )
             case _:
@@ -77,7 +77,8 @@ def describe_job(job: job_pb2.Job) -> Iterator[tuple[str, object]]:
     if job.HasField("progress"):
         progress = job.progress
         yield "iterations", f"{progress.iteration} of {progress.total_iterations}"
-        yield "loss", f"{progress.losses.total:.6g}"
+        if progress.HasField("losses"):
+            yield "loss", f"{progress.losses.total:.6g}"
         yield "seconds", f"{progress.elapsed.ToTimedelta().total_seconds():.1f}"
         if progress.HasField("estimate"):
             yield "expected", _describe_estimate(progress.estimate)

@@ -18,12 +18,13 @@ def plot_losses(history: Sequence[job_pb2.Progress], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    iterations = [progress.iteration for progress in history]
+    judged = [progress for progress in history if progress.HasField("losses")]
+    iterations = [progress.iteration for progress in judged]
     for name in ("total", "style", "content", "total_variation"):
-        values = [getattr(progress.losses, name) for progress in history]
+        values = [getattr(progress.losses, name) for progress in judged]
         if any(values):
             axis.plot(iterations, [value or math.nan for value in values], label=name.replace("_", " "))
-    for before, after in itertools.pairwise(history):
+    for before, after in itertools.pairwise(judged):
         if (before.width, before.height) != (after.width, after.height):
             axis.axvline(after.iteration, color="grey", linestyle=":", linewidth=1)
             axis.annotate(

@@ -30,6 +30,7 @@ from styleserve.events import (
     EngineEvent,
     Failed,
     Finished,
+    Planned,
     Progressed,
     Resumed,
     Settled,
@@ -188,6 +189,8 @@ class Engine:
         if checkpoint is not None and job.judged is not None:
             earlier_passes = checkpoint.network_passes
             self._report(Resumed(job.job_id, job.judged.iteration, job.engine_s))
+        if job.judged is None:
+            self._report(Planned(job.job_id, job.progress(None, self._clock())))
         self._ledger.note_targets(job.network_passes - earlier_passes)
         begin_s = self._clock() - begun
         job.engine_s += begin_s

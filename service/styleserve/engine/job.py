@@ -175,6 +175,7 @@ class Job:
     def checkpoint(self, now: float) -> Checkpoint:
         """What another engine needs to go on from here; good until the next step."""
         assert self.judged is not None
+        assert self.judged.losses is not None
         return Checkpoint(
             identity=self.identity,
             scales=self.scales,
@@ -189,8 +190,8 @@ class Job:
             snapshot=self.optimizer.snapshot(self.run),
         )
 
-    def progress(self, losses: Losses, now: float) -> Progress:
-        """How far it is, at the time `now`."""
+    def progress(self, losses: Losses | None, now: float) -> Progress:
+        """How far it is, at the time `now`; without losses where none of its canvases was judged."""
         iteration = _num_iterations(self.scales[: self.scale_index]) + self.run.iteration
         return Progress(
             iteration=iteration,
@@ -212,6 +213,8 @@ class Job:
             return 0.0
         if left_s is not None and _num_iterations(self.scales) < _num_iterations(self.recipe_scales):
             return left_s
+        if self.evaluations == 0 and self.estimate is not None:
+            return self.estimate.seconds if left_s is None else min(self.estimate.seconds, left_s)
         done = self._work(self.scale_index) + self.num_pixels * (self.run.iteration + 1)
         work_s = (now - self.started) * max(0, self._work(len(self.scales)) - done) / done
         return work_s if left_s is None else min(work_s, left_s)

@@ -20,6 +20,7 @@ from styleserve.events import (
     Failed,
     Finished,
     JobEvent,
+    Planned,
     Previewed,
     Progressed,
     Resumed,
@@ -181,6 +182,8 @@ class Dispatcher:
             case Started():
                 job.start()
                 self._save(job)
+            case Planned():
+                job.plan(event)
             case Progressed(progress=progress):
                 job.advance(progress)
             case Previewed(pixels=pixels):

@@ -6,7 +6,7 @@ from typing import Self
 
 from styleserve import logs
 from styleserve.errors import EngineError, RequestError
-from styleserve.events import Progress, Resumed
+from styleserve.events import Planned, Progress, Resumed
 from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
 from styleserve.jobs.journal import Journal
@@ -153,13 +153,21 @@ class Job:
         self.lost_at = max(self.lost_at, reached)
         self.note(LostEngine(self.job_id))
 
+    def plan(self, planned: Planned) -> None:
+        """An engine knows what it will take; what is known of it from before an engine was lost says more."""
+        self.note(planned)
+        if self._status.progress is None:
+            self._show(planned.progress)
+
     def advance(self, progress: Progress) -> None:
-        """It came further."""
+        """A canvas of it was judged."""
+        assert progress.losses is not None
         if self._is_taken_up_again:  # and was not resumed meanwhile, which the engine tells of before any progress
             self._is_taken_up_again = False
             self.note(BegunAnew(self.job_id))
         before = self._status.progress
-        if before is None:
+        if before is None or before.losses is None:
+            before = None
             self.note(FirstJudged(self.job_id, max(0.0, time.time() - self._status.create_time)))
         if before is None or (before.width, before.height) != (progress.width, progress.height):
             self.note(Climbed(self.job_id, progress.iteration, progress.width, progress.height))
@@ -167,8 +175,7 @@ class Job:
         if tenths > self._tenths:
             self._tenths = tenths
             self.note(Advanced(self.job_id, progress.iteration, progress.evaluations, progress.losses, self.engine_s))
-        self._status = replace(self._status, progress=progress)
-        self.feed.tell_progress(progress)
+        self._show(progress)
 
     def succeed(self, result: StoredImage, progress: Progress, stop_reason: StopReason, provenance: Provenance) -> None:
         """Its picture is made and stored."""
@@ -189,6 +196,10 @@ class Job:
         """Somebody stopped it, or nobody waits for it any more."""
         self._status = replace(self._status, stop_reason="cancelled", provenance=provenance)
         self._end("cancelled")
+
+    def _show(self, progress: Progress) -> None:
+        self._status = replace(self._status, progress=progress)
+        self.feed.tell_progress(progress)
 
     def _end(self, state: EndState) -> None:
         now = time.time()

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from styleserve.events import Checkpointed, Resumed
+from styleserve.costs import Estimate
+from styleserve.events import Checkpointed, Planned, Resumed
 from styleserve.observing.happenings import (
     Admitted,
     Advanced,
@@ -74,6 +75,8 @@ def _describe(happening: JobHappening) -> tuple[Level, str] | None:
             return "info", f"waits at place {position} of the queue"
         case TakenUp(waited_s=waited_s):
             return "info", f"taken up by an engine after {waited_s:.1f} s"
+        case Planned(progress=progress):
+            return None if progress.estimate is None else ("info", _expect(progress.estimate))
         case Resumed(iteration=iteration):
             return "info", f"goes on from its checkpoint at iteration {iteration}"
         case BegunAnew():
@@ -97,3 +100,8 @@ def _describe(happening: JobHappening) -> tuple[Level, str] | None:
             return "info", state
         case FirstJudged() | Advanced():
             return None
+
+
+def _expect(estimate: Estimate) -> str:
+    tiles = "" if estimate.tile_side is None else f", in tiles of {estimate.tile_side} pixels"
+    return f"expected to take {estimate.seconds:.1f} s and {estimate.peak_bytes / 1e9:.2f} GB{tiles}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from styleserve.evaluation import Losses
-from styleserve.events import Checkpointed, Lost, Ready, Resumed, StopReason, Worked
+from styleserve.events import Checkpointed, Lost, Planned, Ready, Resumed, StopReason, Worked
 
 EndState: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 
@@ -148,6 +148,7 @@ JobHappening: TypeAlias = (
     | Inherited
     | Waits
     | TakenUp
+    | Planned
     | Resumed
     | BegunAnew
     | FirstJudged

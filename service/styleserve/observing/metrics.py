@@ -15,7 +15,7 @@ from styleserve.errors import (
     RunTimeoutError,
     StorageError,
 )
-from styleserve.events import Checkpointed, Lost, Ready, Resumed, Step, Worked
+from styleserve.events import Checkpointed, Lost, Planned, Ready, Resumed, Step, Worked
 from styleserve.observing.happenings import (
     Admitted,
     Advanced,
@@ -93,7 +93,7 @@ class Metrics:
                 self._engine.note_checkpoint(happening)
             case Resumed():
                 self._engine.checkpoints.labels("resumed").inc()
-            case Admitted() | Inherited() | Waits() | BegunAnew() | Climbed() | Advanced():
+            case Admitted() | Inherited() | Waits() | Planned() | BegunAnew() | Climbed() | Advanced():
                 pass  # what follows from them is counted
             case LostEngine() | Computed() | Reused():
                 pass

@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from styleserve import events
 from styleserve.catalog.style import Style
 from styleserve.costs import Estimate
+from styleserve.evaluation import Losses
 from styleserve.images import Encoded
 from styleserve.jobs.feed import Update
 from styleserve.jobs.journal import LogLine
@@ -45,17 +46,19 @@ def progress(made: events.Progress) -> job_pb2.Progress:
         iteration=made.iteration,
         total_iterations=made.total_iterations,
         evaluations=made.evaluations,
-        losses=job_pb2.Losses(
-            total=made.losses.total,
-            content=made.losses.content,
-            style=made.losses.style,
-            total_variation=made.losses.total_variation,
-        ),
+        losses=None if made.losses is None else losses(made.losses),
         width=made.width,
         height=made.height,
         elapsed=duration(made.elapsed_s),
         eta=duration(made.eta_s),
         estimate=None if made.estimate is None else estimate(made.estimate),
+    )
+
+
+def losses(made: Losses) -> job_pb2.Losses:
+    """What a canvas was judged to have."""
+    return job_pb2.Losses(
+        total=made.total, content=made.content, style=made.style, total_variation=made.total_variation
     )
 
 

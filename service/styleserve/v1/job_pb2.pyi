@@ -221,7 +221,7 @@ Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
-    """How far a job is."""
+    """How far a job is. The first comes as soon as it is known what the job will take, before a canvas is judged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -246,7 +246,7 @@ class Progress(_message.Message):
     """Height of the canvas at this scale of the pyramid, in pixels."""
     @_builtins.property
     def losses(self) -> Global___Losses:
-        """Losses of the canvas at `iteration`."""
+        """Losses of the canvas at `iteration`; not set while no canvas was judged."""
 
     @_builtins.property
     def elapsed(self) -> _duration_pb2.Duration:
