@@ -1,8 +1,12 @@
 """A job's cost: seconds of every engine that worked for it count, each once."""
 
+import dataclasses
+
 import pytest
 
-from styleserve.events import Resumed
+from styleserve.costs import Estimate
+from styleserve.evaluation import Losses
+from styleserve.events import Planned, Progress, Resumed
 from styleserve.jobs.job import Job
 from styleserve.jobs.submission import Output, Submission
 from styleserve.presets import resolve
@@ -47,3 +51,31 @@ def test_what_an_earlier_server_wrote_down_counts(job):
     job.resume(Resumed("a", iteration=8, engine_s=8.0))
     job.count_work(8.5)
     assert job.engine_s == 8.5
+
+
+def test_a_plan_is_shown_until_a_canvas_is_judged_and_the_next_engines_takes_its_place(job):
+    job.start()
+    job.plan(planned(seconds=60.0))
+    assert job.status.progress.eta_s == 60.0
+    job.lose_engine()
+    job.start()
+    job.plan(planned(seconds=90.0))
+    assert job.status.progress.eta_s == 90.0
+    job.advance(dataclasses.replace(planned(80.0).progress, iteration=1, losses=Losses(2.0, 1.0, 1.0, 0.0)))
+    job.lose_engine()
+    job.start()
+    job.plan(planned(seconds=95.0))
+    assert job.status.progress.eta_s == 80.0, "how far it was says more"
+
+
+def test_the_log_says_that_a_job_begins_anew_before_it_says_what_it_is_to_take(job):
+    job.start()
+    job.lose_engine()
+    job.start()
+    job.plan(planned(seconds=60.0))
+    assert [line.text.split()[0] for line in job.journal.lines][-2:] == ["begins", "expected"]
+
+
+def planned(seconds: float) -> Planned:
+    estimate = Estimate(10**9, seconds, tile_side=None)
+    return Planned("a", Progress(0, 10, 0, None, 64, 64, 0.0, seconds, estimate))

@@ -154,20 +154,18 @@ class Job:
         self.note(LostEngine(self.job_id))
 
     def plan(self, planned: Planned) -> None:
-        """An engine knows what it will take; what is known of it from before an engine was lost says more."""
+        """An engine knows what it will take; how far the job was in an engine that was lost says more."""
+        self._note_if_begun_anew()
         self.note(planned)
-        if self._status.progress is None:
+        if not self._has_been_judged:
             self._show(planned.progress)
 
     def advance(self, progress: Progress) -> None:
         """A canvas of it was judged."""
         assert progress.losses is not None
-        if self._is_taken_up_again:  # and was not resumed meanwhile, which the engine tells of before any progress
-            self._is_taken_up_again = False
-            self.note(BegunAnew(self.job_id))
-        before = self._status.progress
-        if before is None or before.losses is None:
-            before = None
+        self._note_if_begun_anew()
+        before = self._status.progress if self._has_been_judged else None
+        if before is None:
             self.note(FirstJudged(self.job_id, max(0.0, time.time() - self._status.create_time)))
         if before is None or (before.width, before.height) != (progress.width, progress.height):
             self.note(Climbed(self.job_id, progress.iteration, progress.width, progress.height))
@@ -196,6 +194,17 @@ class Job:
         """Somebody stopped it, or nobody waits for it any more."""
         self._status = replace(self._status, stop_reason="cancelled", provenance=provenance)
         self._end("cancelled")
+
+    @property
+    def _has_been_judged(self) -> bool:
+        """Whether a canvas of it was, in whatever engine."""
+        return self._status.progress is not None and self._status.progress.losses is not None
+
+    def _note_if_begun_anew(self) -> None:
+        """It is, if an engine took it up again and told of no checkpoint before it told of anything else."""
+        if self._is_taken_up_again:
+            self._is_taken_up_again = False
+            self.note(BegunAnew(self.job_id))
 
     def _show(self, progress: Progress) -> None:
         self._status = replace(self._status, progress=progress)

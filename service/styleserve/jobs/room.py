@@ -38,6 +38,6 @@ def first_leaves_s(inside: Iterable[Job], engine: EngineInfo | None, way_out: Pa
 
 def _spent_and_left_s(job: Job, engine: EngineInfo | None, way_out: Passage) -> tuple[float, float]:
     progress = job.status.progress
-    if progress is None:
+    if progress is None or progress.losses is None:  # what was left when it was planned is less by now
         return 0.0, timing.share_s(job.submission, engine, way_out)
     return progress.elapsed_s, progress.eta_s

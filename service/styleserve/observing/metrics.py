@@ -150,7 +150,7 @@ class _Jobs:
         self.waiting = Gauge("styleserve_jobs_waiting", "Jobs in the queue.", registry=registry)
         self.running = Gauge("styleserve_jobs_running", "Jobs neither in the queue nor over.", registry=registry)
         self.waited = seconds("styleserve_queue_wait_seconds", "From the queue's end to an engine.")
-        self.first = seconds("styleserve_first_progress_seconds", "From submitting a job to its first progress.")
+        self.first = seconds("styleserve_first_progress_seconds", "From submitting a job to its first judged canvas.")
         self._picture = seconds("styleserve_picture_seconds", "From submitting a job to its stored picture.")
         self._ended = Counter("styleserve_jobs_ended", "Jobs that are over.", ("state", "reason"), registry=registry)
         self._spent = Counter(

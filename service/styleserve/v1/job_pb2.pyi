@@ -258,7 +258,7 @@ class Progress(_message.Message):
 
     @_builtins.property
     def estimate(self) -> Global___Estimate:
-        """What the job was expected to take before it began; the same in every progress, the first included."""
+        """What the job was expected to take before an engine began it, the first progress included."""
 
     def __init__(
         self,
