@@ -1,9 +1,11 @@
 """Looks: passes of the network over an image for a canvas's targets, a tile at a time, so that others have turns."""
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from styleserve.evaluation import Pixels
@@ -13,6 +15,8 @@ from styleserve.model.tiling import Box
 
 Tensor: TypeAlias = tf.Tensor
 FoundT = TypeVar("FoundT")
+#: What the network sees at some layers: on the device, or where there is room for more.
+Features: TypeAlias = Sequence[Tensor | npt.NDArray[np.generic]]
 #: Work that yields each tile before it is seen, and returns what was found in all of them.
 Tiles: TypeAlias = Generator[Box, None, FoundT]
 
@@ -68,15 +72,24 @@ def gram_matrices(judge: Judge, style: Pixels, side: int) -> Tiles[list[Tensor]]
     ]
 
 
-def content_features(judge: Judge, content: Pixels, side: int) -> Tiles[list[Tensor]]:
-    """Look for the content's features, [1, H_l, W_l, C_l] a layer, put together from those of the tiles."""
+def content_features(judge: Judge, content: Pixels, side: int) -> Tiles[Features]:
+    """Look for the content's features, [1, H_l, W_l, C_l] a layer.
+
+    Those of a canvas of several tiles, which is large, are laid into arrays as they come, so that none is there twice.
+    """
     height, width = content.shape[1:3]
-    rows: dict[int, list[tuple[Tensor, ...]]] = {}
-    for core, tile in tiling.tiles(judge.form.content_taps, height, width, side):
+    taps = judge.form.content_taps
+    whole: list[npt.NDArray[np.generic]] = []
+    for core, tile in tiling.tiles(taps, height, width, side):
         yield tile
         features = judge.traced("content_features")(tf.constant(tile.of(content)), core.within(tile).to_tensor())
-        rows.setdefault(core.top, []).append(features)
-    return [
-        tf.concat([tf.concat([features[layer] for features in row], axis=2) for row in rows.values()], axis=1)
-        for layer in range(len(judge.form.content_taps))
-    ]
+        if core == Box(0, 0, height, width):
+            return list(features)
+        parts = [own.numpy() for own in features]
+        whole = whole or [
+            np.empty((1, height // tap.stride, width // tap.stride, tap.channels), part.dtype)
+            for tap, part in zip(taps, parts, strict=True)
+        ]
+        for array, part, tap in zip(whole, parts, taps, strict=True):
+            core.of(array, tap.stride)[...] = part
+    return whole

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from styleserve.evaluation import WHOLE, Evaluation, Losses, Piece, Pixels
 from styleserve.model.judge import Judge
-from styleserve.model.looks import Look
+from styleserve.model.looks import Features, Look
 from styleserve.model.targets import Grams, blend
 from styleserve.model.tiling import Box, TiledEvaluation
 from styleserve.recipes import Recipe
@@ -33,10 +33,10 @@ class Sources:
     weights: tuple[float, float, float, float]
     styles: Sequence[Sequence[Look[Grams]]]
     shares: Sequence[float]
-    content: Look[list[Tensor]]
+    content: Look[Features]
 
     @property
-    def looks(self) -> list[Look[Grams] | Look[list[Tensor]]]:
+    def looks(self) -> list[Look[Grams] | Look[Features]]:
         """All of them, in the order in which they are done."""
         return [*(look for of_size in self.styles for look in of_size), self.content]
 

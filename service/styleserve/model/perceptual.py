@@ -16,7 +16,7 @@ from styleserve.model import looks, tiling
 from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
-from styleserve.model.looks import Look, Tiles
+from styleserve.model.looks import Features, Look, Tiles
 from styleserve.model.objective import PendingLooks, PerceptualObjective, Sources
 from styleserve.model.targets import (
     Grams,
@@ -227,6 +227,6 @@ def _decoded(style: StyleImage, side: int) -> Pixels:
     return images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
 
 
-def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[list[Tensor]]:
+def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[Features]:
     side = tile_side or tiling.aligned(max(content.shape))
     return Look(looks.content_features(judge, content[np.newaxis], side))

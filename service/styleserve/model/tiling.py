@@ -193,7 +193,10 @@ class TiledEvaluation:
 
     def _contents_of(self, part: _Part) -> list[Tensor]:
         taps = self._judge.form.content_taps
-        return [part.core.of(content, tap.stride) for content, tap in zip(self._contents, taps, strict=True)]
+        return [
+            tf.convert_to_tensor(part.core.of(content, tap.stride))
+            for content, tap in zip(self._contents, taps, strict=True)
+        ]
 
     def _next_part(self) -> _Part:
         return self._parts[self._num_done % len(self._parts)]
