@@ -1,6 +1,8 @@
 """Checkpoints are written beside the engine's steps: a slow disk delays none, and what is kept is as it was."""
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,21 @@ def test_what_is_written_of_a_job_that_is_over_does_not_come_to_its_place(bench,
     bench.engine.close()
     assert list(tmp_path.iterdir()) == []
     assert bench.heard(Checkpointed) == []
+
+
+def test_a_job_that_was_cancelled_while_it_was_written_takes_no_memory(bench):
+    bench.engine.accept(job(50))
+    bench.engine.step()
+    assert bench.disk.began.wait(10)
+    (working,) = bench.engine._jobs
+    content = weakref.ref(working.specification.content)
+    del working
+    bench.engine.accept(Cancel("job-1"))
+    bench.disk.goes_on.set()
+    bench.engine._chronicle._under_way.writing.wait()
+    bench.engine.step()
+    gc.collect()
+    assert content() is None
 
 
 def test_an_engine_that_is_closed_waits_for_what_is_written_and_writes_the_rest(bench):

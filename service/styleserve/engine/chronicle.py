@@ -65,7 +65,7 @@ class Chronicle:
 
     def forget(self, job: Job) -> None:
         """The job is over: its checkpoint is about to be removed, and must not come to its place after that."""
-        if self._under_way is not None and self._under_way.job is job:
+        if self._under_way is not None and self._under_way.job_id == job.job_id:
             self._under_way.writing.abandon()
 
     def _endangers_deadline(self, jobs: Sequence[Job], now: float) -> bool:
@@ -86,7 +86,7 @@ class Chronicle:
             writing.wait()
         job.written, job.has_news = self._clock(), False
         self._allowance.spend(job.written - begun, job.written)
-        self._under_way = _UnderWay(job, writing, job.judged.iteration, job.written - begun)
+        self._under_way = _UnderWay(job.job_id, writing, job.judged.iteration, job.written - begun)
 
     def _settle(self) -> None:
         """Wait for what is being written, and report it."""
@@ -96,15 +96,18 @@ class Chronicle:
         under_way.writing.wait()
         if not under_way.writing.is_abandoned:
             self._report(
-                Checkpointed(under_way.job.job_id, under_way.iteration, under_way.delay_s, under_way.writing.is_kept)
+                Checkpointed(under_way.job_id, under_way.iteration, under_way.delay_s, under_way.writing.is_kept)
             )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _UnderWay:
-    """What is being written of a job: as it was at an iteration, after the engine waited for `delay_s` seconds."""
+    """What is being written of a job: as it was at an iteration, after the engine waited for `delay_s` seconds.
 
-    job: Job
+    The job itself may be over by the time this is looked at, and is as large as its canvas.
+    """
+
+    job_id: str
     writing: Writing
     iteration: int
     delay_s: float
