@@ -54,6 +54,12 @@ def test_a_style_image_that_would_take_much_memory_is_sent_as_large_as_it_is_see
     assert found.key != sent(studio, noise(601, image_format)).key
 
 
+def test_a_style_image_of_many_bytes_is_sent_as_large_as_it_is_seen_whatever_its_format(studio, monkeypatch):
+    style = noise(600, "jpeg")
+    monkeypatch.setattr(pictures, "_MOST_STYLE_BYTES", len(style) - 1)
+    assert images.measure(sent(studio, style).data, ImageLimits()) == (SEEN_SIDE, SEEN_SIDE)
+
+
 def test_others_are_sent_as_they_came(studio, monkeypatch):
     monkeypatch.setattr(pictures, "_MOST_STYLE_PIXELS", 600**2)
     for style, is_catalogued in ((noise(600, "png"), False), (noise(700, "jpeg"), False), (noise(700, "png"), True)):

@@ -21,6 +21,8 @@ from styleserve.version import version
 #: Callers' style images of more pixels are shrunk before they are sent: to decode one the engine would need 5 to 17
 #: bytes a pixel, of memory that canvases are planned for. A JPEG is shrunk by its decoder.
 _MOST_STYLE_PIXELS = 8_000_000
+#: So are those of more bytes, which the engine keeps as long as their job.
+_MOST_STYLE_BYTES = 4 * 2**20
 
 
 class Pictures:
@@ -84,6 +86,9 @@ class Pictures:
 
 
 def _is_too_large(data: bytes) -> bool:
+    """Whether an engine would keep more bytes of it, or take more to decode it, than is planned for."""
+    if len(data) > _MOST_STYLE_BYTES:
+        return True
     return images.sniff(data) != "jpeg" and images.count_pixels(data, ImageLimits()) > _MOST_STYLE_PIXELS
 
 

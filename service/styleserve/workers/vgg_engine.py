@@ -70,7 +70,8 @@ class VggEngineFactory:
             ) from None
 
         begun = time.monotonic()
-        memory_bytes = self.memory_limit or default_limit() or _UNKNOWN_MEMORY
+        free_bytes = default_limit()
+        memory_bytes = self.memory_limit or (_UNKNOWN_MEMORY if free_bytes is None else free_bytes)
         weights = acquire(self.weights, self.cache_dir, self.network)
         hardware = device.configure(self.precision, memory_bytes)
         evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(self.cache_dir / "targets"))
