@@ -11,8 +11,10 @@ import pytest
 from styleserve.costs import Line
 from styleserve.engine import planning
 from styleserve.engine.pace import KNOWN_MARGIN
+from styleserve.engine.specification import Cancel
 from styleserve.errors import RunTimeoutError
-from styleserve.events import Progress
+from styleserve.events import Progress, Worked
+from styleserve.recipes import plan_scales
 from support.studio import COST, COSTS, S_PER_PIXEL, START, Studio, job
 from support.toy import plain_style
 
@@ -112,6 +114,35 @@ def test_a_job_that_was_planned_too_small_climbs_with_the_time_that_is_left():
     studio.run()
     assert at(studio.progress(), 256) >= 5
     assert 20.0 <= studio.ended["a"] <= 25.0
+
+
+def test_what_is_looked_at_says_nothing_about_how_slow_the_machine_is():
+    """The next style may be decoded after a look, which takes as long as it takes."""
+    studio = Studio()
+    judge = studio.evaluator.before_pixels
+    studio.evaluator.before_pixels = lambda num_pixels: judge(20_000 if num_pixels == 7 else num_pixels)
+    studio.evaluator.unseen = lambda content, styles: [7, 7, 7]
+    for name in ("a", "b"):
+        studio.engine.accept(dataclasses.replace(job(0.0, name), deadline=None))
+    studio.run()
+    slowness = [event.slowness for event in studio.events if isinstance(event, Worked)]
+    assert slowness == pytest.approx([1.0] * len(slowness))
+
+
+def test_what_a_job_makes_up_for_at_a_scale_counts_when_it_climbs():
+    """Others that go away leave it time for what it fell short of at the scale before, once."""
+    studio = Studio(slowness=0.5)
+    studio.engine.accept(job(40.0))
+    for name in ("b", "c"):
+        studio.engine.accept(dataclasses.replace(job(0.0, name), deadline=None))
+    while studio.now < START + 10.9:
+        studio.engine.step()
+    for name in ("b", "c"):
+        studio.engine.accept(Cancel(name))
+    studio.run()
+    iterations = [progress.iteration for progress in studio.progress()]
+    assert iterations == sorted(iterations)
+    assert iterations[-1] <= sum(scale.iterations for scale in plan_scales(studio.finished().recipe, 256, 256))
 
 
 def test_a_job_slowed_down_by_others_that_come_later_gives_up_iterations_and_not_its_size():

@@ -13,7 +13,7 @@ from styleserve.costs import Line
 from styleserve.engine.pace import UNKNOWN_MARGIN
 from styleserve.engine.specification import Cancel, JobSpecification, Prepare
 from styleserve.evaluation import Piece
-from styleserve.events import Busy, Cancelled, EngineEvent, Finished, Prepared, Progressed
+from styleserve.events import Busy, Cancelled, EngineEvent, Finished, Prepared, Progressed, Worked
 from styleserve.recipes import OPTIMIZERS
 from support.studio import COST, COSTS, S_PER_PIXEL, START, Studio, job
 from support.toy import ToyEvaluator, ToyObjective, plain_style
@@ -220,6 +220,15 @@ def test_others_are_served_between_the_tiles_of_a_large_canvas(optimizer):
     assert finished.progress.losses.total == pytest.approx(expected.progress.losses.total, abs=1e-3)
     assert finished.progress.evaluations == expected.progress.evaluations
     assert finished.network_passes == expected.network_passes
+
+
+def test_a_canvas_in_tiles_is_told_to_have_been_judged_once_in_the_seconds_of_all_its_tiles():
+    studio = Studio(make_evaluator=TiledEvaluator)
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=3)))
+    studio.run()
+    steps = [step for event in studio.events if isinstance(event, Worked) for step in event.steps]
+    assert [(step.num_canvases, step.num_pixels) for step in steps] == [(1, 512 * 512)] * 4
+    assert [step.seconds for step in steps] == pytest.approx([_LARGE_S] * 4, rel=0.01)
 
 
 def test_a_large_canvas_in_tiles_is_cancelled_and_ended_between_them():

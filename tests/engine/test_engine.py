@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import Cancel, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RunTimeoutError
@@ -509,6 +510,25 @@ def test_what_was_done_is_told_at_the_end_with_every_pass_counted(bench):
     assert sum(step.num_canvases for step in steps) == sum(bench.evaluator.batches) == 2 * (3 + 1)
     assert sum(event.target_passes for event in told) == 2
     assert {(step.num_pixels, step.seconds) for step in steps} == {(16, 1.0)}
+
+
+@pytest.mark.parametrize("part", ["preview", "result"])
+def test_a_picture_that_cannot_be_made_ends_no_other_job(bench, monkeypatch, part):
+    for name in "ab":
+        bench.engine.accept(job(name, classic(iterations=3, optimizer="lbfgs")))
+    bench.engine.accept(Preview("a", 16, 0.0))
+    bench.engine.step()
+    broken = bench.engine._jobs[0].run
+
+    def fail(run, *_):
+        if run is broken:
+            raise MemoryError
+        return run.vectors.best if part == "result" else images.to_uint8(run.vectors.best)
+
+    monkeypatch.setattr(type(broken), part, fail)
+    bench.run()
+    assert isinstance(bench.last("b"), Finished)
+    assert isinstance(bench.last("a"), Failed if part == "result" else Finished)
 
 
 def test_passes_for_the_targets_of_every_scale_are_told(bench):

@@ -214,6 +214,7 @@ class Engine:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
         self._num_steps += 1
         group, expected = batch[0].batch_key, Expectation.of(batch)
+        is_look = not batch[0].run.objective.is_ready
         self._announce(self._pace.likely_s(expected))
         begun = self._clock()
         try:
@@ -225,7 +226,8 @@ class Engine:
             return
         now = self._clock()
         self._scheduler.record(group, len(batch), now - begun)
-        self._pace.record(expected, now - begun)
+        if not is_look:  # after which the next style may be decoded, and that says nothing about the network
+            self._pace.record(expected, now - begun)
         for job in batch:
             job.last_served = self._num_steps
             job.engine_s += (now - begun) / len(batch)
@@ -246,8 +248,15 @@ class Engine:
             return []
         evaluations = [job.run.evaluations for job in batch]
         job.optimizer.step([job.run for job in batch])
-        self._ledger.note_step(len(batch), job.num_pixels, self._clock() - begun)
-        return [job for job, before in zip(batch, evaluations, strict=True) if job.run.evaluations > before]
+        each_s = (self._clock() - begun) / len(batch)
+        for job in batch:
+            job.unjudged_s += each_s
+        judged = [job for job, before in zip(batch, evaluations, strict=True) if job.run.evaluations > before]
+        if judged:
+            self._ledger.note_step(len(judged), judged[0].num_pixels, sum(job.unjudged_s for job in judged))
+        for job in judged:
+            job.unjudged_s = 0.0
+        return judged
 
     def _look(self, job: Job) -> None:
         objective = job.run.objective
@@ -303,7 +312,12 @@ class Engine:
         assert job.judged is not None
         ended = self._clock()
         progress = dataclasses.replace(job.judged, elapsed_s=ended - job.started, eta_s=0.0)
-        picture, is_whole = job.picture(), job.is_whole
+        try:
+            picture, is_whole = job.picture(), job.is_whole
+        except Exception:
+            logger.exception("the picture of %s cannot be made", job.job_id, extra=job.specification.log_fields)
+            self._fail(job, EngineError())
+            return
         self._forget(job)
         self._report(
             Finished(

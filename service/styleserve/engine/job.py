@@ -39,7 +39,8 @@ class Job:
 
     `identity` is that of the specification as it came, before the recipe was calibrated. `written` is when it was last
     written down, or begun, and `has_news` whether canvases were judged since. `engine_s` are seconds that
-    engines worked for it, as far as its checkpoint knows of others.
+    engines worked for it, as far as its checkpoint knows of others; `unjudged_s` those of an
+    evaluation that is under way.
     """
 
     specification: JobSpecification
@@ -65,6 +66,7 @@ class Job:
     previewed: float = -math.inf
     has_news: bool = False
     engine_s: float = 0.0
+    unjudged_s: float = 0.0
 
     @property
     def job_id(self) -> str:
@@ -144,8 +146,9 @@ class Job:
         may be less, when it shares its steps, but more only for as long as it waits for the larger steps of others.
         """
         is_done = self.run.ended is not None
-        reached = self.scale if is_done else dataclasses.replace(self.scale, iterations=self.run.iteration)
-        done = (*self.scales[: self.scale_index], reached)
+        # It may have come further than planned, by what earlier scales fell short; what converged is owed nothing.
+        iterations = max(self.scale.iterations, self.run.iteration) if is_done else self.run.iteration
+        done = (*self.scales[: self.scale_index], dataclasses.replace(self.scale, iterations=iterations))
         owed = _num_iterations(self.recipe_scales[: len(done)]) - _num_iterations(done)
         now = clock()
         predicted_s = self.forecast.step_s(self.scale) * self.run.evaluations
@@ -163,6 +166,7 @@ class Job:
         self.iterations = plan.next_iterations
         self.network_passes += objective.network_passes
         self.earlier_evaluations = evaluations
+        self.unjudged_s = 0.0
         self.scales = (*done, *plan.scales)
         self.scale_index += 1
         self.scale_begun = self.scale_started = clock()

@@ -1,10 +1,13 @@
 """Previews: who wants to see which job, and when the next picture of it is due."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from styleserve.engine.job import Job, PreviewOrder
 from styleserve.engine.specification import JobSpecification, Preview
 from styleserve.events import EngineEvent, Previewed
+
+logger = logging.getLogger(__name__)
 
 
 class Previews:
@@ -38,7 +41,12 @@ class Previews:
         if order is None or now < job.previewed + order.interval_s:
             return
         job.previewed = now
-        self._report(Previewed(job.job_id, job.run.preview(order.max_side)))
+        try:
+            pixels = job.run.preview(order.max_side)
+        except Exception:
+            logger.exception("a preview of %s cannot be made", job.job_id, extra=job.specification.log_fields)
+        else:
+            self._report(Previewed(job.job_id, pixels))
 
 
 def _ordered(order: Preview) -> PreviewOrder | None:
