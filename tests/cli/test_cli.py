@@ -20,11 +20,14 @@ from PIL import Image
 from rich.console import Console
 
 from styleserve import images
+from styleserve.cli import connection
+from styleserve.cli.connection import private_server
 from styleserve.cli.display import Display
 from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
 from styleserve.cli.serve import data_kept, heed_end
 from styleserve.config import FORGOTTEN, Config
+from styleserve.errors import ConfigurationError
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve_client import Client, Picture, Progressed
 from support import carried
@@ -168,6 +171,22 @@ async def test_nobody_at_the_address_is_told_without_trying_again(run):
     for command in (["info"], ["jobs", "list"], ["styles", "list"]):
         assert "no server answers at 127.0.0.1:9" in (await run(*command, "--server", "127.0.0.1:9")).output
     assert time.monotonic() - begun < 3
+
+
+async def test_a_proxy_of_the_environment_has_no_part_in_calls_within_this_machine(run, monkeypatch):
+    """Nobody answers at the proxy."""
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server = connection.Server(os.environ["STYLESERVE_SERVER"])
+    assert await asyncio.to_thread(connection._becomes_ready, server)
+    painted = await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "1")
+    assert painted.exit_code == 0, painted.output
+    loaded = await run(
+        "load", "--duration", "0.2", "--rate", "5", "--mix", "{reads: {do: read, side: 64, iterations: 1}}"
+    )
+    assert loaded.exit_code == 0, loaded.output
 
 
 def test_the_progress_bar_fits_a_terminal_of_80_columns():
@@ -390,6 +409,17 @@ def test_a_private_server_without_tensorflow_says_how_to_install_it(tmp_path):
     assert done.returncode == 1
     assert "pip install 'styleserve[cpu]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_private_server_that_runs_but_cannot_be_called_is_ended_and_said_so(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", SOURCES)
+    monkeypatch.setattr(connection, "_becomes_ready", lambda server: False)
+    monkeypatch.setattr(connection, "_ENDING_TIMEOUT_S", 0.2)
+    with (
+        pytest.raises(ConfigurationError, match=r"runs at 127\.0\.0\.1:\d+, but no call gets through to it; allowed:"),
+        private_server(("--network", "light")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.0])

@@ -1,6 +1,7 @@
 """Client: StyleServe for ordinary code."""
 
 import contextlib
+import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
@@ -26,7 +27,17 @@ from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, 
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
-CHANNEL_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+
+_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+_THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
+
+
+def channel_options(address: str) -> tuple[tuple[str, int], ...]:
+    """The options of a channel to the address.
+
+    A proxy of the environment is not asked for this machine's own addresses, which are its own to it too.
+    """
+    return (*_KEEPALIVE, ("grpc.enable_http_proxy", 0)) if _THIS_MACHINE.fullmatch(address) else _KEEPALIVE
 
 
 class Client:
@@ -44,9 +55,9 @@ class Client:
     ) -> None:
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(address, options=channel_options(address))
         else:
-            self._channel = grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+            self._channel = grpc.secure_channel(address, credentials, options=channel_options(address))
         self._stubs: dict[str, Any] = {
             "transfer": style_transfer_pb2_grpc.StyleTransferServiceStub(self._channel),
             "catalog": style_catalog_pb2_grpc.StyleCatalogServiceStub(self._channel),
