@@ -1,6 +1,7 @@
 """The command line: against a server, with a private one, and what it says when something is wrong."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from styleserve import images
 from styleserve.cli import connection
+from styleserve.cli import serve as serve_module
 from styleserve.cli.connection import private_server
 from styleserve.cli.display import Display
 from styleserve.cli.main import cli
@@ -305,6 +307,33 @@ def test_bad_settings_are_refused_before_anything_starts(tmp_path):
         result = CliRunner().invoke(cli, ["serve", *arguments])
         assert result.exit_code != 0
         assert message in result.output
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_private_server_has_none_of_the_settings_for_others_but_those_of_its_flags(tmp_path, monkeypatch, is_private):
+    for name in ("cert.pem", "key.pem", "ca.pem", "callers.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STYLESERVE_TLS_CERT", "cert.pem")
+    monkeypatch.setenv("STYLESERVE_TLS_KEY", "key.pem")
+    monkeypatch.setenv("STYLESERVE_CALLERS", "callers.yaml")
+    monkeypatch.setenv("STYLESERVE_TRACES", "http://127.0.0.1:9")
+    Path("config.yaml").write_text("tls_client_ca: ca.pem\nmax_queue: 7\n")
+    served = []
+
+    async def note(config: Config, *_: object) -> None:
+        served.append(config)
+
+    monkeypatch.setattr(serve_module, "_serve", note)
+    monkeypatch.setattr(serve_module, "observed", lambda config: contextlib.nullcontext())
+    monkeypatch.setattr("styleserve.logs.configure", lambda form: None)
+    arguments = ["serve", "--config", "config.yaml", "--metrics", "127.0.0.1:9100"]
+    result = CliRunner().invoke(cli, [*arguments, *(["--until-stdin-closes"] if is_private else [])])
+    assert result.exit_code == 0, result.output
+    (config,) = served
+    for name in ("tls_cert", "tls_key", "tls_client_ca", "callers", "traces"):
+        assert (getattr(config, name) is None) == is_private, name
+    assert (config.metrics, config.max_queue) == ("127.0.0.1:9100", 7)
 
 
 async def test_the_images_health_check_calls_as_the_environment_says(tmp_path, monkeypatch):
