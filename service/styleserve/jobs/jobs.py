@@ -53,7 +53,7 @@ class Jobs:
 
     A caller finds its own jobs and no others; `quota_of` says how much it may have, by name. `tell_alive` hears whether
     an engine lives, `tell_broken` what the operator has to mend before one can, and `observer` all that happens. All
-    methods belong to the event loop's thread.
+    methods belong to the event loop's thread; `num_queued` and `num_running` any thread may read.
     """
 
     def __init__(
