@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from styleserve.catalog import style_images
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve_client import RetryLaterError, UnavailableError, flows, requests
 from styleserve_client.errors import from_call
@@ -67,6 +68,14 @@ def test_trying_again_ends_sometime(request_made):
         flow.send(None)
     with pytest.raises(UnavailableError):
         flow.throw(CUT_OFF)
+
+
+def test_a_job_of_its_own_is_waited_for_while_the_server_fetches_the_image_of_a_style(request_made):
+    flow = flows.submit(request_made)
+    operation = next(flow)
+    assert operation.request.detached
+    assert operation.timeout_s > style_images._FETCH_TIMEOUT_S + 10
+    assert finish(flow, DONE).name == "jobs/a"
 
 
 def test_a_stream_is_opened_again_by_the_same_request_after_the_last_event(request_made):

@@ -79,11 +79,8 @@ class AsyncClient:
         self, content: ImageLike, style: StyleLike | Sequence[StyleLike], **options: Unpack[StylizeOptions]
     ) -> job_pb2.Job:
         """Start a job that runs on its own; `attach` watches it, `result` fetches its picture."""
-        request = requests.build(content, style, options)
-        request.detached = True
-        await self._run(flows.send_large_images(request))
-        response: style_transfer_pb2.StylizeResponse = await self._call("transfer", "Stylize", request)
-        return response.job
+        job: job_pb2.Job = await self._run(flows.submit(requests.build(content, style, options)))
+        return job
 
     async def stream(
         self,

@@ -93,11 +93,8 @@ class Client:
         self, content: ImageLike, style: StyleLike | Sequence[StyleLike], **options: Unpack[StylizeOptions]
     ) -> job_pb2.Job:
         """Start a job that runs on its own; `attach` watches it, `result` fetches its picture."""
-        request = requests.build(content, style, options)
-        request.detached = True
-        self._run(flows.send_large_images(request))
-        response: style_transfer_pb2.StylizeResponse = self._call("transfer", "Stylize", request)
-        return response.job
+        job: job_pb2.Job = self._run(flows.submit(requests.build(content, style, options)))
+        return job
 
     def stream(
         self,

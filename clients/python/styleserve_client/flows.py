@@ -30,6 +30,8 @@ MAX_ATTEMPTS = 6
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
 _TRANSFER_TIMEOUT_S = 300.0
+#: Before it answers, a server fetches images of styles that it has never seen, which is a transfer too.
+_SUBMIT_TIMEOUT_S = _TRANSFER_TIMEOUT_S + 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,14 @@ def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None)
         else:
             return (yield from finish(response.result, response.job))
     raise AssertionError("the last attempt returns or raises")
+
+
+def submit(request: style_transfer_pb2.StylizeRequest) -> Flow:
+    """Start a job that runs on its own; returns it."""
+    request.detached = True
+    yield from send_large_images(request)
+    response = yield from call("transfer", "Stylize", request, _SUBMIT_TIMEOUT_S)
+    return response.job
 
 
 def finish(result: image_pb2.ImageResult, job: job_pb2.Job) -> Flow:
