@@ -98,7 +98,7 @@ class AsyncClient:
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
-        await self._run(flows.send_large_images(request.start))
+        await self._run(watch.prepare())
         async with contextlib.aclosing(self._watch(watch, previews)) as events:
             async for event in events:
                 yield event

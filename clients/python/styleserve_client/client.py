@@ -112,7 +112,7 @@ class Client:
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
-        self._run(flows.send_large_images(request.start))
+        self._run(watch.prepare())
         return self._watch(watch, previews)
 
     def attach(
