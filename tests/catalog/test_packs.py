@@ -112,3 +112,32 @@ def test_an_installed_pack_is_found_and_its_code_is_not_run(tmp_path):
     origins = json.loads(output)
     assert origins["sample-dots"] == "sample"
     assert origins["mosaic"] == "builtin"
+
+
+@pytest.fixture
+def announce(tmp_path, monkeypatch):
+    """Installs a package `outer`, which cannot be imported and holds `outer.dots`; announces the module of a name."""
+    inner = tmp_path / "outer" / "dots"
+    inner.mkdir(parents=True)
+    (tmp_path / "outer" / "__init__.py").write_text("raise RuntimeError('this code was run')\n")
+    (inner / "__init__.py").touch()
+    (inner / "dots.png").write_bytes(IMAGE)
+    (inner / "inner-dots.yaml").write_text("title: Dots\nimage: dots.png\n")
+    information = tmp_path / "outer-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outer\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return lambda name: (information / "entry_points.txt").write_text(f"[styleserve.styles]\nthird = {name}\n")
+
+
+def test_a_pack_within_a_package_is_found_and_the_code_of_neither_is_run(announce):
+    announce("outer.dots")
+    assert load_catalog([]).find("styles/inner-dots").origin == "third"
+    assert "outer" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["outer.none", "none.dots", "ast", "json.decoder"])
+def test_what_is_no_package_is_told_with_the_name_that_was_announced(announce, name):
+    announce(name)
+    with pytest.raises(CatalogError, match=f"got '{name}'; allowed: an importable package"):
+        load_catalog([])

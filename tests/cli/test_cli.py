@@ -1,6 +1,7 @@
 """The command line: against a server, with a private one, and what it says when something is wrong."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -20,11 +21,15 @@ from PIL import Image
 from rich.console import Console
 
 from styleserve import images
+from styleserve.cli import connection
+from styleserve.cli import serve as serve_module
+from styleserve.cli.connection import private_server
 from styleserve.cli.display import Display
 from styleserve.cli.main import cli
 from styleserve.cli.plot import plot_losses
 from styleserve.cli.serve import data_kept, heed_end
 from styleserve.config import FORGOTTEN, Config
+from styleserve.errors import ConfigurationError
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve_client import Client, Picture, Progressed
 from support import carried
@@ -170,6 +175,22 @@ async def test_nobody_at_the_address_is_told_without_trying_again(run):
     assert time.monotonic() - begun < 3
 
 
+async def test_a_proxy_of_the_environment_has_no_part_in_calls_within_this_machine(run, monkeypatch):
+    """Nobody answers at the proxy."""
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server = connection.Server(os.environ["STYLESERVE_SERVER"])
+    assert await asyncio.to_thread(connection._becomes_ready, server)
+    painted = await run("stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "1")
+    assert painted.exit_code == 0, painted.output
+    loaded = await run(
+        "load", "--duration", "0.2", "--rate", "5", "--mix", "{reads: {do: read, side: 64, iterations: 1}}"
+    )
+    assert loaded.exit_code == 0, loaded.output
+
+
 def test_the_progress_bar_fits_a_terminal_of_80_columns():
     written = io.StringIO()
     losses = job_pb2.Losses(total=12345.678, content=1234.5, style=11111.1, total_variation=0.123)
@@ -288,6 +309,33 @@ def test_bad_settings_are_refused_before_anything_starts(tmp_path):
         assert message in result.output
 
 
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_private_server_has_none_of_the_settings_for_others_but_those_of_its_flags(tmp_path, monkeypatch, is_private):
+    for name in ("cert.pem", "key.pem", "ca.pem", "callers.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STYLESERVE_TLS_CERT", "cert.pem")
+    monkeypatch.setenv("STYLESERVE_TLS_KEY", "key.pem")
+    monkeypatch.setenv("STYLESERVE_CALLERS", "callers.yaml")
+    monkeypatch.setenv("STYLESERVE_TRACES", "http://127.0.0.1:9")
+    Path("config.yaml").write_text("tls_client_ca: ca.pem\nmax_queue: 7\n")
+    served = []
+
+    async def note(config: Config, *_: object) -> None:
+        served.append(config)
+
+    monkeypatch.setattr(serve_module, "_serve", note)
+    monkeypatch.setattr(serve_module, "observed", lambda config: contextlib.nullcontext())
+    monkeypatch.setattr("styleserve.logs.configure", lambda form: None)
+    arguments = ["serve", "--config", "config.yaml", "--metrics", "127.0.0.1:9100"]
+    result = CliRunner().invoke(cli, [*arguments, *(["--until-stdin-closes"] if is_private else [])])
+    assert result.exit_code == 0, result.output
+    (config,) = served
+    for name in ("tls_cert", "tls_key", "tls_client_ca", "callers", "traces"):
+        assert (getattr(config, name) is None) == is_private, name
+    assert (config.metrics, config.max_queue) == ("127.0.0.1:9100", 7)
+
+
 async def test_the_images_health_check_calls_as_the_environment_says(tmp_path, monkeypatch):
     authority = trustme.CA()
     mine, servers = authority.issue_cert("health", common_name="health"), authority.issue_cert("127.0.0.1")
@@ -390,6 +438,17 @@ def test_a_private_server_without_tensorflow_says_how_to_install_it(tmp_path):
     assert done.returncode == 1
     assert "pip install 'styleserve[cpu]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_private_server_that_runs_but_cannot_be_called_is_ended_and_said_so(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", SOURCES)
+    monkeypatch.setattr(connection, "_becomes_ready", lambda server: False)
+    monkeypatch.setattr(connection, "_ENDING_TIMEOUT_S", 0.2)
+    with (
+        pytest.raises(ConfigurationError, match=r"runs at 127\.0\.0\.1:\d+, but no call gets through to it; allowed:"),
+        private_server(("--network", "light")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.0])

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from styleserve.catalog import style_images
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
-from styleserve_client import RetryLaterError, UnavailableError, flows, requests
+from styleserve_client import DeadlineError, RetryLaterError, UnavailableError, flows, requests
 from styleserve_client.errors import from_call
 from styleserve_client.flows import Call, Download, Sleep, Upload
 
 CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
+TIME_UP = DeadlineError("Deadline Exceeded", grpc.StatusCode.DEADLINE_EXCEEDED)
 DONE = style_transfer_pb2.StylizeResponse(
     result=image_pb2.ImageResult(inline=b"picture"), job=job_pb2.Job(name="jobs/a")
 )
@@ -69,6 +71,14 @@ def test_trying_again_ends_sometime(request_made):
         flow.throw(CUT_OFF)
 
 
+def test_a_job_of_its_own_is_waited_for_while_the_server_fetches_the_image_of_a_style(request_made):
+    flow = flows.submit(request_made)
+    operation = next(flow)
+    assert operation.request.detached
+    assert operation.timeout_s > style_images._FETCH_TIMEOUT_S + 10
+    assert finish(flow, DONE).name == "jobs/a"
+
+
 def test_a_stream_is_opened_again_by_the_same_request_after_the_last_event(request_made):
     request_id = request_made.request_id
     watch = flows.Watch(style_transfer_pb2.StreamProgressRequest(start=request_made))
@@ -101,6 +111,35 @@ def test_a_download_goes_on_where_it_broke():
     assert len(again.received) == 4
     again.received.extend(b" and half")
     assert finish(flow, None) == b"half and half"
+
+
+def test_a_download_whose_time_was_up_goes_on_for_as_long_as_something_comes():
+    flow = flows.download("images/a")
+    operation = next(flow)
+    for part in (b"slow", b" but", b" steady"):
+        operation.received.extend(part)
+        operation = flow.throw(TIME_UP)
+        assert isinstance(operation, Download)
+    assert bytes(operation.received) == b"slow but steady"
+    with pytest.raises(DeadlineError):
+        flow.throw(TIME_UP)
+
+
+def test_uploads_have_what_is_left_of_the_time_of_the_call(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(flows, "time", SimpleNamespace(monotonic=lambda: now))
+    large = bytes(requests.MAX_INLINE_BYTES + 1)
+    watch = flows.Watch(style_transfer_pb2.StreamProgressRequest(start=requests.build(large, large, {})), timeout_s=10)
+    for flow in (flows.stylize(requests.build(large, large, {}), 10), watch.prepare()):
+        now = 100.0
+        header = next(flow)
+        assert isinstance(header, Upload)
+        assert header.timeout_s == 10
+        now = 107.0
+        assert header.timeout_s == 3
+        with pytest.raises(RetryLaterError):
+            flow.throw(later(7))
+    assert next(flows.upload(large)).timeout_s == 300
 
 
 def test_only_large_images_are_uploaded_and_the_header_goes_first():

@@ -1,8 +1,10 @@
 """The feed: states are never lost, progress is conflated, silence is broken."""
 
 import asyncio
+import gc
 import itertools
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from styleserve.errors import DrainingError
 from styleserve.evaluation import Losses
 from styleserve.events import Progress
+from styleserve.images import Encoded
 from styleserve.jobs.crowd import LONGEST_REST_S
 from styleserve.jobs.feed import IDLE_S, Feed, Update
 from styleserve.jobs.frames import PreviewWish
@@ -116,6 +119,27 @@ async def test_a_preview_is_encoded_once_a_size_for_all_watchers(monkeypatch):
     assert sorted(sizes) == [16, 32]
     for watcher in watchers:
         await watcher.aclose()
+
+
+async def test_previews_are_not_kept_for_as_long_as_the_job(monkeypatch):
+    class Watched(Encoded):
+        """One that a weak reference can follow."""
+
+    monkeypatch.setattr("styleserve.jobs.feed.images.encode_preview", lambda *_: Watched(b"jpeg", "image/jpeg", 8, 8))
+    feed = Feed()
+    feed.tell_state(status("running"))
+    watching = feed.watch(wish=PreviewWish(max_side=16))
+    await anext(watching)
+    feed.tell_preview(np.zeros((8, 8, 3), np.uint8))
+    shown = weakref.ref((await anext(watching)).content)
+    feed.tell_state(status("succeeded"))
+    feed.close()
+    await watching.aclose()
+    deadline = time.monotonic() + 2  # the thread that encoded it lets go of it a little later
+    while shown() is not None and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+        gc.collect()
+    assert shown() is None
 
 
 class Listener(Silence):

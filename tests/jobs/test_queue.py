@@ -1,6 +1,8 @@
 """The queue: whose turn it is, by priority and waiting within a caller, by seconds of the engine between callers."""
 
 import dataclasses
+import sys
+import threading
 
 from styleserve.jobs.job import Job
 from styleserve.jobs.queue import AGEING_S, JobQueue
@@ -102,6 +104,34 @@ def test_a_job_that_leaves_makes_room_and_others_move_up():
     assert second.status.queue_position == 1
     assert waiting.num_of("one") == 1
     assert waiting.num_of("nobody") == 0
+
+
+def test_its_length_may_be_read_from_another_thread_while_callers_come_and_go():
+    waiting, is_over, faults = queue(), threading.Event(), []
+
+    def read() -> None:
+        while not is_over.is_set():
+            try:
+                len(waiting)
+            except RuntimeError as error:  # a dictionary changed while it was gone through
+                faults.append(error)
+
+    thread = threading.Thread(target=read)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(20):
+            jobs = [job(number, caller=f"caller {number}") for number in range(20)]
+            for each in jobs:
+                waiting.push(each)
+            for each in jobs:
+                waiting.remove(each)
+    finally:
+        sys.setswitchinterval(interval)
+        is_over.set()
+        thread.join()
+    assert not faults
 
 
 def test_jobs_of_unknown_length_wait_by_rank_alone():

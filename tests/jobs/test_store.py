@@ -285,10 +285,22 @@ def damaged(path, change) -> None:
         lambda record: record.replace('"mobile"', r'"\ud800"'),
         lambda record: record.replace('"end_time": null', '"end_time": NaN'),
         lambda record: record.replace(
+            '"journal": []', '"journal": [{"time": 1e300, "level": "info", "text": "admitted"}]'
+        ),
+        lambda record: record.replace(
             '"error": null', '"error": {"reason": "STORAGE_UNAVAILABLE", "arguments": ["soon"]}'
         ),
     ],
-    ids=["no UTF-8", "another name", "a place below 0", "before all time", "half a character", "no time", "no seconds"],
+    ids=[
+        "no UTF-8",
+        "another name",
+        "a place below 0",
+        "before all time",
+        "half a character",
+        "no time",
+        "a line of no time",
+        "no seconds",
+    ],
 )
 async def test_a_record_that_cannot_be_told_is_left_out_and_the_others_are_not(store, tmp_path, change, caplog):
     for number in (1, 2):

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from styleserve.jobs.feed import Feed
 from styleserve.jobs.frames import PreviewWish
 from styleserve.jobs.status import JobStatus
 from styleserve.observing.metrics import Metrics, side
+from styleserve.observing.observer import Silence
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve.workers.process import ProcessWorker
 from styleserve.workers.thread import ThreadWorker
@@ -127,6 +129,32 @@ async def test_the_queue_is_as_long_as_it_is(tmp_path):
         assert await scraper.value("queue_wait_seconds_count") == 3
         # The third waited for the two before it, of 21 steps of 20 ms each.
         assert await scraper.value("queue_wait_seconds_sum") > 3 * 21 * 0.02
+
+
+async def test_the_load_may_be_read_from_another_thread_while_jobs_come_and_go(tmp_path):
+    reader, is_over, faults = Silence(), threading.Event(), []
+
+    def read() -> None:
+        while not is_over.is_set():
+            try:
+                reader.read_load()
+            except RuntimeError as error:  # a dictionary changed while it was gone through
+                faults.append(error)
+
+    reader.attend = lambda read_load: setattr(reader, "read_load", read_load)
+    thread = threading.Thread(target=read)
+    interval = sys.getswitchinterval()
+    async with running(tmp_path, observer=reader, max_queue=100) as service:
+        sys.setswitchinterval(1e-6)
+        thread.start()
+        try:
+            for number in range(60):
+                await service.transfer.Stylize(request(1, detached=True, labels={"number": str(number)}))
+        finally:
+            sys.setswitchinterval(interval)
+            is_over.set()
+            thread.join()
+    assert not faults
 
 
 async def test_seconds_computed_for_nothing_are_told(tmp_path):

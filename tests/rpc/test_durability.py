@@ -211,6 +211,18 @@ async def test_a_picture_is_not_made_again_by_the_next_server_either(tmp_path):
     assert updates[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
 
 
+async def test_a_picture_that_is_kept_answers_also_when_the_job_that_made_it_is_forgotten(tmp_path):
+    async with running(tmp_path, no_cache=False) as service:
+        made = (await service.transfer.Stylize(request())).job
+        await service.transfer.Stylize(request())
+    async with running(tmp_path, no_cache=False, retention_jobs=2) as service:
+        await service.transfer.Stylize(request(4))
+        assert (await refused(service.transfer.GetJob(get(made.name))))[1] == "JOB_NOT_FOUND"
+        again = (await service.transfer.Stylize(request())).job
+    assert again.provenance.reused_from == made.name
+    assert again.provenance.network_passes == 0
+
+
 async def test_with_no_cache_every_picture_is_made(tmp_path):
     async with running(tmp_path, no_cache=True) as service:
         jobs = [(await service.transfer.Stylize(request())).job for _ in range(2)]

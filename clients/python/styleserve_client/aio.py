@@ -19,7 +19,7 @@ from styleserve.v1 import (
     style_transfer_pb2_grpc,
 )
 from styleserve_client import flows, requests
-from styleserve_client.client import CHANNEL_OPTIONS, DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
+from styleserve_client.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, channel_options
 from styleserve_client.errors import from_call
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
@@ -41,9 +41,9 @@ class AsyncClient:
     ) -> None:
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(address, options=channel_options(address))
         else:
-            self._channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+            self._channel = grpc.aio.secure_channel(address, credentials, options=channel_options(address))
         self._stubs: dict[str, Any] = {
             "transfer": style_transfer_pb2_grpc.StyleTransferServiceStub(self._channel),
             "catalog": style_catalog_pb2_grpc.StyleCatalogServiceStub(self._channel),
@@ -79,11 +79,8 @@ class AsyncClient:
         self, content: ImageLike, style: StyleLike | Sequence[StyleLike], **options: Unpack[StylizeOptions]
     ) -> job_pb2.Job:
         """Start a job that runs on its own; `attach` watches it, `result` fetches its picture."""
-        request = requests.build(content, style, options)
-        request.detached = True
-        await self._run(flows.send_large_images(request))
-        response: style_transfer_pb2.StylizeResponse = await self._call("transfer", "Stylize", request)
-        return response.job
+        job: job_pb2.Job = await self._run(flows.submit(requests.build(content, style, options)))
+        return job
 
     async def stream(
         self,
@@ -101,7 +98,7 @@ class AsyncClient:
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
-        await self._run(flows.send_large_images(request.start))
+        await self._run(watch.prepare())
         async with contextlib.aclosing(self._watch(watch, previews)) as events:
             async for event in events:
                 yield event

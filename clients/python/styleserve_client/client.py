@@ -1,6 +1,7 @@
 """Client: StyleServe for ordinary code."""
 
 import contextlib
+import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
@@ -26,7 +27,17 @@ from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, 
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
-CHANNEL_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+
+_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+_THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
+
+
+def channel_options(address: str) -> tuple[tuple[str, int], ...]:
+    """The options of a channel to the address.
+
+    A proxy of the environment is not asked for this machine's own addresses, which are its own to it too.
+    """
+    return (*_KEEPALIVE, ("grpc.enable_http_proxy", 0)) if _THIS_MACHINE.fullmatch(address) else _KEEPALIVE
 
 
 class Client:
@@ -44,9 +55,9 @@ class Client:
     ) -> None:
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(address, options=channel_options(address))
         else:
-            self._channel = grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+            self._channel = grpc.secure_channel(address, credentials, options=channel_options(address))
         self._stubs: dict[str, Any] = {
             "transfer": style_transfer_pb2_grpc.StyleTransferServiceStub(self._channel),
             "catalog": style_catalog_pb2_grpc.StyleCatalogServiceStub(self._channel),
@@ -82,11 +93,8 @@ class Client:
         self, content: ImageLike, style: StyleLike | Sequence[StyleLike], **options: Unpack[StylizeOptions]
     ) -> job_pb2.Job:
         """Start a job that runs on its own; `attach` watches it, `result` fetches its picture."""
-        request = requests.build(content, style, options)
-        request.detached = True
-        self._run(flows.send_large_images(request))
-        response: style_transfer_pb2.StylizeResponse = self._call("transfer", "Stylize", request)
-        return response.job
+        job: job_pb2.Job = self._run(flows.submit(requests.build(content, style, options)))
+        return job
 
     def stream(
         self,
@@ -104,7 +112,7 @@ class Client:
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
-        self._run(flows.send_large_images(request.start))
+        self._run(watch.prepare())
         return self._watch(watch, previews)
 
     def attach(

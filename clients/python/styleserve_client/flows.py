@@ -17,6 +17,7 @@ from styleserve.v1 import image_pb2, job_pb2, style_catalog_pb2, style_transfer_
 from styleserve_client import requests
 from styleserve_client.errors import (
     CancelledError,
+    DeadlineError,
     InvalidRequestError,
     RetryLaterError,
     StyleServeError,
@@ -30,6 +31,8 @@ MAX_ATTEMPTS = 6
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
 _TRANSFER_TIMEOUT_S = 300.0
+#: Before it answers, a server fetches images of styles that it has never seen, which is a transfer too.
+_SUBMIT_TIMEOUT_S = _TRANSFER_TIMEOUT_S + 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,13 @@ class Upload:
     data: bytes
     num_bytes: int
     sha256: str
-    timeout_s: float = _TRANSFER_TIMEOUT_S
+    deadline: float | None = None
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds that it has, if it begins now."""
+        remaining_s = _remaining_s(self.deadline)
+        return _TRANSFER_TIMEOUT_S if remaining_s is None else min(_TRANSFER_TIMEOUT_S, remaining_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +98,45 @@ def create_style(request: style_catalog_pb2.CreateStyleRequest, timeout_s: float
     return response.style
 
 
-def upload(data: bytes) -> Flow:
-    """Upload an image; returns `images/{sha256}`. Sending it twice stores it once.
+def upload(data: bytes, deadline: float | None = None) -> Flow:
+    """Upload an image until the deadline; returns `images/{sha256}`. Sending it twice stores it once.
 
     The header goes first and alone: a server that has the image answers with its name, and one that would refuse it
     says so, before any chunk is sent.
     """
     digest = hashlib.sha256(data).hexdigest()
     try:
-        response = yield from _retry(Upload(b"", len(data), digest))
+        response = yield from _retry(Upload(b"", len(data), digest, deadline), deadline)
     except InvalidRequestError as error:
         if all(violation.reason != "TRUNCATED" for violation in error.violations):
             raise
-        response = yield from _retry(Upload(data, len(data), digest))
+        response = yield from _retry(Upload(data, len(data), digest, deadline), deadline)
     return response.image
 
 
 def download(image: str) -> Flow:
-    """Download an image; returns its bytes. A lost connection goes on where it broke."""
+    """Download an image; returns its bytes.
+
+    A lost connection goes on where it broke, and a call whose time was up where it stood, if it brought anything.
+    """
     operation = Download(image)
-    yield from _retry(operation)
-    return bytes(operation.received)
+    while True:
+        num_before = len(operation.received)
+        try:
+            yield from _retry(operation)
+        except DeadlineError:
+            if len(operation.received) == num_before:
+                raise
+        else:
+            return bytes(operation.received)
 
 
-def send_large_images(request: style_transfer_pb2.StylizeRequest | style_catalog_pb2.CreateStyleRequest) -> Flow:
-    """Upload what is too large to travel in the request, and name it there."""
+def send_large_images(
+    request: style_transfer_pb2.StylizeRequest | style_catalog_pb2.CreateStyleRequest, deadline: float | None = None
+) -> Flow:
+    """Upload what is too large to travel in the request, until the deadline, and name it there."""
     for source in requests.large_images(request):
-        source.image = yield from upload(source.inline)
+        source.image = yield from upload(source.inline, deadline)
 
 
 def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None) -> Flow:
@@ -125,7 +146,7 @@ def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None)
     connection broke and nobody waited for it any more.
     """
     deadline = _deadline(timeout_s)
-    yield from send_large_images(request)
+    yield from send_large_images(request, deadline)
     for attempt in range(MAX_ATTEMPTS):
         try:
             response = yield Call("transfer", "Stylize", request, _remaining_s(deadline))
@@ -137,6 +158,14 @@ def stylize(request: style_transfer_pb2.StylizeRequest, timeout_s: float | None)
         else:
             return (yield from finish(response.result, response.job))
     raise AssertionError("the last attempt returns or raises")
+
+
+def submit(request: style_transfer_pb2.StylizeRequest) -> Flow:
+    """Start a job that runs on its own; returns it."""
+    request.detached = True
+    yield from send_large_images(request)
+    response = yield from call("transfer", "Stylize", request, _SUBMIT_TIMEOUT_S)
+    return response.job
 
 
 def finish(result: image_pb2.ImageResult, job: job_pb2.Job) -> Flow:
@@ -158,6 +187,10 @@ class Watch:
         self._deadline = _deadline(timeout_s)
         self._num_failures = 0
         self._job = job_pb2.Job()
+
+    def prepare(self) -> Flow:
+        """Upload what is too large to travel in the request that starts the job."""
+        yield from send_large_images(self._request.start, self._deadline)
 
     @property
     def request(self) -> style_transfer_pb2.StreamProgressRequest:
@@ -207,12 +240,12 @@ def raise_for(job: job_pb2.Job) -> None:
         raise CancelledError(f"{job.name} was cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
 
 
-def _retry(operation: Operation) -> Flow:
+def _retry(operation: Operation, deadline: float | None = None) -> Flow:
     for attempt in range(MAX_ATTEMPTS):
         try:
             return (yield operation)
         except RetryLaterError as error:
-            delay_s = _delay(error, attempt)
+            delay_s = _delay(error, attempt, deadline)
             if delay_s is None:
                 raise
             yield Sleep(delay_s)

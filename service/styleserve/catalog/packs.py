@@ -50,14 +50,23 @@ def _installed_packs() -> list[importlib.metadata.EntryPoint]:
 
 def _read_pack(entry: importlib.metadata.EntryPoint) -> Reading:
     """Read a package's folder; its code is not run, since a style is data."""
-    try:
-        spec = importlib.util.find_spec(entry.module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
+    folder = _package_folder(entry.module)
+    if folder is None:
         description = f"got {entry.module!r}; allowed: an importable package of <style>.yaml files"
         return Reading((), (StyleProblem(Path(f"style pack {entry.name}"), entry.name, "", description),))
-    return read_folder(Path(next(iter(spec.submodule_search_locations))), origin=entry.name)
+    return read_folder(folder, origin=entry.name)
+
+
+def _package_folder(name: str) -> Path | None:
+    """Where a package is, if it is; Python looks for the outermost only, since it would run that to look within."""
+    outermost, *inner = name.split(".")
+    try:
+        spec = importlib.util.find_spec(outermost)
+    except (ImportError, ValueError):
+        return None
+    locations = (spec.submodule_search_locations if spec is not None else None) or ()
+    folders = (Path(location, *inner) for location in locations)
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def _duplicates(styles: Sequence[Style]) -> list[StyleProblem]:

@@ -19,12 +19,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve.errors import ConfigurationError
 from styleserve_client import Client
-from styleserve_client.client import CHANNEL_OPTIONS, DEFAULT_ADDRESS
+from styleserve_client.client import DEFAULT_ADDRESS, channel_options
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _STOP_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5.0
+#: What a server takes at most that ends by itself, until it has said why.
+_ENDING_TIMEOUT_S = 10.0
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
@@ -44,15 +46,17 @@ class Server:
 
     def channel(self) -> grpc.Channel:
         """A connection."""
+        options = channel_options(self.address)
         if self.credentials is None:
-            return grpc.insecure_channel(self.address)
-        return grpc.secure_channel(self.address, self.credentials)
+            return grpc.insecure_channel(self.address, options=options)
+        return grpc.secure_channel(self.address, self.credentials, options=options)
 
     def aio_channel(self) -> grpc.aio.Channel:
         """A connection for asyncio."""
+        options = channel_options(self.address)
         if self.credentials is None:
-            return grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self.address, self.credentials, options=CHANNEL_OPTIONS)
+            return grpc.aio.insecure_channel(self.address, options=options)
+        return grpc.aio.secure_channel(self.address, self.credentials, options=options)
 
 
 def server_option(function: FunctionT) -> FunctionT:
@@ -200,17 +204,17 @@ def private_server(arguments: tuple[str, ...]) -> Iterator[Server]:
         with process:
             try:
                 assert process.stdout is not None
-                address = process.stdout.readline().strip().removeprefix("listening on ")
-                if not address or not _becomes_ready(address):
-                    raise ConfigurationError(_last_words(process, log))
-                yield Server(address)
+                server = Server(process.stdout.readline().strip().removeprefix("listening on "))
+                if not server.address or not _becomes_ready(server):
+                    raise ConfigurationError(_last_words(process, log, server))
+                yield server
             finally:
                 _end(process)
 
 
-def _becomes_ready(address: str) -> bool:
-    """Wait until the server serves; False when it ends instead."""
-    with grpc.insecure_channel(address) as channel:
+def _becomes_ready(server: Server) -> bool:
+    """Wait until the server serves; False when it ends instead, or cannot be called."""
+    with server.channel() as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
         try:
             return any(response.status == health_pb2.HealthCheckResponse.SERVING for response in watch)
@@ -220,9 +224,16 @@ def _becomes_ready(address: str) -> bool:
             watch.cancel()
 
 
-def _last_words(process: "subprocess.Popen[str]", log: IO[str]) -> str:
-    """The error that a server ended with."""
-    process.wait()
+def _last_words(process: "subprocess.Popen[str]", log: IO[str], server: Server) -> str:
+    """The error that a server ended with; one that goes on all the same is ended, since no call gets through to it."""
+    try:
+        process.wait(_ENDING_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return (
+            f"the private server runs at {server.address}, but no call gets through to it; allowed: connections of "
+            "this machine to itself, which a firewall or a sandbox may forbid; or name another server by --server"
+        )
     log.seek(0)
     text = log.read().strip()
     return text.rpartition("Error: ")[2] or "the private server did not start"

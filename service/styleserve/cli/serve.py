@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from styleserve import logs
 from styleserve.cli.errors import explained
@@ -28,6 +29,8 @@ _INPUT_BYTES = 4096
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _CHOICES = {"precision": PRECISIONS, "log_format": LOG_FORMATS}
+#: Who else may call and look: what a private server takes from its command line only.
+_FOR_OTHERS = ("tls_cert", "tls_key", "tls_client_ca", "callers", "metrics", "traces")
 _PATHS = ("tls_cert", "tls_key", "tls_client_ca", "callers", "data_dir", "cache_dir", "styles", "style_images")
 
 
@@ -84,15 +87,23 @@ def _read_defaults(context: click.Context, _: click.Parameter, path: Path | None
 )
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 @_with_settings
-def serve(until_stdin_closes: bool, **settings: object) -> None:
+@click.pass_context
+def serve(context: click.Context, /, until_stdin_closes: bool, **settings: object) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     with explained():
+        if until_stdin_closes:
+            settings |= {name: None for name in _FOR_OTHERS if not _is_flag(context, name)}
         config = Config(**{name: _expand(value) for name, value in settings.items()})  # type: ignore[arg-type]
         if config.log_format == "json":
             logs.translate_standard_error()
         logs.configure(config.log_format)
         with data_kept(config) as kept, observed(config) as observer:
             asyncio.run(_serve(kept, observer, until_stdin_closes))
+
+
+def _is_flag(context: click.Context, name: str) -> bool:
+    """Whether a setting was given on the command line, and neither by the environment nor by the file."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 @contextlib.contextmanager

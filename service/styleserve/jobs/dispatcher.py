@@ -104,8 +104,8 @@ class Dispatcher:
 
     @property
     def running(self) -> list[Job]:
-        """Jobs that are neither waiting nor ended."""
-        return [*(job for job in self._in_engine.values() if not job.has_ended), *self._delivering]
+        """Jobs that are neither waiting nor ended; any thread may ask."""
+        return [*(job for job in list(self._in_engine.values()) if not job.has_ended), *self._delivering]
 
     def start(self) -> None:
         """Start the worker."""

@@ -122,6 +122,7 @@ class Feed:
 
     def close(self) -> None:
         """Nothing more will be told."""
+        self._encoded.clear()  # the feed is kept as long as the job
         self._drop_preview()
         self.is_closed = True
         self._wake()

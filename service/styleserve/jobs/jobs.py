@@ -53,7 +53,7 @@ class Jobs:
 
     A caller finds its own jobs and no others; `quota_of` says how much it may have, by name. `tell_alive` hears whether
     an engine lives, `tell_broken` what the operator has to mend before one can, and `observer` all that happens. All
-    methods belong to the event loop's thread.
+    methods belong to the event loop's thread; `num_queued` and `num_running` any thread may read.
     """
 
     def __init__(
@@ -305,7 +305,7 @@ class Jobs:
                 raise DeadlineUnattainableError(max(0.0, available_s), needed_s, busy_s)
 
     def _maker(self, submission: Submission) -> Job | None:
-        """A job that made this picture, which is kept; None when there is none."""
+        """A job that has this picture, which is kept; None when there is none."""
         assert self.engine is not None
         maker = self._index.find(submission, self.engine) if self._reuses_pictures else None
         if maker is None or maker.status.result is None:
@@ -313,13 +313,14 @@ class Jobs:
         return maker if self._image_store.shelf(submission.caller).has(maker.status.result.digest) else None
 
     def _reuse(self, job: Job, maker: Job) -> None:
-        """Let a new job end with the picture that another made."""
+        """Let a new job end with the picture of another, which made it or was itself answered with it."""
         known = maker.status
         assert known.result is not None
         assert known.progress is not None
         assert known.provenance is not None
         assert known.stop_reason is not None
-        provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=known.name)
+        reused_from = known.provenance.reused_from or known.name
+        provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=reused_from)
         job.note(Reused(job.job_id))
         job.succeed(known.result, known.progress, known.stop_reason, provenance)
         self._save(job)

@@ -13,7 +13,8 @@ from styleserve.version import version
 class PictureIndex:
     """Jobs whose pictures may answer for others: those that ran their whole recipe, by what they were asked and with.
 
-    One that had a smaller plan to meet a deadline is none of them, even when it completed that.
+    One that had a smaller plan to meet a deadline is none of them, even when it completed that; one that was answered
+    by another's picture is. Of alike jobs the one that ended last answers, since it is kept longest.
 
     Two jobs are alike when caller, content, styles, recipe, output, network, precision, device and version are.
     """
@@ -21,11 +22,11 @@ class PictureIndex:
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs: dict[str, Job] = {}
         self._by_request: dict[tuple[str, str], Job] = {}
-        for job in jobs:
+        for job in sorted(jobs, key=lambda job: job.status.end_time or 0.0):
             self.note(job)
 
     def find(self, submission: Submission, engine: EngineInfo) -> Job | None:
-        """A job that made the picture which this engine would make for the submission."""
+        """A job that has the picture which this engine would make for the submission."""
         precision = engine.precision_for(submission.recipe)
         return self._jobs.get(_key(submission, version(), engine.weights, precision, engine.device))
 
@@ -34,7 +35,7 @@ class PictureIndex:
         return (caller, fingerprint) in self._by_request
 
     def note(self, job: Job) -> None:
-        """Take note of a job that has ended, if it ran its whole recipe itself."""
+        """Take note of a job that has ended, if its picture is that of its whole recipe."""
         if (key := _key_of(job)) is not None:
             self._jobs[key] = self._by_request[_request(job)] = job
 
@@ -53,7 +54,7 @@ def _request(job: Job) -> tuple[str, str]:
 
 def _key_of(job: Job) -> str | None:
     status, made = job.status, job.status.provenance
-    if status.state != "succeeded" or made is None or not made.is_whole or made.reused_from:
+    if status.state != "succeeded" or made is None or not made.is_whole:
         return None
     return _key(job.submission, made.server_version, made.weights, made.precision, made.device)
 

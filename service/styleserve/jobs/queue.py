@@ -28,7 +28,7 @@ class _Lane:
 class JobQueue:
     """At most `max_jobs` jobs; those that an engine lost come back to the front, beyond the bound if need be.
 
-    `predict_s` says how many seconds of the engine a job will take.
+    `predict_s` says how many seconds of the engine a job will take. Any thread may ask for the length.
     """
 
     def __init__(self, max_jobs: int, predict_s: Callable[[Job], float]) -> None:
@@ -39,7 +39,7 @@ class JobQueue:
         self._now = 0.0
 
     def __len__(self) -> int:
-        return sum(len(lane.jobs) for lane in self._lanes.values())
+        return sum(len(lane.jobs) for lane in list(self._lanes.values()))
 
     def __contains__(self, job: Job) -> bool:
         return job in self._lane(job).jobs

@@ -124,6 +124,7 @@ def _judge(record: _Record) -> None:
     _judge_numbers(counts, _MOST_COUNTED)
     _judge_numbers([record.last_sequence], _LAST_SEQUENCE)
     _judge_numbers([moment for moment in times if moment is not None], _LATEST)
+    _judge_numbers([line.time for line in record.journal], _LATEST)
     _judge_numbers(seconds, _LATEST)
 
 

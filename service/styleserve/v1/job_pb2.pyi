@@ -383,7 +383,9 @@ class Job(_message.Message):
     state: Global___JobState.ValueType
     """The state."""
     queue_position: _builtins.int
-    """Place in the queue, from 1, while queued."""
+    """Place in the queue, from 1, while it waits there; 0 from then on, also on its way to an engine, when it is still
+    queued.
+    """
     stop_reason: Global___StopReason.ValueType
     """Why the optimiser stopped."""
     @_builtins.property
