@@ -199,6 +199,15 @@ def test_a_style_that_is_seen_larger_than_the_canvas_takes_its_own_memory():
     assert not model(0.4e9).is_feasible(CLASSIC, 400, 400, [10.0])
 
 
+def test_a_style_is_seen_before_tiles_have_a_gradient_to_put_together():
+    tiled = model(0.1e9, base_bytes=0)
+    steps = tiled.footprint(CLASSIC, Scale(400, 400, 100), 128, 400 * 400)
+    seen = tiled.job_footprint(CLASSIC, 400, 400, [5.0])
+    assert tiled.tile_side(CLASSIC, Scale(400, 400, 100), 400 * 400) is not None
+    assert seen.kept_bytes == steps.kept_bytes
+    assert seen.working_bytes == 2 * 12 * 2000**2 - 12 * 400**2
+
+
 def test_the_least_budget_has_room_for_a_small_picture_and_less_has_not():
     least = round(model(1.0).least_budget_bytes(CLASSIC))
     assert model(least + 1).is_feasible(CLASSIC, 256, 256, [1.0])

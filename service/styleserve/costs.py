@@ -249,11 +249,16 @@ class CostModel:
     def _footprints(
         self, recipe: Recipe, scales: Sequence[Scale], result_pixels: int, style_scales: Sequence[float]
     ) -> list[Footprint]:
-        """Those of the scales, with what the looks at the styles take where that is more than the steps do."""
+        """Those of the scales, with what the looks at the styles take where that is more than the steps do.
+
+        The gradient that is put together of tiles is kept from the first step on, so that a look has its place.
+        """
         found = []
         for scale in scales:
             steps = self.footprint(recipe, scale, self.tile_side(recipe, scale, result_pixels), result_pixels)
             style_bytes = _style_bytes(scale, style_scales)
+            if steps.is_tiled:
+                style_bytes -= BYTES_PER_PIXEL * scale.height * scale.width
             found.append(replace(steps, working_bytes=max(steps.working_bytes, style_bytes)))
         return found
 
