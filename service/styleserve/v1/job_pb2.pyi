@@ -258,7 +258,9 @@ class Progress(_message.Message):
 
     @_builtins.property
     def estimate(self) -> Global___Estimate:
-        """What the job was expected to take before an engine began it, the first progress included."""
+        """What the job was expected to take when its engine began it; in every progress, the first included. The next engine
+        of a job whose engine was lost expects anew.
+        """
 
     def __init__(
         self,
