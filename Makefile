@@ -106,12 +106,14 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.anytime
 	$(BIN)/python -m benchmarks.watchers --turns 2
 	$(BIN)/python -m benchmarks.checkpoints
-	$(BIN)/python -m benchmarks.quality --sides 256 --recipes classic draft standard fine schedule
-	$(BIN)/python -m benchmarks.quality --sides 512 --recipes classic draft standard fine schedule --pairs 4
+	$(BIN)/python -m benchmarks.quality --sides 256
+	$(BIN)/python -m benchmarks.quality --sides 512 --pairs 4
 	$(BIN)/python -m benchmarks.times --pairs 3
 	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 2
 	$(BIN)/python -m benchmarks.peers --pairs 2
 	$(BIN)/python -m benchmarks.ablation
+	$(BIN)/python -m benchmarks.networks
+	$(BIN)/python -m benchmarks.fidelity --pairs 2
 
 clean: ## remove .venv and what the tools cached
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache

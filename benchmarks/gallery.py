@@ -26,6 +26,7 @@ from styleserve.recipes import Recipe
 from styleserve.workers.vgg_engine import PrecisionChoice
 
 NUM_LOOKS = 6
+PRECISIONS = ("auto", "float32", "bfloat16")
 _NAME = "paintings"
 _Record: TypeAlias = Mapping[str, report.Value]
 
@@ -100,6 +101,10 @@ class Gallery:
             print(own, self._paintings[own][-1], flush=True)
         return [_recall(record) for record in self._paintings[own]]
 
+    def has(self, pair: Pair, recipe: Recipe) -> bool:
+        """Whether the painting is there already."""
+        return self._key(pair, recipe) in self._paintings
+
     def result(self, pair: Pair, recipe: Recipe) -> Judged:
         """The judgement of the result."""
         return self.judged(pair, recipe)[-1]
@@ -135,6 +140,12 @@ class Gallery:
         """A name for one painting, which changes with all that determines it."""
         label, precision = self.subject.weights.label, self.subject.precision
         return f"{pair.side} {pair.name} {recipe.preset} {_digest(recipe)} {label} {precision}"
+
+
+def result_of_any(galleries: Sequence[Gallery], pair: Pair, recipe: Recipe) -> Judged:
+    """The judgement of the result in the first that has it; what none has is painted in the last."""
+    owner = next((own for own in galleries if own.has(pair, recipe)), galleries[-1])
+    return owner.result(pair, recipe)
 
 
 @contextmanager

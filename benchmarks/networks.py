@@ -1,17 +1,19 @@
 """The light network beside VGG19: its pictures, judged by VGG19 in float32, and the seconds of an evaluation.
 
-    python -m benchmarks.networks [--sides 256 512] [--pairs 16 4] [--weights FILE] [--reference-precision auto]
+    python -m benchmarks.networks [--sides 256 512] [--pairs 16 4] [--beside classic standard] [--weights FILE]
 
 Pairs of `benchmarks.quality`, to whose pictures no training image belongs. `standard` by the light network stands
 beside `standard` and `classic` by VGG19, whose paintings are taken from the gallery where they are there already in
-`--reference-precision`. Evaluations, loss and gradient of `standard`'s L-BFGS and of `classic`'s Adam, are timed in
-turn. The cosines are those of the gradients to the pixels of both networks, at the content and on the way. A grid of
-pictures by both, in styles that the project draws itself, goes to docs/light.jpg.
+one of `--reference-precision`. Evaluations, loss and gradient of `standard`'s L-BFGS and of `classic`'s Adam, are
+timed in turn. The cosines are those of the gradients to the pixels of both networks, at the content and on the way. A
+grid of pictures by both, in styles that the project draws itself, goes to docs/light.jpg. With `--distances-only`
+nothing is timed or drawn. What the file has of other sides and numbers of pairs by the same weights stays.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean, median
 
@@ -25,11 +27,12 @@ from styleserve.evaluation import Pixels
 from styleserve.model.light import FILE, light
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
+from styleserve.recipes import Recipe
 
-_PRECISIONS = ("auto", "float32", "bfloat16")
 GRID = subjects.ROOT / "docs" / "light.jpg"
 _GRID_CELL = 256
 _STANDARD, _CLASSIC = PRESETS["standard"], PRESETS["classic"]
+_BESIDE = ("classic", "standard")
 
 
 def main() -> None:
@@ -43,30 +46,52 @@ def main() -> None:
         default=[16, 4],
         help="how many of the sixteen pairs, a side each (default: 16 4)",
     )
+    parser.add_argument("--beside", nargs="+", choices=_BESIDE, default=list(_BESIDE), help="VGG19's (default: both)")
     parser.add_argument("--weights", type=Path, default=FILE, help="another file that training.export wrote")
-    parser.add_argument("--reference-precision", choices=_PRECISIONS, default="auto", help="VGG19's (default: auto)")
+    parser.add_argument(
+        "--reference-precision",
+        nargs="+",
+        choices=gallery.PRECISIONS,
+        default=["auto"],
+        help="VGG19's; what is painted in none of them is painted in the last (default: auto)",
+    )
+    parser.add_argument("--distances-only", action="store_true", help="time and draw nothing")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each network that are timed (default: 7)")
     arguments = parser.parse_args()
     weights = light(arguments.weights)
-    results: dict[str, report.Value] = {"weights": weights.label}
-    with (
-        gallery.opened(arguments.reference_precision) as of_vgg19,
-        gallery.opened("auto", weights=weights) as of_light,
-        gallery.opened("auto") as alike,
-    ):
+    results = _known(weights.label)
+    beside = {preset: PRESETS[preset] for preset in arguments.beside}
+    with ExitStack() as opened:
+        of_vgg19 = [opened.enter_context(gallery.opened(precision)) for precision in arguments.reference_precision]
+        of_light = opened.enter_context(gallery.opened("auto", weights=weights))
         for side, num_pairs in zip(arguments.sides, arguments.pairs, strict=True):
             pairs = gallery.pairs(side, num_pairs)
-            header, rows = _quality(of_vgg19, of_light, pairs)
+            header, rows = _quality(of_vgg19, of_light, pairs, beside)
             print(f"\n{side} px\n{report.table(header, rows)}", flush=True)
-            results[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
-            timed: report.Value = {
-                "evaluation": evaluations(alike, of_light, pairs[0], arguments.repeats),
-                "cosine": cosines(alike, of_light, pairs[:4]),
-            }
-            print(timed, flush=True)
-            results[f"{side} evaluation"] = timed
-        _draw_grid([alike, of_light])
+            results[f"{side}, {num_pairs} pairs"] = [dict(zip(header, row, strict=True)) for row in rows]
+        if not arguments.distances_only:
+            alike = opened.enter_context(gallery.opened("auto"))
+            for side in arguments.sides:
+                results[f"{side} evaluation"] = _timed(alike, of_light, side, arguments.repeats)
+            _draw_grid([alike, of_light])
     report.write("networks", results)
+
+
+def _known(weights: str) -> dict[str, report.Value]:
+    """What is written of these weights, but for the machine."""
+    written = {name: value for name, value in report.read("networks").items() if name != "machine"}
+    return written if written.get("weights") == weights else {"weights": weights}
+
+
+def _timed(of_vgg19: Gallery, of_light: Gallery, side: int, repeats: int) -> report.Value:
+    """Seconds of evaluations, and cosines of gradients."""
+    pairs = gallery.pairs(side, 4)
+    timed: report.Value = {
+        "evaluation": evaluations(of_vgg19, of_light, pairs[0], repeats),
+        "cosine": cosines(of_vgg19, of_light, pairs),
+    }
+    print(timed, flush=True)
+    return timed
 
 
 def _draw_grid(galleries: Sequence[Gallery]) -> None:
@@ -88,22 +113,21 @@ def _square(content: Pixels) -> Pixels:
     return images.resize(content[top : top + side, left : left + side], _GRID_CELL, _GRID_CELL)
 
 
-def _quality(of_vgg19: Gallery, of_light: Gallery, pairs: Sequence[Pair]) -> tuple[list[str], list[list[report.Value]]]:
-    """Distances of each pair by each network, and their means; the factors are of means."""
+def _quality(
+    of_vgg19: Sequence[Gallery], of_light: Gallery, pairs: Sequence[Pair], beside: Mapping[str, Recipe]
+) -> tuple[list[str], list[list[report.Value]]]:
+    """Distances of each pair by each network, and their means; the factors, to the last of VGG19's, are of means."""
     rows: list[list[report.Value]] = []
     for pair in pairs:
-        results = [
-            of_vgg19.result(pair, _CLASSIC),
-            of_vgg19.result(pair, _STANDARD),
-            of_light.result(pair, _STANDARD),
-        ]
+        results = [gallery.result_of_any(of_vgg19, pair, recipe) for recipe in beside.values()]
+        results.append(of_light.result(pair, _STANDARD))
         rows.append([pair.name, *(distance for result in results for distance in (result.style, result.content))])
         print(report.table([], [rows[-1]]).splitlines()[-1], flush=True)
-    header = ["pair"]
-    header += [f"{name}, {what}" for name in ("classic", "standard", "light") for what in ("style", "content")]
+    header = ["pair", *(f"{name}, {what}" for name in (*beside, "light") for what in ("style", "content"))]
     columns = list(zip(*rows, strict=True))[1:]
     means = [mean(map(float, column)) for column in columns]
-    factors: list[report.Value] = ["light / standard", "", "", "", "", means[4] / means[2], means[5] / means[3]]
+    unsaid = [""] * (len(means) - 2)
+    factors: list[report.Value] = [f"light / {list(beside)[-1]}", *unsaid, means[-2] / means[-4], means[-1] / means[-3]]
     return header, [*rows, ["mean", *means], factors]
 
 

@@ -1,10 +1,10 @@
 """Better pictures for the time: every preset and the published schedule on the same pictures, judged in float32.
 
-    python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--again]
+    python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--again] [--name NAME]
 
 Four photographs by four styles. Each pair is painted by every recipe in turn, and judged (`judgement`) on the way. The
 table compares, at every size, over the pairs that all of the recipes have painted; `--again` paints all anew, for times
-of one run.
+of one run, and `--name` gives the files another name, so that other recipes do not take the place of these.
 """
 
 import argparse
@@ -18,24 +18,43 @@ from benchmarks.experiments import PUBLISHED
 from benchmarks.gallery import Gallery, Judged
 from benchmarks.painting import SCHEDULE
 from styleserve.presets import PRESETS
-from styleserve.recipes import Recipe
+from styleserve.recipes import OptimizerName, Recipe
 
+_PRESETS = ("classic", "draft", "standard", "fine")
+_OPTIMIZERS: Mapping[OptimizerName, str] = {"adam": "Adam", "lbfgs": "L-BFGS", "lbfgsb": "L-BFGS-B"}
+#: `classic` has 500 of Adam's; the others need fewer.
+_ITERATIONS_BY_OTHERS = {"classic": 150}
+
+
+def _by_others(preset: str) -> dict[str, Recipe]:
+    """The preset by the optimizers that are not its own."""
+    own = PRESETS[preset]
+    iterations = _ITERATIONS_BY_OTHERS.get(preset, own.iterations)
+    return {
+        f"{preset}, {label}": dataclasses.replace(own, optimizer=optimizer, iterations=iterations)
+        for optimizer, label in _OPTIMIZERS.items()
+        if optimizer != own.optimizer
+    }
+
+
+#: Of the preset's own optimizer and of others, in plots whose colours are those of presets.
+_MARKERS = {"": "o", "Adam": "^", "L-BFGS": "s", "L-BFGS-B": "x"}
 CLASSIC_BY_LBFGSB = "classic, L-BFGS-B"
-RECIPES: Mapping[str, Recipe] = {
-    **{name: PRESETS[name] for name in ("classic", "draft", "standard", "fine")},
-    CLASSIC_BY_LBFGSB: dataclasses.replace(PRESETS["classic"], optimizer="lbfgsb", iterations=150),
-    SCHEDULE.preset: SCHEDULE,
-}
+_OWN: Mapping[str, Recipe] = {**{name: PRESETS[name] for name in _PRESETS}, SCHEDULE.preset: SCHEDULE}
+RECIPES = {**_OWN, **{name: recipe for preset in _PRESETS for name, recipe in _by_others(preset).items()}}
 
 
 def main() -> None:
-    """Paint, judge, print, and write docs/benchmarks/quality.json and .png."""
+    """Paint, judge, print, and write docs/benchmarks/NAME.json and a plot a side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all")
+    parser.add_argument(
+        "--recipes", nargs="+", choices=RECIPES, default=list(_OWN), help="default: the presets and the schedule"
+    )
     parser.add_argument("--pairs", type=int, default=16, help="how many of the sixteen pairs (default: 16)")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: auto")
+    parser.add_argument("--precision", choices=gallery.PRECISIONS, default="auto", help="default: auto")
     parser.add_argument("--again", action="store_true", help="paint what was painted before, too")
+    parser.add_argument("--name", default="quality", help="of the files in docs/benchmarks (default: quality)")
     arguments = parser.parse_args()
     with gallery.opened(arguments.precision, arguments.again, PUBLISHED) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
@@ -44,15 +63,15 @@ def main() -> None:
         header, rows = _table(of_recipe)
         tables[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
         print(f"\n{side} px, {arguments.pairs} pairs\n{report.table(header, rows)}")
-        _plot(of_recipe, report.FOLDER / f"quality-{side}.png")
+        _plot(of_recipe, report.FOLDER / f"{arguments.name}-{side}.png")
     subject = pictures.subject
     of_what: Mapping[str, report.Value] = {"weights": subject.weights.label, "precision": subject.precision}
-    report.write("quality", {**of_what, "means": {**_known(of_what), **tables}})
+    report.write(arguments.name, {**of_what, "means": {**_known(arguments.name, of_what), **tables}})
 
 
-def _known(of_what: Mapping[str, report.Value]) -> Mapping[str, report.Value]:
+def _known(name: str, of_what: Mapping[str, report.Value]) -> Mapping[str, report.Value]:
     """The tables of other sizes with the same network and precision, which stay."""
-    written = report.read("quality")
+    written = report.read(name)
     means = written.get("means")
     return means if isinstance(means, dict) and all(written[name] == of_what[name] for name in of_what) else {}
 
@@ -101,8 +120,10 @@ def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> No
     for name, paintings in of_recipe.items():
         looks = list(zip(*paintings, strict=False))
         seconds = [mean(look.seconds for look in column) for column in looks]
-        axes[0].plot(seconds, [mean(look.style for look in column) for column in looks], marker="o", label=name)
-        axes[1].plot(seconds, [mean(look.content for look in column) for column in looks], marker="o", label=name)
+        preset, _, optimizer = name.partition(", ")
+        how = {"color": f"C{list(_OWN).index(preset)}", "marker": _MARKERS[optimizer], "label": name}
+        axes[0].plot(seconds, [mean(look.style for look in column) for column in looks], **how)
+        axes[1].plot(seconds, [mean(look.content for look in column) for column in looks], **how)
     for axis, distance in zip(axes, ("style", "content"), strict=True):
         axis.set(xlabel="seconds", ylabel=f"{distance} distance", xscale="log")
         axis.grid(alpha=0.3, which="both")

@@ -251,11 +251,16 @@ def anytime(table: Table, results: dict) -> None:
 
 
 def networks(table: Table, results: dict) -> None:
+    """Where `classic` was not painted, its cells are empty."""
     known = {}
-    for side in ("256", "512"):
-        *_, means, factors = results[side]
-        known[side] = [*list(means.values())[1:], list(factors.values())[5:]]
-    compare(table, known)
+    for name, rows in results.items():
+        if name.endswith(" pairs"):
+            *_, means, factors = rows
+            known[name] = [*(means.get(column, []) for column in NETWORKS_COLUMNS), list(factors.values())[-2:]]
+    compare(table, known, num_names=2)
+
+
+NETWORKS_COLUMNS = [f"{name}, {what}" for name in ("classic", "standard", "light") for what in ("style", "content")]
 
 
 def networks_evaluation(table: Table, results: dict) -> None:
