@@ -19,7 +19,10 @@ COSTS = dataclasses.replace(TOY_COSTS, costs=tuple((recipe, COST) for recipe, _ 
 
 
 class Studio:
-    """An engine whose evaluations take `slowness` times what was predicted by `costs`; targets take no time."""
+    """An engine whose evaluations take `slowness` times what was predicted by `costs`; targets take no time.
+
+    The next takes `halt_s` longer.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class Studio:
     ) -> None:
         self.now = START
         self.slowness = slowness
+        self.halt_s = 0.0
         self.begun: dict[str, float] = {}
         self.ended: dict[str, float] = {}
         self.events: list[EngineEvent] = []
@@ -37,7 +41,8 @@ class Studio:
         self.engine = Engine(self.evaluator, optimizers, self._hear, lambda: self.now, costs)
 
     def _judge(self, num_pixels: int) -> None:
-        self.now += self.slowness * S_PER_PIXEL * num_pixels
+        self.now += self.slowness * S_PER_PIXEL * num_pixels + self.halt_s
+        self.halt_s = 0.0
 
     def _hear(self, event: EngineEvent) -> None:
         self.events.append(event)

@@ -9,7 +9,7 @@ small jobs with near deadlines would hold it up for ever.
 from collections.abc import Callable, Sequence
 
 from styleserve.engine.job import Job
-from styleserve.engine.pace import UNKNOWN_MARGIN, Pace
+from styleserve.engine.pace import Coming, Pace
 from styleserve.engine.scheduler import Scheduler
 
 
@@ -22,17 +22,17 @@ class Deadlines:
         self._clock = clock
         self._put_off: dict[str, float] = {}
 
-    def late(self, jobs: Sequence[Job], coming_s: float) -> list[Job]:
-        """Those whose deadline would pass during what comes, so many seconds at most.
+    def late(self, jobs: Sequence[Job], coming: Coming) -> list[Job]:
+        """Those whose deadline would pass during what comes, if it takes the most that it may.
 
-        A job that has nothing to return yet is worth a risk.
+        A job that has nothing to return yet is worth the hope that nothing holds it up: it has nothing to lose.
         """
         now = self._clock()
         return [
             job
             for job in jobs
             if (deadline := job.specification.deadline) is not None
-            and now + (coming_s if job.has_painted else coming_s / UNKNOWN_MARGIN) > deadline
+            and now + (coming.most_s if job.has_painted else coming.hoped_s) > deadline
         ]
 
     def left_s(self, job: Job) -> float:
@@ -46,25 +46,28 @@ class Deadlines:
         batch, late, candidates = list[Job](), list[Job](), list(jobs)
         while candidates:
             batch = self._scheduler.choose(candidates)
-            step_s = self._pace.most_s(batch)
-            late = self.late(jobs, step_s)
-            candidates = [
-                job
-                for job in self._still_fitting(late)
-                if job in candidates and job not in batch and self._scheduler.lead_s(job, batch[0]) < step_s
-            ]
+            step = self._pace.coming(batch)
+            late = self.late(jobs, step)
+            sooner = [job for job in self._still_fitting(late) if job in candidates and self._may_go(job, batch, step)]
+            # A whole batch whose jobs fit one by one is no smaller yet: whoever has the least time goes alone.
+            candidates = sooner if len(sooner) < len(candidates) else [min(sooner, key=self.left_s)]
         return batch, late
 
-    def puts_off(self, job_id: str, coming_s: float, running: Sequence[Job]) -> bool:
-        """Whether a job's beginning, so many seconds of work at most, waits for those that would be late for it.
+    def _may_go(self, job: Job, batch: Sequence[Job], step: Coming) -> bool:
+        """Whether a job may go in the place of a batch, or alone out of it, for which it would be late."""
+        is_alone = job in batch and len(batch) == 1
+        return not is_alone and self._scheduler.lead_s(job, batch[0]) < step.most_s
+
+    def puts_off(self, job_id: str, coming: Coming, running: Sequence[Job]) -> bool:
+        """Whether a job's beginning waits for those that would be late for it.
 
         It waits for as long as it takes at most.
         """
-        if not self._still_fitting(self.late(running, coming_s)):
+        if not self._still_fitting(self.late(running, coming)):
             self.forget(job_id)
             return False
         now = self._clock()
-        return now - self._put_off.setdefault(job_id, now) < coming_s
+        return now - self._put_off.setdefault(job_id, now) < coming.most_s
 
     def forget(self, job_id: str) -> None:
         """The job is begun, or gone."""
@@ -72,4 +75,4 @@ class Deadlines:
 
     def _still_fitting(self, jobs: Sequence[Job]) -> list[Job]:
         """Those whose next step would not make them late."""
-        return [job for job in jobs if not self.late([job], self._pace.most_s([job]))]
+        return [job for job in jobs if not self.late([job], self._pace.coming([job]))]

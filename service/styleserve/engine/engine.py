@@ -17,7 +17,7 @@ from styleserve.engine.deadlines import Deadlines
 from styleserve.engine.forecast import Forecast
 from styleserve.engine.job import Job
 from styleserve.engine.ledger import Ledger
-from styleserve.engine.pace import Expectation, Pace
+from styleserve.engine.pace import Coming, Expectation, Pace
 from styleserve.engine.preparing import Preparing
 from styleserve.engine.previews import Previews
 from styleserve.engine.scheduler import MAX_BATCH, Scheduler
@@ -89,7 +89,7 @@ class Engine:
         self._waiting: list[JobSpecification] = []
         self._jobs: list[Job] = []
         self._num_steps = 0
-        self._pace = Pace()
+        self._pace = Pace(clock)
         self._deadlines = Deadlines(self._pace, self._scheduler, clock)
 
     def accept(self, command: Command) -> None:
@@ -160,20 +160,21 @@ class Engine:
 
         for specification in self._waiting:
             forecast = Forecast(specification, self._evaluator, self._costs)
-            if not self._deadlines.puts_off(specification.job_id, self._most_beginning_s(forecast), self._jobs):
+            if not self._deadlines.puts_off(specification.job_id, self._beginning(forecast), self._jobs):
                 return specification
         return None
 
-    def _most_beginning_s(self, forecast: Forecast) -> float:
-        return self._pace.most_other_s(forecast.calibration_s())
+    def _beginning(self, forecast: Forecast) -> Coming:
+        return self._pace.coming_other(forecast.calibration_s())
 
     def _begin(self, specification: JobSpecification) -> None:
         forecast = Forecast(specification, self._evaluator, self._costs)
         checkpoint = self._chronicle.find(specification)
         self._deadlines.forget(specification.job_id)
-        self._end(self._deadlines.late(self._jobs, self._most_beginning_s(forecast)))
+        beginning = self._beginning(forecast)
+        self._end(self._deadlines.late(self._jobs, beginning))
         self._report(Started(specification.job_id))
-        self._announce(self._most_beginning_s(forecast))
+        self._announce(beginning.most_s)
         self._is_settled = False
         begun = self._clock()
         try:

@@ -41,7 +41,7 @@ class Preparing:
         self._give_back = give_back
         self._wanted: deque[Prepare] = deque()
         self._pending: PendingTargets | None = None
-        self._pace = Pace()
+        self._pace = Pace(clock)
 
     def accept(self, command: Prepare) -> None:
         """Take a style to prepare after those that are there."""
