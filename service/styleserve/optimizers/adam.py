@@ -129,6 +129,12 @@ class AdamRun:
             self.ended = "completed"
         else:
             self.moves += 1
+            self.stay_at_result()
+
+    def stay_at_result(self) -> None:
+        """After the last move, go to the result, to be judged there; before it, nothing."""
+        if self.moves == self.planned:
+            self.state = self.state.at_result(self.correction)
 
 
 class Adam:
@@ -156,9 +162,6 @@ class Adam:
 
     def step(self, runs: Sequence[AdamRun]) -> None:
         """Judge the canvases and move them; a run that has made its moves is judged at its result and stays there."""
-        for run in runs:
-            if run.moves == run.planned:
-                run.state = run.state.at_result(run.correction)
         if runs[0].objective.tile_side is not None:
             for run in runs:
                 self._step_in_tiles(run)
@@ -187,7 +190,9 @@ class Adam:
         moves = snapshot.count("moves", iterations)
         iteration = snapshot.count("iteration", moves)
         evaluations = snapshot.count("evaluations", MOST_COUNTED)
-        return AdamRun(state, known, recipe.adam, iterations, moves, iteration, evaluations)
+        run = AdamRun(state, known, recipe.adam, iterations, moves, iteration, evaluations)
+        run.stay_at_result()
+        return run
 
     def _step_in_tiles(self, run: AdamRun) -> None:
         assert isinstance(run.state, TiledState)
