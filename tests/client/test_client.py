@@ -161,8 +161,20 @@ async def test_a_stream_tells_typed_events_and_the_picture(client):
     assert isinstance(events[-1], JobChanged)
     assert events[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
     assert any(isinstance(event, Progressed) for event in events)
-    (ready,) = [event for event in events if isinstance(event, ResultReady)]
-    assert ready.picture.to_pil().size == (32, 24)
+    assert isinstance(events[-2], ResultReady)
+    assert events[-2].picture.to_pil().size == (32, 24)
+
+
+async def test_every_picture_has_the_job_as_it_ended(slow):
+    streamed = [event async for event in slow.stream(CONTENT, GREY, preset="classic", iterations=20)]
+    job = await slow.submit(CONTENT, GREY, preset="classic", iterations=20)
+    attached = [event async for event in slow.attach(job)]
+    waited_for = await slow.result(await slow.submit(CONTENT, GREY, preset="classic", iterations=20))
+    fetched = await slow.result(job)
+    for picture in (streamed[-2].picture, attached[-2].picture, waited_for, fetched):
+        assert picture.job.state == job_pb2.JOB_STATE_SUCCEEDED
+        assert '"iterations": 20' in picture.job.provenance.recipe_json
+        assert picture.job.HasField("end_time")
 
 
 async def test_previews_come_when_wanted(slow):

@@ -13,8 +13,10 @@ from styleserve_client.flows import Call, Download, Sleep, Upload
 
 CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
 TIME_UP = DeadlineError("Deadline Exceeded", grpc.StatusCode.DEADLINE_EXCEEDED)
+RUNNING = job_pb2.Job(name="jobs/a", state=job_pb2.JOB_STATE_RUNNING)
 DONE = style_transfer_pb2.StylizeResponse(
-    result=image_pb2.ImageResult(inline=b"picture"), job=job_pb2.Job(name="jobs/a")
+    result=image_pb2.ImageResult(inline=b"picture"),
+    job=job_pb2.Job(name="jobs/a", state=job_pb2.JOB_STATE_SUCCEEDED),
 )
 
 
@@ -27,6 +29,18 @@ def later(seconds: float | None) -> RetryLaterError:
 @pytest.fixture
 def request_made():
     return requests.build(b"content", "mosaic", {})
+
+
+@pytest.fixture
+def watch():
+    return flows.Watch(style_transfer_pb2.StreamProgressRequest(job="jobs/a"))
+
+
+def tell(watch: flows.Watch, sequence: int, **event) -> tuple:
+    """The events of a message whose picture, if it has one, came along."""
+    with pytest.raises(StopIteration) as end:
+        next(watch.receive(style_transfer_pb2.StreamProgressResponse(sequence=sequence, **event)))
+    return end.value.value
 
 
 def finish(flow, reply) -> object:
@@ -82,10 +96,37 @@ def test_a_job_of_its_own_is_waited_for_while_the_server_fetches_the_image_of_a_
 def test_a_stream_is_opened_again_by_the_same_request_after_the_last_event(request_made):
     request_id = request_made.request_id
     watch = flows.Watch(style_transfer_pb2.StreamProgressRequest(start=request_made))
-    watch.receive(style_transfer_pb2.StreamProgressResponse(sequence=4, job=job_pb2.Job(name="jobs/a")))
+    tell(watch, 4, job=DONE.job)
     watch.recover(CUT_OFF)
     assert watch.request.start.request_id == request_id
     assert watch.request.after_sequence == 4
+
+
+def test_a_picture_has_the_job_that_follows_it(watch):
+    assert tell(watch, 4, job=RUNNING)[0].job == RUNNING
+    assert tell(watch, 5, result=DONE.result) == ()
+    ready, changed = tell(watch, 6, job=DONE.job)
+    assert (ready.sequence, ready.picture.data, ready.picture.job) == (5, b"picture", DONE.job)
+    assert (changed.sequence, changed.job) == (6, DONE.job)
+
+
+def test_a_stream_that_breaks_between_a_picture_and_its_job_tells_both_again(watch):
+    tell(watch, 4, job=RUNNING)
+    tell(watch, 5, result=DONE.result)
+    watch.recover(CUT_OFF)
+    assert watch.request.after_sequence == 4
+    assert [event.sequence for event in tell(watch, 4, job=DONE.job)] == [4]
+    tell(watch, 5, result=DONE.result)
+    assert [event.sequence for event in tell(watch, 6, job=DONE.job)] == [5, 6]
+
+
+def test_a_stream_that_always_breaks_after_the_picture_is_given_up_sometime(watch):
+    for _ in range(flows.MAX_ATTEMPTS - 1):
+        tell(watch, 5, result=DONE.result)
+        watch.recover(CUT_OFF)
+    tell(watch, 5, result=DONE.result)
+    with pytest.raises(UnavailableError):
+        watch.recover(CUT_OFF)
 
 
 def test_all_streams_of_one_watch_have_its_timeout_together(request_made, monkeypatch):

@@ -9,7 +9,6 @@ from typing import Any, Self, Unpack
 import grpc
 
 from styleserve.v1 import (
-    image_pb2,
     job_pb2,
     server_info_pb2,
     server_info_pb2_grpc,
@@ -225,10 +224,8 @@ class AsyncClient:
             call = stream(watch.request, timeout=watch.timeout_s, metadata=self._metadata)
             try:
                 async for message in call:
-                    event = watch.receive(message)
-                    if isinstance(event, image_pb2.ImageResult):
-                        event = ResultReady(message.sequence, await self._run(flows.finish(event, watch.job)))
-                    yield event
+                    for event in await self._run(watch.receive(message)):
+                        yield event
             except grpc.RpcError as error:
                 await asyncio.sleep(watch.recover(from_call(error)))
             else:

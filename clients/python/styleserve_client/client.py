@@ -10,7 +10,6 @@ from typing import Any, Self, Unpack
 import grpc
 
 from styleserve.v1 import (
-    image_pb2,
     job_pb2,
     server_info_pb2,
     server_info_pb2_grpc,
@@ -232,10 +231,7 @@ class Client:
             call = stream(watch.request, timeout=watch.timeout_s, metadata=self._metadata)
             try:
                 for message in call:
-                    event = watch.receive(message)
-                    if isinstance(event, image_pb2.ImageResult):
-                        event = ResultReady(message.sequence, self._run(flows.finish(event, watch.job)))
-                    yield event
+                    yield from self._run(watch.receive(message))
             except grpc.RpcError as error:
                 time.sleep(watch.recover(from_call(error)))
             else:

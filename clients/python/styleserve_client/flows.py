@@ -24,7 +24,7 @@ from styleserve_client.errors import (
     UnavailableError,
     from_status,
 )
-from styleserve_client.events import Event, JobChanged, Previewed, Progressed
+from styleserve_client.events import JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
 
 MAX_ATTEMPTS = 6
@@ -186,7 +186,7 @@ class Watch:
         self._request.include_result = True
         self._deadline = _deadline(timeout_s)
         self._num_failures = 0
-        self._job = job_pb2.Job()
+        self._result: style_transfer_pb2.StreamProgressResponse | None = None
 
     def prepare(self) -> Flow:
         """Upload what is too large to travel in the request that starts the job."""
@@ -202,31 +202,35 @@ class Watch:
         """Seconds that the next stream has; None for as many as it takes."""
         return _remaining_s(self._deadline)
 
-    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Event | image_pb2.ImageResult:
-        """The event of a message; a result is returned as it is, since it may have to be downloaded yet."""
+    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Flow:
+        """The events of a message: a picture waits for the job after it, which tells how it was made.
+
+        A stream that breaks between the two is to tell both again.
+        """
+        kind = message.WhichOneof("event")
+        if kind == "result":
+            self._result = message
+            return ()
         self._num_failures = 0
         self._request.after_sequence = message.sequence
-        match message.WhichOneof("event"):
+        match kind:
             case "progress":
-                return Progressed(message.sequence, message.progress)
+                return (Progressed(message.sequence, message.progress),)
             case "preview":
                 preview = message.preview
-                return Previewed(message.sequence, preview.inline, preview.width, preview.height)
-            case "result":
-                return message.result
+                return (Previewed(message.sequence, preview.inline, preview.width, preview.height),)
             case _:
-                self._job = message.job
-                return JobChanged(message.sequence, message.job)
-
-    @property
-    def job(self) -> job_pb2.Job:
-        """The job as it was last told."""
-        return self._job
+                changed = JobChanged(message.sequence, message.job)
+                if self._result is None:
+                    return (changed,)
+                picture = yield from finish(self._result.result, message.job)
+                return ResultReady(self._result.sequence, picture), changed
 
     def recover(self, error: StyleServeError) -> float:
         """Seconds to wait before the stream is opened again; raises the error when that would not help."""
         delay_s = _delay(error, self._num_failures, self._deadline)
         self._num_failures += 1
+        self._result = None
         if delay_s is None:
             raise error
         return delay_s
