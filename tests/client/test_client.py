@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 import styleserve_client
 from styleserve import images
-from styleserve.v1 import job_pb2
+from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve_client import (
     AlreadyExistsError,
     AsyncClient,
@@ -34,6 +35,7 @@ from styleserve_client import (
     Style,
     StyleReadOnlyError,
     UnavailableError,
+    raise_for,
 )
 from support import carried
 from support.relay import Relay
@@ -41,6 +43,7 @@ from support.service import GREY, png, running
 
 CONTENT = png(0.2)
 QUICK = {"preset": "classic", "iterations": 3}
+WATCH = Path(__file__).resolve().parents[2] / "clients" / "python" / "examples" / "watch.py"
 SLOWLY = functools.partial(time.sleep, 0.02)
 
 
@@ -208,6 +211,40 @@ async def test_a_stream_whose_connection_breaks_still_brings_the_picture(kind, t
         assert events[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
         states = [job.state async for job in client.jobs()]
         assert sorted(states) == [job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED]
+
+
+async def test_what_ended_a_job_is_raised_of_its_last_event(slow):
+    failing = {"preset": "classic", "iterations": 5000, "run_timeout_s": 0.5, "fails_at_deadline": True}
+    events = [event async for event in slow.stream(CONTENT, GREY, **failing)]
+    with pytest.raises(DeadlineError) as caught:
+        raise_for(events[-1].job)
+    assert caught.value.reason == "RUN_TIMEOUT"
+    job = await slow.submit(CONTENT, GREY, preset="classic", iterations=5000)
+    await slow.cancel(job)
+    events = [event async for event in slow.attach(job)]
+    with pytest.raises(CancelledError):
+        raise_for(events[-1].job)
+    painted = [event async for event in slow.stream(CONTENT, GREY, **QUICK)]
+    for event in painted:
+        if isinstance(event, JobChanged):
+            raise_for(event.job)
+
+
+async def test_the_example_that_watches_fails_with_its_job(tmp_path):
+    (tmp_path / "photo.png").write_bytes(CONTENT)
+    async with running(tmp_path, SLOWLY) as service:
+        watching = await asyncio.create_subprocess_exec(
+            *(sys.executable, WATCH, "photo.png", "--style", "plain-grey", "--server", service.address),
+            cwd=tmp_path,
+            env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        (job,) = await service.admitted(1)
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name))
+        _, said = await watching.communicate()
+    assert watching.returncode == 1
+    assert f"{job.name} was cancelled" in said.decode()
 
 
 async def test_a_submitted_job_is_attached_to_and_its_result_fetched(slow):

@@ -19,7 +19,7 @@ from styleserve.v1 import (
     style_transfer_pb2_grpc,
 )
 from styleserve_client import flows, requests
-from styleserve_client.errors import from_call
+from styleserve_client.errors import from_call, raise_for
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
 from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, StyleOptions, StylizeOptions
@@ -106,8 +106,9 @@ class Client:
     ) -> Generator[Event, None, None]:
         """Start a job and yield what happens to it, the picture included; leaving the loop early cancels it.
 
-        A job that was cancelled because the connection broke is made anew, under another name. `timeout_s` counts
-        from this call on.
+        A job that fails or is cancelled ends the loop as one that succeeds does: its last JobChanged says which, and
+        `raise_for` raises that. One that was cancelled only because the connection broke is made anew, under another
+        name, and the loop goes on. `timeout_s` counts from this call on.
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
@@ -117,7 +118,10 @@ class Client:
     def attach(
         self, job: JobLike, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> Generator[Event, None, None]:
-        """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
+        """Watch a job that exists, from the event after `after_sequence` on.
+
+        It ends as `stream` does, also when the job fails or is cancelled, and its `timeout_s` counts in the same way.
+        """
         request = style_transfer_pb2.StreamProgressRequest(job=requests.job_name(job), after_sequence=after_sequence)
         return self._watch(flows.Watch(request, timeout_s), previews)
 
@@ -129,7 +133,7 @@ class Client:
                 if isinstance(event, ResultReady):
                     return event.picture
             final = self.job(job)
-        flows.raise_for(final)
+        raise_for(final)
         picture: Picture = self._run(flows.finish(final.result, final))
         return picture
 

@@ -11,18 +11,14 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import grpc
-
 from styleserve.v1 import image_pb2, job_pb2, style_catalog_pb2, style_transfer_pb2
 from styleserve_client import requests
 from styleserve_client.errors import (
-    CancelledError,
     DeadlineError,
     InvalidRequestError,
     RetryLaterError,
     StyleServeError,
     UnavailableError,
-    from_status,
 )
 from styleserve_client.events import JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
@@ -234,14 +230,6 @@ class Watch:
         if delay_s is None:
             raise error
         return delay_s
-
-
-def raise_for(job: job_pb2.Job) -> None:
-    """Raise what ended the job, if it was no success."""
-    if job.state == job_pb2.JOB_STATE_FAILED:
-        raise from_status(job.error)
-    if job.state == job_pb2.JOB_STATE_CANCELLED:
-        raise CancelledError(f"{job.name} was cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
 
 
 def _retry(operation: Operation, deadline: float | None = None) -> Flow:
