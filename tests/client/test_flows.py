@@ -8,6 +8,7 @@ import pytest
 from styleserve.catalog import style_images
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
 from styleserve_client import DeadlineError, RetryLaterError, UnavailableError, flows, requests
+from styleserve_client.client import channel_options
 from styleserve_client.errors import from_call
 from styleserve_client.flows import Call, Download, Sleep, Upload
 
@@ -83,6 +84,18 @@ def test_trying_again_ends_sometime(request_made):
         flow.send(None)
     with pytest.raises(UnavailableError):
         flow.throw(CUT_OFF)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "painter.example:50051"])
+def test_a_channel_looks_for_its_server_more_often_than_calls_are_given_up(request_made, address):
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    waited_s = 0.0
+    for _ in range(flows.MAX_ATTEMPTS - 1):
+        waited_s += flow.throw(CUT_OFF).seconds
+        flow.send(None)
+    jitter = 1.2  # https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md
+    assert jitter * dict(channel_options(address))["grpc.max_reconnect_backoff_ms"] / 1000 < waited_s
 
 
 def test_a_job_of_its_own_is_waited_for_while_the_server_fetches_the_image_of_a_style(request_made):

@@ -27,7 +27,13 @@ from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
 
-_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+#: A server that comes back is found before `flows` has made its last attempt; gRPC alone waits up to two minutes.
+_MOST_BETWEEN_CONNECTIONS_MS = 5_000
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", _MOST_BETWEEN_CONNECTIONS_MS),
+)
 _THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
 
 
@@ -36,7 +42,7 @@ def channel_options(address: str) -> tuple[tuple[str, int], ...]:
 
     A proxy of the environment is not asked for this machine's own addresses, which are its own to it too.
     """
-    return (*_KEEPALIVE, ("grpc.enable_http_proxy", 0)) if _THIS_MACHINE.fullmatch(address) else _KEEPALIVE
+    return (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if _THIS_MACHINE.fullmatch(address) else _OPTIONS
 
 
 class Client:
