@@ -16,6 +16,7 @@ from PIL import Image
 
 import styleserve_client
 from styleserve import images
+from styleserve.rpc import uploads
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve_client import (
     AlreadyExistsError,
@@ -302,6 +303,21 @@ async def test_large_images_go_up_and_down_in_chunks_by_themselves(client):
     name = await client.upload(large)
     assert await client.download(name) == large
     assert await client.upload(large) == name
+
+
+async def test_an_upload_as_slow_as_the_server_takes_one_arrives(kind, tmp_path, monkeypatch):
+    hurry = 50
+    monkeypatch.setattr(uploads, "IDLE_S", uploads.IDLE_S / hurry)
+    monkeypatch.setattr(uploads, "LEAST_BYTES_PER_S", uploads.LEAST_BYTES_PER_S * hurry)
+    bytes_per_s = 2 * uploads.LEAST_BYTES_PER_S
+    image = CONTENT.ljust(1_200_000, b"\0")
+    assert len(image) / bytes_per_s > uploads.IDLE_S
+    async with (
+        running(tmp_path) as service,
+        Relay(service.address, bytes_per_s=bytes_per_s) as relay,
+        kind(relay.address) as client,
+    ):
+        assert await client.download(await client.upload(image)) == image
 
 
 async def test_catalogue_jobs_and_abilities_are_read(client):

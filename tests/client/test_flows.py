@@ -6,14 +6,25 @@ import grpc
 import pytest
 
 from styleserve.catalog import style_images
+from styleserve.rpc import uploads
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
-from styleserve_client import DeadlineError, RetryLaterError, UnavailableError, flows, requests
+from styleserve_client import (
+    DeadlineError,
+    InvalidRequestError,
+    RetryLaterError,
+    UnavailableError,
+    Violation,
+    flows,
+    requests,
+)
 from styleserve_client.client import channel_options
 from styleserve_client.errors import from_call
 from styleserve_client.flows import Call, Download, Sleep, Upload
 
 CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
 TIME_UP = DeadlineError("Deadline Exceeded", grpc.StatusCode.DEADLINE_EXCEEDED)
+TRUNCATED = InvalidRequestError("got 0 bytes", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+TRUNCATED.violations = (Violation("chunk", "got 0 bytes", "TRUNCATED"),)
 RUNNING = job_pb2.Job(name="jobs/a", state=job_pb2.JOB_STATE_RUNNING)
 DONE = style_transfer_pb2.StylizeResponse(
     result=image_pb2.ImageResult(inline=b"picture"),
@@ -194,6 +205,14 @@ def test_uploads_have_what_is_left_of_the_time_of_the_call(monkeypatch):
         with pytest.raises(RetryLaterError):
             flow.throw(later(7))
     assert next(flows.upload(large)).timeout_s == 300
+
+
+def test_an_upload_may_take_as_long_as_the_server_lets_it():
+    flow = flows.upload(bytes(60_000_000))
+    next(flow)
+    whole = flow.throw(TRUNCATED)
+    assert len(whole.data) == whole.num_bytes
+    assert whole.timeout_s > uploads.IDLE_S + whole.num_bytes / uploads.LEAST_BYTES_PER_S
 
 
 def test_only_large_images_are_uploaded_and_the_header_goes_first():

@@ -27,6 +27,8 @@ MAX_ATTEMPTS = 6
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
 _TRANSFER_TIMEOUT_S = 300.0
+#: Below this many bytes a second a server gives an upload up, which is for it to say and not for the call's timeout.
+_LEAST_BYTES_PER_S = 10_000
 #: Before it answers, a server fetches images of styles that it has never seen, which is a transfer too.
 _SUBMIT_TIMEOUT_S = _TRANSFER_TIMEOUT_S + 30.0
 
@@ -53,8 +55,9 @@ class Upload:
     @property
     def timeout_s(self) -> float:
         """Seconds that it has, if it begins now."""
+        longest_s = _TRANSFER_TIMEOUT_S + len(self.data) / _LEAST_BYTES_PER_S
         remaining_s = _remaining_s(self.deadline)
-        return _TRANSFER_TIMEOUT_S if remaining_s is None else min(_TRANSFER_TIMEOUT_S, remaining_s)
+        return longest_s if remaining_s is None else min(longest_s, remaining_s)
 
 
 @dataclass(frozen=True, slots=True)
