@@ -1,4 +1,4 @@
-"""AsyncClient: StyleServe for asyncio; the same methods as `Client`, awaited."""
+"""AsyncClient: StyleServe for asyncio; the methods of `Client`, awaited, and with `async for` where those yield."""
 
 import asyncio
 import contextlib
