@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,7 +16,8 @@ from PIL import Image
 
 import styleserve_client
 from styleserve import images
-from styleserve.v1 import job_pb2
+from styleserve.rpc import uploads
+from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve_client import (
     AlreadyExistsError,
     AsyncClient,
@@ -34,6 +36,7 @@ from styleserve_client import (
     Style,
     StyleReadOnlyError,
     UnavailableError,
+    raise_for,
 )
 from support import carried
 from support.relay import Relay
@@ -41,6 +44,7 @@ from support.service import GREY, png, running
 
 CONTENT = png(0.2)
 QUICK = {"preset": "classic", "iterations": 3}
+WATCH = Path(__file__).resolve().parents[2] / "clients" / "python" / "examples" / "watch.py"
 SLOWLY = functools.partial(time.sleep, 0.02)
 
 
@@ -161,8 +165,20 @@ async def test_a_stream_tells_typed_events_and_the_picture(client):
     assert isinstance(events[-1], JobChanged)
     assert events[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
     assert any(isinstance(event, Progressed) for event in events)
-    (ready,) = [event for event in events if isinstance(event, ResultReady)]
-    assert ready.picture.to_pil().size == (32, 24)
+    assert isinstance(events[-2], ResultReady)
+    assert events[-2].picture.to_pil().size == (32, 24)
+
+
+async def test_every_picture_has_the_job_as_it_ended(slow):
+    streamed = [event async for event in slow.stream(CONTENT, GREY, preset="classic", iterations=20)]
+    job = await slow.submit(CONTENT, GREY, preset="classic", iterations=20)
+    attached = [event async for event in slow.attach(job)]
+    waited_for = await slow.result(await slow.submit(CONTENT, GREY, preset="classic", iterations=20))
+    fetched = await slow.result(job)
+    for picture in (streamed[-2].picture, attached[-2].picture, waited_for, fetched):
+        assert picture.job.state == job_pb2.JOB_STATE_SUCCEEDED
+        assert '"iterations": 20' in picture.job.provenance.recipe_json
+        assert picture.job.HasField("end_time")
 
 
 async def test_previews_come_when_wanted(slow):
@@ -196,6 +212,40 @@ async def test_a_stream_whose_connection_breaks_still_brings_the_picture(kind, t
         assert events[-1].job.state == job_pb2.JOB_STATE_SUCCEEDED
         states = [job.state async for job in client.jobs()]
         assert sorted(states) == [job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED]
+
+
+async def test_what_ended_a_job_is_raised_of_its_last_event(slow):
+    failing = {"preset": "classic", "iterations": 5000, "run_timeout_s": 0.5, "fails_at_deadline": True}
+    events = [event async for event in slow.stream(CONTENT, GREY, **failing)]
+    with pytest.raises(DeadlineError) as caught:
+        raise_for(events[-1].job)
+    assert caught.value.reason == "RUN_TIMEOUT"
+    job = await slow.submit(CONTENT, GREY, preset="classic", iterations=5000)
+    await slow.cancel(job)
+    events = [event async for event in slow.attach(job)]
+    with pytest.raises(CancelledError):
+        raise_for(events[-1].job)
+    painted = [event async for event in slow.stream(CONTENT, GREY, **QUICK)]
+    for event in painted:
+        if isinstance(event, JobChanged):
+            raise_for(event.job)
+
+
+async def test_the_example_that_watches_fails_with_its_job(tmp_path):
+    (tmp_path / "photo.png").write_bytes(CONTENT)
+    async with running(tmp_path, SLOWLY) as service:
+        watching = await asyncio.create_subprocess_exec(
+            *(sys.executable, WATCH, "photo.png", "--style", "plain-grey", "--server", service.address),
+            cwd=tmp_path,
+            env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        (job,) = await service.admitted(1)
+        await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name))
+        _, said = await watching.communicate()
+    assert watching.returncode == 1
+    assert f"{job.name} was cancelled" in said.decode()
 
 
 async def test_a_submitted_job_is_attached_to_and_its_result_fetched(slow):
@@ -253,6 +303,21 @@ async def test_large_images_go_up_and_down_in_chunks_by_themselves(client):
     name = await client.upload(large)
     assert await client.download(name) == large
     assert await client.upload(large) == name
+
+
+async def test_an_upload_as_slow_as_the_server_takes_one_arrives(kind, tmp_path, monkeypatch):
+    hurry = 50
+    monkeypatch.setattr(uploads, "IDLE_S", uploads.IDLE_S / hurry)
+    monkeypatch.setattr(uploads, "LEAST_BYTES_PER_S", uploads.LEAST_BYTES_PER_S * hurry)
+    bytes_per_s = 2 * uploads.LEAST_BYTES_PER_S
+    image = CONTENT.ljust(1_200_000, b"\0")
+    assert len(image) / bytes_per_s > uploads.IDLE_S
+    async with (
+        running(tmp_path) as service,
+        Relay(service.address, bytes_per_s=bytes_per_s) as relay,
+        kind(relay.address) as client,
+    ):
+        assert await client.download(await client.upload(image)) == image
 
 
 async def test_catalogue_jobs_and_abilities_are_read(client):

@@ -6,15 +6,29 @@ import grpc
 import pytest
 
 from styleserve.catalog import style_images
+from styleserve.rpc import uploads
 from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
-from styleserve_client import DeadlineError, RetryLaterError, UnavailableError, flows, requests
+from styleserve_client import (
+    DeadlineError,
+    InvalidRequestError,
+    RetryLaterError,
+    UnavailableError,
+    Violation,
+    flows,
+    requests,
+)
+from styleserve_client.client import channel_options
 from styleserve_client.errors import from_call
 from styleserve_client.flows import Call, Download, Sleep, Upload
 
 CUT_OFF = UnavailableError("connection lost", grpc.StatusCode.UNAVAILABLE)
 TIME_UP = DeadlineError("Deadline Exceeded", grpc.StatusCode.DEADLINE_EXCEEDED)
+TRUNCATED = InvalidRequestError("got 0 bytes", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+TRUNCATED.violations = (Violation("chunk", "got 0 bytes", "TRUNCATED"),)
+RUNNING = job_pb2.Job(name="jobs/a", state=job_pb2.JOB_STATE_RUNNING)
 DONE = style_transfer_pb2.StylizeResponse(
-    result=image_pb2.ImageResult(inline=b"picture"), job=job_pb2.Job(name="jobs/a")
+    result=image_pb2.ImageResult(inline=b"picture"),
+    job=job_pb2.Job(name="jobs/a", state=job_pb2.JOB_STATE_SUCCEEDED),
 )
 
 
@@ -27,6 +41,18 @@ def later(seconds: float | None) -> RetryLaterError:
 @pytest.fixture
 def request_made():
     return requests.build(b"content", "mosaic", {})
+
+
+@pytest.fixture
+def watch():
+    return flows.Watch(style_transfer_pb2.StreamProgressRequest(job="jobs/a"))
+
+
+def tell(watch: flows.Watch, sequence: int, **event) -> tuple:
+    """The events of a message whose picture, if it has one, came along."""
+    with pytest.raises(StopIteration) as end:
+        next(watch.receive(style_transfer_pb2.StreamProgressResponse(sequence=sequence, **event)))
+    return end.value.value
 
 
 def finish(flow, reply) -> object:
@@ -71,6 +97,18 @@ def test_trying_again_ends_sometime(request_made):
         flow.throw(CUT_OFF)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "painter.example:50051"])
+def test_a_channel_looks_for_its_server_more_often_than_calls_are_given_up(request_made, address):
+    flow = flows.stylize(request_made, None)
+    next(flow)
+    waited_s = 0.0
+    for _ in range(flows.MAX_ATTEMPTS - 1):
+        waited_s += flow.throw(CUT_OFF).seconds
+        flow.send(None)
+    jitter = 1.2  # https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md
+    assert jitter * dict(channel_options(address))["grpc.max_reconnect_backoff_ms"] / 1000 < waited_s
+
+
 def test_a_job_of_its_own_is_waited_for_while_the_server_fetches_the_image_of_a_style(request_made):
     flow = flows.submit(request_made)
     operation = next(flow)
@@ -82,10 +120,37 @@ def test_a_job_of_its_own_is_waited_for_while_the_server_fetches_the_image_of_a_
 def test_a_stream_is_opened_again_by_the_same_request_after_the_last_event(request_made):
     request_id = request_made.request_id
     watch = flows.Watch(style_transfer_pb2.StreamProgressRequest(start=request_made))
-    watch.receive(style_transfer_pb2.StreamProgressResponse(sequence=4, job=job_pb2.Job(name="jobs/a")))
+    tell(watch, 4, job=DONE.job)
     watch.recover(CUT_OFF)
     assert watch.request.start.request_id == request_id
     assert watch.request.after_sequence == 4
+
+
+def test_a_picture_has_the_job_that_follows_it(watch):
+    assert tell(watch, 4, job=RUNNING)[0].job == RUNNING
+    assert tell(watch, 5, result=DONE.result) == ()
+    ready, changed = tell(watch, 6, job=DONE.job)
+    assert (ready.sequence, ready.picture.data, ready.picture.job) == (5, b"picture", DONE.job)
+    assert (changed.sequence, changed.job) == (6, DONE.job)
+
+
+def test_a_stream_that_breaks_between_a_picture_and_its_job_tells_both_again(watch):
+    tell(watch, 4, job=RUNNING)
+    tell(watch, 5, result=DONE.result)
+    watch.recover(CUT_OFF)
+    assert watch.request.after_sequence == 4
+    assert [event.sequence for event in tell(watch, 4, job=DONE.job)] == [4]
+    tell(watch, 5, result=DONE.result)
+    assert [event.sequence for event in tell(watch, 6, job=DONE.job)] == [5, 6]
+
+
+def test_a_stream_that_always_breaks_after_the_picture_is_given_up_sometime(watch):
+    for _ in range(flows.MAX_ATTEMPTS - 1):
+        tell(watch, 5, result=DONE.result)
+        watch.recover(CUT_OFF)
+    tell(watch, 5, result=DONE.result)
+    with pytest.raises(UnavailableError):
+        watch.recover(CUT_OFF)
 
 
 def test_all_streams_of_one_watch_have_its_timeout_together(request_made, monkeypatch):
@@ -140,6 +205,14 @@ def test_uploads_have_what_is_left_of_the_time_of_the_call(monkeypatch):
         with pytest.raises(RetryLaterError):
             flow.throw(later(7))
     assert next(flows.upload(large)).timeout_s == 300
+
+
+def test_an_upload_may_take_as_long_as_the_server_lets_it():
+    flow = flows.upload(bytes(60_000_000))
+    next(flow)
+    whole = flow.throw(TRUNCATED)
+    assert len(whole.data) == whole.num_bytes
+    assert whole.timeout_s > uploads.IDLE_S + whole.num_bytes / uploads.LEAST_BYTES_PER_S
 
 
 def test_only_large_images_are_uploaded_and_the_header_goes_first():

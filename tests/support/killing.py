@@ -19,7 +19,7 @@ import grpc
 
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 from styleserve_client.errors import from_call
-from styleserve_client.requests import upload_parts
+from styleserve_client.requests import CHUNK_BYTES, upload_parts
 from support import processes
 from support.service import GREY, png, request
 from support.toy_process import SETTINGS
@@ -34,7 +34,6 @@ ITERATIONS = 200
 LONGEST_PEACE_S = 3.0
 #: An upload takes a while, so that kills fall into it: its chunks, and the pause before each.
 NUM_CHUNKS, CHUNK_PAUSE_S = 5, 0.1
-_CHUNK_BYTES = 1024 * 1024
 _RETRY_S = 0.2
 _LOOK_S = 0.01
 #: What a call may take that is made again and again, by a server that is killed every few seconds or that loads a
@@ -188,7 +187,7 @@ def opposite(colour: Colour) -> Colour:
 
 def large_png(colour: Colour) -> bytes:
     """A PNG of one colour that takes a while to upload: more follows its end, where no reader looks."""
-    return png(colour).ljust(NUM_CHUNKS * _CHUNK_BYTES, b"\0")
+    return png(colour).ljust(NUM_CHUNKS * CHUNK_BYTES, b"\0")
 
 
 async def slow_parts(data: bytes) -> AsyncIterator[style_transfer_pb2.UploadImageRequest]:

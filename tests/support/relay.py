@@ -9,11 +9,13 @@ from typing import Self
 class Relay:
     """Passes bytes on between those who connect to `address` and the server; an asynchronous context manager.
 
-    Of each connection the server gets `most_bytes`, and of what comes after them nothing.
+    Of each connection the server gets `most_bytes`, and of what comes after them nothing; it gets them at
+    `bytes_per_s`.
     """
 
-    def __init__(self, server: str, most_bytes: float = math.inf) -> None:
+    def __init__(self, server: str, most_bytes: float = math.inf, bytes_per_s: float = math.inf) -> None:
         self._most_bytes = most_bytes
+        self._bytes_per_s = bytes_per_s
         self._host, _, self._port = server.rpartition(":")
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -42,15 +44,21 @@ class Relay:
             writer.close()
             return
         self._writers += [writer, far_writer]
-        for source, sink, most_bytes in ((reader, far_writer, self._most_bytes), (far_reader, writer, math.inf)):
-            self._tasks.append(asyncio.create_task(_pass_on(source, sink, most_bytes)))
+        for passing in (
+            _pass_on(reader, far_writer, self._most_bytes, self._bytes_per_s),
+            _pass_on(far_reader, writer, math.inf, math.inf),
+        ):
+            self._tasks.append(asyncio.create_task(passing))
 
 
-async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, most_bytes: float) -> None:
+async def _pass_on(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, most_bytes: float, bytes_per_s: float
+) -> None:
     num_bytes = 0
     with contextlib.suppress(OSError):
         while data := await source.read(65536):
             num_bytes += len(data)
+            await asyncio.sleep(len(data) / bytes_per_s)
             if num_bytes <= most_bytes:
                 sink.write(data)
                 await sink.drain()

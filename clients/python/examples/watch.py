@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from styleserve_client import Client, Previewed, Previews, Progressed, ResultReady
+from styleserve_client import Client, JobChanged, Previewed, Previews, Progressed, ResultReady, raise_for
 
 
 def main() -> None:
@@ -19,6 +19,8 @@ def main() -> None:
     with Client(arguments.server) as client:
         for event in client.attach(job.name, previews=Previews(max_side=128, interval_s=0.5)):
             match event:
+                case JobChanged(job=job):
+                    raise_for(job)
                 case Progressed(progress=progress) if progress.HasField("losses"):
                     print(f"{progress.iteration}/{progress.total_iterations} loss {progress.losses.total:.4g}")
                 case Previewed(data=jpeg):

@@ -22,6 +22,7 @@ from styleserve_client.errors import (
     StyleServeError,
     UnavailableError,
     Violation,
+    raise_for,
 )
 from styleserve_client.events import Event, JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
@@ -58,4 +59,5 @@ __all__ = [
     "StylizeOptions",
     "UnavailableError",
     "Violation",
+    "raise_for",
 ]

@@ -1,4 +1,4 @@
-"""AsyncClient: StyleServe for asyncio; the same methods as `Client`, awaited."""
+"""AsyncClient: StyleServe for asyncio; the methods of `Client`, awaited, and with `async for` where those yield."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,6 @@ from typing import Any, Self, Unpack
 import grpc
 
 from styleserve.v1 import (
-    image_pb2,
     job_pb2,
     server_info_pb2,
     server_info_pb2_grpc,
@@ -20,7 +19,7 @@ from styleserve.v1 import (
 )
 from styleserve_client import flows, requests
 from styleserve_client.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, channel_options
-from styleserve_client.errors import from_call
+from styleserve_client.errors import from_call, raise_for
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
 from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, StyleOptions, StylizeOptions
@@ -93,8 +92,9 @@ class AsyncClient:
     ) -> AsyncGenerator[Event]:
         """Start a job and yield what happens to it, the picture included; closing the iterator early cancels it.
 
-        A job that was cancelled because the connection broke is made anew, under another name. `timeout_s` counts
-        from the first event that is asked for on.
+        A job that fails or is cancelled ends the loop as one that succeeds does: its last JobChanged says which, and
+        `raise_for` raises that. One that was cancelled only because the connection broke is made anew, under another
+        name, and the loop goes on. `timeout_s` counts from the first event that is asked for on.
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
@@ -106,7 +106,10 @@ class AsyncClient:
     async def attach(
         self, job: JobLike, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> AsyncGenerator[Event]:
-        """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
+        """Watch a job that exists, from the event after `after_sequence` on.
+
+        It ends as `stream` does, also when the job fails or is cancelled, and its `timeout_s` counts in the same way.
+        """
         request = style_transfer_pb2.StreamProgressRequest(job=requests.job_name(job), after_sequence=after_sequence)
         async with contextlib.aclosing(self._watch(flows.Watch(request, timeout_s), previews)) as events:
             async for event in events:
@@ -121,7 +124,7 @@ class AsyncClient:
                     if isinstance(event, ResultReady):
                         return event.picture
             final = await self.job(job)
-        flows.raise_for(final)
+        raise_for(final)
         picture: Picture = await self._run(flows.finish(final.result, final))
         return picture
 
@@ -225,10 +228,8 @@ class AsyncClient:
             call = stream(watch.request, timeout=watch.timeout_s, metadata=self._metadata)
             try:
                 async for message in call:
-                    event = watch.receive(message)
-                    if isinstance(event, image_pb2.ImageResult):
-                        event = ResultReady(message.sequence, await self._run(flows.finish(event, watch.job)))
-                    yield event
+                    for event in await self._run(watch.receive(message)):
+                        yield event
             except grpc.RpcError as error:
                 await asyncio.sleep(watch.recover(from_call(error)))
             else:

@@ -10,7 +10,6 @@ from typing import Any, Self, Unpack
 import grpc
 
 from styleserve.v1 import (
-    image_pb2,
     job_pb2,
     server_info_pb2,
     server_info_pb2_grpc,
@@ -20,7 +19,7 @@ from styleserve.v1 import (
     style_transfer_pb2_grpc,
 )
 from styleserve_client import flows, requests
-from styleserve_client.errors import from_call
+from styleserve_client.errors import from_call, raise_for
 from styleserve_client.events import Event, ResultReady
 from styleserve_client.picture import Picture
 from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, StyleOptions, StylizeOptions
@@ -28,7 +27,13 @@ from styleserve_client.requests import ImageLike, JobLike, Previews, StyleLike, 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
 
-_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
+#: A server that comes back is found before `flows` has made its last attempt; gRPC alone waits up to two minutes.
+_MOST_BETWEEN_CONNECTIONS_MS = 5_000
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", _MOST_BETWEEN_CONNECTIONS_MS),
+)
 _THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
 
 
@@ -37,7 +42,7 @@ def channel_options(address: str) -> tuple[tuple[str, int], ...]:
 
     A proxy of the environment is not asked for this machine's own addresses, which are its own to it too.
     """
-    return (*_KEEPALIVE, ("grpc.enable_http_proxy", 0)) if _THIS_MACHINE.fullmatch(address) else _KEEPALIVE
+    return (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if _THIS_MACHINE.fullmatch(address) else _OPTIONS
 
 
 class Client:
@@ -107,8 +112,9 @@ class Client:
     ) -> Generator[Event, None, None]:
         """Start a job and yield what happens to it, the picture included; leaving the loop early cancels it.
 
-        A job that was cancelled because the connection broke is made anew, under another name. `timeout_s` counts
-        from this call on.
+        A job that fails or is cancelled ends the loop as one that succeeds does: its last JobChanged says which, and
+        `raise_for` raises that. One that was cancelled only because the connection broke is made anew, under another
+        name, and the loop goes on. `timeout_s` counts from this call on.
         """
         request = style_transfer_pb2.StreamProgressRequest(start=requests.build(content, style, options))
         watch = flows.Watch(request, timeout_s)
@@ -118,7 +124,10 @@ class Client:
     def attach(
         self, job: JobLike, *, after_sequence: int = 0, previews: Previews | None = None, timeout_s: float | None = None
     ) -> Generator[Event, None, None]:
-        """Watch a job that exists, from the event after `after_sequence` on; `timeout_s` counts as for `stream`."""
+        """Watch a job that exists, from the event after `after_sequence` on.
+
+        It ends as `stream` does, also when the job fails or is cancelled, and its `timeout_s` counts in the same way.
+        """
         request = style_transfer_pb2.StreamProgressRequest(job=requests.job_name(job), after_sequence=after_sequence)
         return self._watch(flows.Watch(request, timeout_s), previews)
 
@@ -130,7 +139,7 @@ class Client:
                 if isinstance(event, ResultReady):
                     return event.picture
             final = self.job(job)
-        flows.raise_for(final)
+        raise_for(final)
         picture: Picture = self._run(flows.finish(final.result, final))
         return picture
 
@@ -232,10 +241,7 @@ class Client:
             call = stream(watch.request, timeout=watch.timeout_s, metadata=self._metadata)
             try:
                 for message in call:
-                    event = watch.receive(message)
-                    if isinstance(event, image_pb2.ImageResult):
-                        event = ResultReady(message.sequence, self._run(flows.finish(event, watch.job)))
-                    yield event
+                    yield from self._run(watch.receive(message))
             except grpc.RpcError as error:
                 time.sleep(watch.recover(from_call(error)))
             else:

@@ -24,6 +24,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from styleserve.v1 import job_pb2
+
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -172,6 +174,14 @@ def from_status(status: status_pb2.Status) -> StyleServeError:
     if isinstance(error, RetryLaterError) and retry is not None:
         error.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
     return error
+
+
+def raise_for(job: job_pb2.Job) -> None:
+    """Raise what ended the job, as `stylize` would: a failed one's error, CancelledError for one that was cancelled."""
+    if job.state == job_pb2.JOB_STATE_FAILED:
+        raise from_status(job.error)
+    if job.state == job_pb2.JOB_STATE_CANCELLED:
+        raise CancelledError(f"{job.name} was cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
 
 
 def _find(status: status_pb2.Status, kind: type[MessageT]) -> MessageT | None:

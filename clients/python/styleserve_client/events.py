@@ -12,7 +12,7 @@ from styleserve_client.picture import Picture
 
 @dataclass(frozen=True, slots=True)
 class JobChanged:
-    """The whole job: first, at each change of its state, and last. A failed job carries its error."""
+    """The whole job: first, at each change of its state, and last. `raise_for` raises a failed job's error."""
 
     sequence: int
     job: job_pb2.Job

@@ -11,26 +11,24 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import grpc
-
 from styleserve.v1 import image_pb2, job_pb2, style_catalog_pb2, style_transfer_pb2
 from styleserve_client import requests
 from styleserve_client.errors import (
-    CancelledError,
     DeadlineError,
     InvalidRequestError,
     RetryLaterError,
     StyleServeError,
     UnavailableError,
-    from_status,
 )
-from styleserve_client.events import Event, JobChanged, Previewed, Progressed
+from styleserve_client.events import JobChanged, Previewed, Progressed, ResultReady
 from styleserve_client.picture import Picture
 
 MAX_ATTEMPTS = 6
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
 _TRANSFER_TIMEOUT_S = 300.0
+#: Below this many bytes a second a server gives an upload up, which is for it to say and not for the call's timeout.
+_LEAST_BYTES_PER_S = 10_000
 #: Before it answers, a server fetches images of styles that it has never seen, which is a transfer too.
 _SUBMIT_TIMEOUT_S = _TRANSFER_TIMEOUT_S + 30.0
 
@@ -57,8 +55,9 @@ class Upload:
     @property
     def timeout_s(self) -> float:
         """Seconds that it has, if it begins now."""
+        longest_s = _TRANSFER_TIMEOUT_S + len(self.data) / _LEAST_BYTES_PER_S
         remaining_s = _remaining_s(self.deadline)
-        return _TRANSFER_TIMEOUT_S if remaining_s is None else min(_TRANSFER_TIMEOUT_S, remaining_s)
+        return longest_s if remaining_s is None else min(longest_s, remaining_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class Watch:
         self._request.include_result = True
         self._deadline = _deadline(timeout_s)
         self._num_failures = 0
-        self._job = job_pb2.Job()
+        self._result: style_transfer_pb2.StreamProgressResponse | None = None
 
     def prepare(self) -> Flow:
         """Upload what is too large to travel in the request that starts the job."""
@@ -202,42 +201,38 @@ class Watch:
         """Seconds that the next stream has; None for as many as it takes."""
         return _remaining_s(self._deadline)
 
-    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Event | image_pb2.ImageResult:
-        """The event of a message; a result is returned as it is, since it may have to be downloaded yet."""
+    def receive(self, message: style_transfer_pb2.StreamProgressResponse) -> Flow:
+        """The events of a message: a picture waits for the job after it, which tells how it was made.
+
+        A stream that breaks between the two is to tell both again.
+        """
+        kind = message.WhichOneof("event")
+        if kind == "result":
+            self._result = message
+            return ()
         self._num_failures = 0
         self._request.after_sequence = message.sequence
-        match message.WhichOneof("event"):
+        match kind:
             case "progress":
-                return Progressed(message.sequence, message.progress)
+                return (Progressed(message.sequence, message.progress),)
             case "preview":
                 preview = message.preview
-                return Previewed(message.sequence, preview.inline, preview.width, preview.height)
-            case "result":
-                return message.result
+                return (Previewed(message.sequence, preview.inline, preview.width, preview.height),)
             case _:
-                self._job = message.job
-                return JobChanged(message.sequence, message.job)
-
-    @property
-    def job(self) -> job_pb2.Job:
-        """The job as it was last told."""
-        return self._job
+                changed = JobChanged(message.sequence, message.job)
+                if self._result is None:
+                    return (changed,)
+                picture = yield from finish(self._result.result, message.job)
+                return ResultReady(self._result.sequence, picture), changed
 
     def recover(self, error: StyleServeError) -> float:
         """Seconds to wait before the stream is opened again; raises the error when that would not help."""
         delay_s = _delay(error, self._num_failures, self._deadline)
         self._num_failures += 1
+        self._result = None
         if delay_s is None:
             raise error
         return delay_s
-
-
-def raise_for(job: job_pb2.Job) -> None:
-    """Raise what ended the job, if it was no success."""
-    if job.state == job_pb2.JOB_STATE_FAILED:
-        raise from_status(job.error)
-    if job.state == job_pb2.JOB_STATE_CANCELLED:
-        raise CancelledError(f"{job.name} was cancelled", grpc.StatusCode.CANCELLED, "JOB_CANCELLED")
 
 
 def _retry(operation: Operation, deadline: float | None = None) -> Flow:

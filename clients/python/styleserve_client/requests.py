@@ -24,7 +24,8 @@ JobLike: TypeAlias = str | job_pb2.Job
 
 #: Images above this many bytes are uploaded in chunks before the call.
 MAX_INLINE_BYTES = 3_000_000
-CHUNK_BYTES = 1024 * 1024
+#: Small enough to arrive as a whole within the pause that a server allows, also at the least rate that it allows.
+CHUNK_BYTES = 256 * 1024
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 #: The most that the contract's fields hold of whole numbers, and of seconds.
 _HELD: Mapping[str, int] = MappingProxyType(

@@ -18,8 +18,17 @@ from styleserve.images import MIN_SIDE
 from styleserve.presets import MAX_SEED, PRESETS
 from styleserve.recipes import MAX_ITERATIONS, OPTIMIZERS
 from styleserve.v1 import job_pb2
-from styleserve_client import Client, JobChanged, Picture, Previewed, Previews, Progressed, ResultReady, Style
-from styleserve_client.flows import raise_for
+from styleserve_client import (
+    Client,
+    JobChanged,
+    Picture,
+    Previewed,
+    Previews,
+    Progressed,
+    ResultReady,
+    Style,
+    raise_for,
+)
 from styleserve_client.requests import StylizeOptions
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}

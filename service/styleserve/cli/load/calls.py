@@ -20,8 +20,7 @@ from styleserve.v1 import (
     style_transfer_pb2_grpc,
 )
 from styleserve_client import RetryLaterError, StyleServeError, StylizeOptions
-from styleserve_client.errors import from_call
-from styleserve_client.flows import raise_for
+from styleserve_client.errors import from_call, raise_for
 from styleserve_client.requests import build
 
 _Stream: TypeAlias = (
