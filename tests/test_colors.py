@@ -1,6 +1,9 @@
 """The content's colours, kept by statistics or by luminance."""
 
+import tracemalloc
+
 import numpy as np
+import pytest
 
 from styleserve import colors, images
 
@@ -29,3 +32,32 @@ def test_transferred_luminance_keeps_the_colours():
     np.testing.assert_allclose(merged @ weights, made @ weights, atol=1e-3)
     differences = [(image[..., 0] - image @ weights) for image in (merged, content)]
     np.testing.assert_allclose(*differences, atol=1e-3)
+
+
+def mean_and_root(pixels):
+    """As `match_colors` needs them, of the whole image at once in double precision."""
+    colours = pixels.reshape(-1, 3).astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(colours, rowvar=False) + 1e-6 * np.eye(3))
+    return colours.mean(axis=0), vectors @ np.diag(np.sqrt(values)) @ vectors.T
+
+
+@pytest.mark.parametrize("size", [(300, 401), (3, 70_000)])
+def test_the_bands_of_an_image_make_what_the_whole_makes(size):
+    pixels, reference = images.noise(*size, 0), 0.3 + 0.4 * images.noise(*size, 1)
+    (mean, root), (reference_mean, reference_root) = mean_and_root(pixels), mean_and_root(reference)
+    matched = (pixels - mean) @ (reference_root @ np.linalg.inv(root)).T + reference_mean
+    np.testing.assert_allclose(colors.match_colors(pixels, reference), np.clip(matched, 0, 1), atol=1e-6)
+    yiq = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+    merged = np.concatenate([(pixels @ yiq.T)[..., :1], (reference @ yiq.T)[..., 1:]], axis=-1) @ np.linalg.inv(yiq).T
+    np.testing.assert_allclose(colors.transfer_luminance(pixels, reference), np.clip(merged, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [colors.match_colors, colors.transfer_luminance])
+def test_little_more_memory_is_taken_than_for_the_image_that_is_made(change):
+    pixels, reference = images.noise(1500, 1000, 0), images.noise(1500, 1000, 1)
+    tracemalloc.start()
+    made = change(pixels, reference)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made.dtype == np.float32
+    assert most < 1.6 * made.nbytes
