@@ -327,3 +327,12 @@ def test_a_transparent_palette_becomes_alpha():
 def test_what_follows_the_end_of_a_png_is_nobodys_business():
     picture = encoded(Image.new("RGB", (40, 30)), "PNG") + bytes(5_000_000)
     assert images.decode(picture, LIMITS).pixels.shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_damaged_exif_leaves_an_image_as_it_lies(image_format):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for damaged in (b"Exif\0\0nonsense", b"Exif\0\0" + exif.tobytes()[6:20], b"Exif\0\0II"):
+        data = encoded(two_halves(), image_format, exif=damaged)
+        assert images.measure(data, LIMITS) == images.decode(data, LIMITS).pixels.shape[:2] == (20, 30)

@@ -260,8 +260,12 @@ def _allowed_formats() -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's number of how the image lies; known once it is loaded."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    """EXIF's number of how the image lies, 1 where EXIF cannot be read; known once it is loaded."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:
+        logger.debug("EXIF is ignored", exc_info=error)
+        return 1
     return orientation if isinstance(orientation, int) else 1
 
 
