@@ -18,7 +18,7 @@ from styleserve.model.targets import decoded_side
 from styleserve.recipes import Recipe, style_side
 from styleserve.version import version
 
-#: Callers' style images of more pixels are shrunk before they are sent: to decode one the engine would need 5 to 17
+#: Callers' style images of more pixels are shrunk before they are sent: to decode one the engine would need 5 to 20
 #: bytes a pixel, of memory that canvases are planned for. A JPEG is shrunk by its decoder.
 _MOST_STYLE_PIXELS = 8_000_000
 #: So are those of more bytes, which the engine keeps as long as their job.
@@ -41,7 +41,7 @@ class Pictures:
         specification = JobSpecification(
             job_id=job_id,
             content=content.pixels,
-            styles=tuple(self._style(chosen, submission, content.pixels) for chosen in submission.styles),
+            styles=tuple(self._style(chosen, submission, content) for chosen in submission.styles),
             recipe=submission.recipe,
             deadline=deadline,
             run_timeout_s=submission.run_timeout_s,
@@ -73,13 +73,13 @@ class Pictures:
         assert picture.pixels.shape[:2] == (output.height, output.width)
         return picture
 
-    def _style(self, chosen: ChosenStyle, submission: Submission, content: Pixels) -> StyleImage:
+    def _style(self, chosen: ChosenStyle, submission: Submission, content: Picture) -> StyleImage:
         """The image as it came, or as large as it is seen, where it is matched to the content or too large to send."""
         data = self._image_store.shelf(submission.caller).read(chosen.digest)
         is_matched = submission.recipe.color == "content_matched"
         if not is_matched and (chosen.is_catalogued or not _is_too_large(data)):
             return StyleImage(chosen.digest, data, chosen.weight, chosen.scale, chosen.is_catalogued)
-        fit_side = decoded_side(style_side(chosen.scale * max(content.shape[:2])))
+        fit_side = decoded_side(style_side(chosen.scale * max(content.pixels.shape[:2])))
         pixels = self._decoder.decode(data, fit_side=fit_side).pixels
         sent = images.encode(Picture(colors.match_colors(pixels, content) if is_matched else pixels), "png").data
         return StyleImage(hashlib.sha256(sent).hexdigest(), sent, chosen.weight, chosen.scale)
