@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Self
 
 from styleserve import logs
-from styleserve.errors import EngineError, RequestError
+from styleserve.errors import EngineError, RequestError, RetryLaterError
 from styleserve.events import Planned, Progress, Resumed
 from styleserve.images import Picture
 from styleserve.jobs.feed import Feed
@@ -94,6 +94,12 @@ class Job:
     def has_ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self._status.has_ended
+
+    @property
+    def is_to_be_made_anew(self) -> bool:
+        """Whether it has no picture, or will have none, for a reason that need not hold for another attempt."""
+        is_given_up = self.is_orphaned and self._status.state != "succeeded"
+        return is_given_up or isinstance(self._status.error, RetryLaterError)
 
     @property
     def log_fields(self) -> dict[str, str]:
