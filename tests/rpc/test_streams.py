@@ -58,6 +58,16 @@ async def test_a_stream_begins_and_ends_with_the_whole_job_and_grows_in_between(
     assert losses[-1] < losses[0]
 
 
+async def test_who_attaches_to_a_job_that_runs_is_told_first_how_far_it_is(service):
+    name = (await service.transfer.Stylize(request(iterations=5000, detached=True))).job.name
+    known = await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=5)
+    call = service.transfer.StreamProgress(style_transfer_pb2.StreamProgressRequest(job=name))
+    first = (await call.read()).job
+    await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
+    assert first.progress.iteration >= known.progress.iteration
+    assert first.progress.HasField("estimate") == known.progress.HasField("estimate")
+
+
 async def test_the_result_comes_inline_only_when_asked(service):
     asked = start(iterations=1)
     asked.include_result = False

@@ -214,7 +214,7 @@ class Job:
 
     def _show(self, progress: Progress) -> None:
         self._status = replace(self._status, progress=progress)
-        self.feed.tell_progress(progress)
+        self.feed.tell_progress(self._status)
 
     def _end(self, state: EndState) -> None:
         now = time.time()
