@@ -5,12 +5,16 @@ Both decode and encode images, so they are called off the event loop.
 
 import hashlib
 
+import numpy as np
+
 from styleserve import colors, images
 from styleserve.decoding import Decoder
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.events import EngineInfo
 from styleserve.images import ImageLimits, Picture
+from styleserve.jobs.feed import Thumbnail
+from styleserve.jobs.frames import MAX_PREVIEW_SIDE
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
@@ -32,10 +36,13 @@ class Pictures:
         self._image_store = image_store
         self._decoder = decoder
 
-    def specify(self, job_id: str, submission: Submission, deadline: float | None) -> tuple[JobSpecification, Picture]:
-        """What the engine is told of a job, and the content; `deadline` is the engine's own. Raises RequestError.
+    def specify(
+        self, job_id: str, submission: Submission, deadline: float | None
+    ) -> tuple[JobSpecification, Picture, Pixels | None]:
+        """What the engine is told of a job, the content, and what `tint` wants; `deadline` is the engine's own.
 
         The content has the size of the result. `deliver` wants it again, when there is no time to decode it once more.
+        Raises RequestError.
         """
         content = self._content(submission)
         specification = JobSpecification(
@@ -49,7 +56,8 @@ class Pictures:
             caller=submission.caller,
             trace=submission.trace,
         )
-        return specification, content
+        keeps_colours = submission.recipe.color == "content_luminance"
+        return specification, content, images.fit(content.pixels, MAX_PREVIEW_SIDE) if keeps_colours else None
 
     def deliver(self, submission: Submission, content: Picture, pixels: Pixels, provenance: Provenance) -> StoredImage:
         """Finish the engine's picture, encode it with its provenance, and store it; `content` is that of `specify`."""
@@ -83,6 +91,12 @@ class Pictures:
         pixels = self._decoder.decode(data, fit_side=fit_side).pixels
         sent = images.encode(Picture(colors.match_colors(pixels, content) if is_matched else pixels), "png").data
         return StyleImage(hashlib.sha256(sent).hexdigest(), sent, chosen.weight, chosen.scale)
+
+
+def tint(thumbnail: Thumbnail, colours: Pixels) -> Thumbnail:
+    """A preview in the colours that its picture will have, those of `colours`, the content made small."""
+    made = np.divide(thumbnail, 255, dtype=np.float32)
+    return images.to_uint8(colors.transfer_luminance(made, images.resize(colours, *thumbnail.shape[:2])))
 
 
 def _is_too_large(data: bytes) -> bool:
