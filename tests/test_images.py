@@ -104,6 +104,27 @@ def test_a_wholly_opaque_alpha_is_none():
     assert images.decode(encoded(two_halves().convert("RGBA")), LIMITS).alpha is None
 
 
+@pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
+@pytest.mark.parametrize("opacity", [255, 9])
+def test_colours_that_are_hidden_do_not_bleed_into_edges(hidden, opacity):
+    image = Image.new("RGBA", (65, 64), (*hidden, 0))
+    image.paste((*RED, opacity), (0, 0, 33, 64))
+    picture = images.decode(encoded(image), LIMITS, fit_side=32)
+    colours = images.to_uint8(picture.pixels)
+    is_seen = picture.alpha > 0
+    assert (picture.alpha[is_seen] < opacity / 255).any()
+    np.testing.assert_allclose(colours[is_seen], np.broadcast_to(RED, colours[is_seen].shape), atol=1)
+    np.testing.assert_array_equal(colours[:, -8:], np.broadcast_to(hidden, colours[:, -8:].shape))
+
+
+def test_transparency_that_changes_no_colour_leaves_the_shrunk_colours():
+    image = photograph().convert("RGBA")
+    image.putalpha(128)
+    seen, opaque = (images.decode(encoded(one), LIMITS, fit_side=40) for one in (image, photograph()))
+    np.testing.assert_allclose(seen.pixels, opaque.pixels, atol=3 / 255)
+    np.testing.assert_allclose(seen.alpha, 128 / 255, atol=1e-6)
+
+
 def test_the_first_frame_of_an_animation_is_taken():
     frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE)]
     animation = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100)
@@ -327,3 +348,12 @@ def test_a_transparent_palette_becomes_alpha():
 def test_what_follows_the_end_of_a_png_is_nobodys_business():
     picture = encoded(Image.new("RGB", (40, 30)), "PNG") + bytes(5_000_000)
     assert images.decode(picture, LIMITS).pixels.shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_damaged_exif_leaves_an_image_as_it_lies(image_format):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for damaged in (b"Exif\0\0nonsense", b"Exif\0\0" + exif.tobytes()[6:20], b"Exif\0\0II"):
+        data = encoded(two_halves(), image_format, exif=damaged)
+        assert images.measure(data, LIMITS) == images.decode(data, LIMITS).pixels.shape[:2] == (20, 30)

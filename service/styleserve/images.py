@@ -97,12 +97,15 @@ def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Pic
         turn, box = _TURNS.get(_orientation(image)), draft[1] if draft else None
         colours, alpha = _split_alpha(image)
         del image  # which may have as many bytes as its colours
-        colours = _turn(_shrink(colours, height, width, box), turn)
-        alpha = None if alpha is None else _turn(_shrink(alpha, height, width, box), turn)
+        if alpha is None:
+            colours = _shrink(colours, height, width, box)
+        else:
+            colours, alpha = _shrink_transparent(colours, alpha, height, width)
+            alpha = _turn(alpha, turn)
+        colours = _turn(colours, turn)
     except Exception as error:
         raise _truncated(error) from None
-    opacity = None if alpha is None else _to_float(alpha)
-    return Picture(_to_float(colours), None if opacity is None or bool((opacity == 1).all()) else opacity)
+    return Picture(_to_float(colours), None if alpha is None else _to_float(alpha))
 
 
 def measure(data: bytes, limits: ImageLimits) -> tuple[int, int]:
@@ -260,8 +263,12 @@ def _allowed_formats() -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's number of how the image lies; known once it is loaded."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    """EXIF's number of how the image lies, 1 where EXIF cannot be read; known once it is loaded."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:
+        logger.debug("EXIF is ignored", exc_info=error)
+        return 1
     return orientation if isinstance(orientation, int) else 1
 
 
@@ -270,10 +277,12 @@ def _turn(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours as RGB (or 16-bit grey, which `_to_float` understands) and alpha as L."""
+    """Colours as RGB (or 16-bit grey, which `_to_float` understands) and alpha as L, None when all is opaque."""
     has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     transparent = image if image.mode == "RGBA" else image.convert("RGBA") if has_alpha else None
     alpha = transparent.getchannel("A") if transparent is not None else None
+    if alpha is not None and alpha.getextrema() == (255, 255):
+        alpha = None
     if transparent is not None and image.mode == "P":  # it would be warned that RGB has no room for it
         image = transparent
     if image.mode.startswith("I"):
@@ -308,6 +317,31 @@ def _shrink(
     if image.mode.startswith("I"):
         image = image.convert("F")
     return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def _shrink_transparent(
+    colours: Image.Image, alpha: Image.Image, height: int, width: int
+) -> tuple[Image.Image, Image.Image]:
+    """Resample RGB so that what is hidden does not bleed into what is seen: c' = R(c a) / R(a), with R the resampling.
+
+    Where a' is 0 the colours are R(c), and so is all 16-bit grey. Products are not rounded to 8 bits, in which
+    little is left of a colour times a small alpha.
+    """
+    if colours.size == (width, height) or colours.mode != "RGB":
+        return _shrink(colours, height, width), _shrink(alpha, height, width)
+    shrunk, shrunk_alpha = np.array(_shrink(colours, height, width)), _shrink(alpha, height, width)
+    opacity = np.asarray(_shrink(alpha.convert("F"), height, width))
+    is_seen = (np.asarray(shrunk_alpha) > 0) & (opacity > 0)
+    opacity = opacity[is_seen]
+    for channel, name in enumerate(colours.getbands()):
+        values = np.asarray(_shrink(_multiply(colours.getchannel(name), alpha), height, width))[is_seen]
+        values /= opacity
+        shrunk[is_seen, channel] = np.rint(np.clip(values, 0, 255, out=values), out=values)
+    return Image.fromarray(shrunk), shrunk_alpha
+
+
+def _multiply(values: Image.Image, alpha: Image.Image) -> Image.Image:
+    return Image.fromarray(np.multiply(np.asarray(values), np.asarray(alpha), dtype=np.uint16))
 
 
 def _to_float(image: Image.Image) -> Pixels:

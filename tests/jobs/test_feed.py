@@ -1,6 +1,7 @@
 """The feed: states are never lost, progress is conflated, silence is broken."""
 
 import asyncio
+import dataclasses
 import gc
 import itertools
 import time
@@ -25,8 +26,9 @@ def status(state: str) -> JobStatus:
     return JobStatus(name="jobs/a", state=state, create_time=0.0, labels=())
 
 
-def progress(iteration: int) -> Progress:
-    return Progress(iteration, 10, iteration, Losses(1.0, 0.0, 1.0, 0.0), 8, 8, 1.0, 1.0)
+def come_to(iteration: int) -> JobStatus:
+    progress = Progress(iteration, 10, iteration, Losses(1.0, 0.0, 1.0, 0.0), 8, 8, 1.0, 1.0)
+    return dataclasses.replace(status("running"), progress=progress)
 
 
 async def read(feed: Feed, **options: object) -> list[Update]:
@@ -49,7 +51,7 @@ async def test_a_slow_watcher_misses_progress_but_no_state():
     assert (await anext(watching)).content.state == "queued"
     feed.tell_state(status("running"))
     for iteration in range(5):
-        feed.tell_progress(progress(iteration))
+        feed.tell_progress(come_to(iteration))
     feed.tell_state(status("failed"))
     feed.close()
     rest = [update async for update in watching]
@@ -60,7 +62,7 @@ async def test_a_slow_watcher_misses_progress_but_no_state():
 async def test_who_comes_late_gets_the_whole_job_first():
     feed = Feed()
     feed.tell_state(status("running"))
-    feed.tell_progress(progress(3))
+    feed.tell_progress(come_to(3))
     feed.tell_result(StoredImage("0" * 64, "image/png", 1, 1, 1))
     feed.tell_state(status("succeeded"))
     feed.close()
@@ -70,12 +72,25 @@ async def test_who_comes_late_gets_the_whole_job_first():
     assert told(await read(feed)) == ["succeeded", "result", "succeeded"]
 
 
+async def test_the_whole_job_is_told_first_as_far_as_it_has_come():
+    feed = Feed()
+    feed.tell_state(status("running"))
+    feed.tell_progress(come_to(3))
+    watching, silent = feed.watch(), feed.watch(after_sequence=2, idle_s=0.02)
+    for first in (await anext(watching), await anext(silent)):
+        assert (first.kind, first.content) == ("state", come_to(3))
+    feed.tell_progress(come_to(4))
+    assert told([await anext(watching), await anext(silent)]) == [4, 4]
+    await watching.aclose()
+    await silent.aclose()
+
+
 async def test_silence_is_broken_by_the_last_progress_under_its_own_sequence():
     feed = Feed()
     feed.tell_state(status("running"))
     watching = feed.watch(idle_s=0.02)
     await anext(watching)
-    feed.tell_progress(progress(1))
+    feed.tell_progress(come_to(1))
     first, again = await anext(watching), await anext(watching)
     assert first == again
     await watching.aclose()
@@ -92,10 +107,10 @@ async def test_silence_before_any_progress_is_broken_by_the_whole_job():
 async def test_silence_is_broken_by_the_whole_job_for_one_who_saw_everything():
     feed = Feed()
     feed.tell_state(status("running"))
-    feed.tell_progress(progress(1))
+    feed.tell_progress(come_to(1))
     watching = feed.watch(after_sequence=2, idle_s=0.02)
     assert (await anext(watching)).content.state == "running"
-    feed.tell_progress(progress(2))
+    feed.tell_progress(come_to(2))
     assert (await anext(watching)).content.iteration == 2
     await watching.aclose()
 
@@ -203,7 +218,7 @@ async def heard_of(feed: Feed, num_watchers: int, seconds: float) -> int:
         iteration = 0
         while time.monotonic() < end:
             await asyncio.sleep(0.001)
-            feed.tell_progress(progress(iteration := iteration + 1))
+            feed.tell_progress(come_to(iteration := iteration + 1))
         before_the_end = heard
         feed.tell_state(status("failed"))
         feed.close()
@@ -239,7 +254,7 @@ async def test_who_rests_for_longer_than_a_step_takes_sees_the_previews_as_well_
 
     async def go_on() -> None:
         for iteration in itertools.count():
-            feed.tell_progress(progress(iteration))
+            feed.tell_progress(come_to(iteration))
             feed.tell_preview(np.zeros((8, 8, 3), np.uint8))
             await asyncio.sleep(0.01)
 
@@ -256,10 +271,10 @@ async def test_no_rest_however_large_the_crowd_makes_a_silence_longer(monkeypatc
     monkeypatch.setattr("styleserve.jobs.crowd.LONGEST_REST_S", 1.0)
     feed = Feed()
     feed.tell_state(status("running"))
-    feed.tell_progress(progress(1))
+    feed.tell_progress(come_to(1))
     watching = feed.watch(idle_s=1.2)
     await anext(watching)
-    feed.tell_progress(progress(2))
+    feed.tell_progress(come_to(2))
     async with asyncio.timeout(30):
         assert (await anext(watching)).content.iteration == 2
         begun = time.monotonic()

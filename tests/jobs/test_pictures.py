@@ -29,12 +29,12 @@ def noise(side: int, image_format: str) -> bytes:
     return images.encode(Picture(RANDOM.random((side, side, 3), dtype=np.float32)), image_format).data
 
 
-def sent(studio, style: bytes, is_catalogued: bool = False):
+def sent(studio, style: bytes, is_catalogued: bool = False, content: bytes = b"", color: str = "style"):
     reader, shelf = studio
     submission = Submission(
-        content_digest=shelf.put(noise(SIDE, "png")),
+        content_digest=shelf.put(content or noise(SIDE, "png")),
         styles=(ChosenStyle(shelf.put(style), "a", is_catalogued, 1.0, 1.0),),
-        recipe=dataclasses.replace(PRESETS["classic"], color="style"),
+        recipe=dataclasses.replace(PRESETS["classic"], color=color),
         output=Output(SIDE, SIDE),
         fingerprint="f",
         labels={},
@@ -64,3 +64,13 @@ def test_others_are_sent_as_they_came(studio, monkeypatch):
     monkeypatch.setattr(pictures, "_MOST_STYLE_PIXELS", 600**2)
     for style, is_catalogued in ((noise(600, "png"), False), (noise(700, "jpeg"), False), (noise(700, "png"), True)):
         assert sent(studio, style, is_catalogued).data == style
+
+
+def test_a_style_is_matched_to_the_colours_that_are_seen_of_the_content(studio):
+    pixels, alpha = np.zeros((SIDE, SIDE, 3), np.float32), np.zeros((SIDE, SIDE), np.float32)
+    pixels[:9], alpha[:9] = (0.8, 0.4, 0.2), 1.0
+    content = images.encode(Picture(pixels, alpha), "png").data
+    matched = images.decode(
+        sent(studio, noise(SIDE, "png"), content=content, color="content_matched").data, ImageLimits()
+    )
+    np.testing.assert_allclose(matched.pixels.mean(axis=(0, 1)), pixels[0, 0], atol=0.01)

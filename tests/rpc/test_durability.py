@@ -19,8 +19,9 @@ from google.protobuf import duration_pb2
 
 from styleserve import images
 from styleserve.costs import Line
-from styleserve.errors import ConfigurationError
+from styleserve.errors import ConfigurationError, StorageError
 from styleserve.jobs import retention
+from styleserve.jobs.pictures import Pictures
 from styleserve.presets import PRESETS
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
@@ -261,6 +262,10 @@ def takes_nothing(_: int) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def refuse_to_deliver(*_: object) -> None:
+    raise StorageError
+
+
 async def test_a_full_disk_is_told_and_gets_free_again_when_images_expire(tmp_path, monkeypatch):
     def images() -> list[Path]:
         return list((tmp_path / "data" / "images").glob("*/*"))
@@ -279,6 +284,24 @@ async def test_a_full_disk_is_told_and_gets_free_again_when_images_expire(tmp_pa
         await until(lambda: service.server._jobs._store.get(names[1].removeprefix("jobs/")) is None)
         assert (await refused(service.transfer.GetJob(get(names[0]))))[1] == "JOB_NOT_FOUND"
         assert (await service.transfer.Stylize(other)).job.state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+@pytest.mark.parametrize("job_id", ["", "chosen"])
+async def test_a_request_whose_job_the_disk_did_not_take_is_made_anew_unless_its_name_was_chosen(
+    tmp_path, monkeypatch, job_id
+):
+    asked = request(request_id=str(uuid.uuid4()), job_id=job_id)
+    async with running(tmp_path) as service:
+        with monkeypatch.context() as full:
+            full.setattr(Pictures, "deliver", refuse_to_deliver)
+            assert (await refused(service.transfer.Stylize(asked)))[:2] == UNAVAILABLE
+        if job_id:
+            assert (await refused(service.transfer.Stylize(asked)))[:2] == UNAVAILABLE
+            return
+        made = (await service.transfer.Stylize(asked)).job
+        assert made.state == job_pb2.JOB_STATE_SUCCEEDED
+    async with running(tmp_path) as service:
+        assert (await service.transfer.Stylize(asked)).job.name == made.name
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ from google.protobuf import duration_pb2
 
 from styleserve import images
 from styleserve.engine.specification import Command, Preview
+from styleserve.images import ImageLimits
 from styleserve.jobs import frames
-from styleserve.v1 import image_pb2, job_pb2, style_transfer_pb2
+from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
 from support.rich_errors import details
 from support.service import png, request, running
@@ -58,6 +59,16 @@ async def test_a_stream_begins_and_ends_with_the_whole_job_and_grows_in_between(
     assert losses[-1] < losses[0]
 
 
+async def test_who_attaches_to_a_job_that_runs_is_told_first_how_far_it_is(service):
+    name = (await service.transfer.Stylize(request(iterations=5000, detached=True))).job.name
+    known = await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=5)
+    call = service.transfer.StreamProgress(style_transfer_pb2.StreamProgressRequest(job=name))
+    first = (await call.read()).job
+    await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name))
+    assert first.progress.iteration >= known.progress.iteration
+    assert first.progress.HasField("estimate") == known.progress.HasField("estimate")
+
+
 async def test_the_result_comes_inline_only_when_asked(service):
     asked = start(iterations=1)
     asked.include_result = False
@@ -76,6 +87,21 @@ async def test_previews_have_the_size_and_pace_asked_for_within_the_servers_limi
     assert 2 <= len(previews) <= elapsed_s / frames.MIN_PREVIEW_INTERVAL_S + 1
     assert {(preview.width, preview.height) for preview in previews} == {(16, 12)}
     assert images.sniff(previews[0].inline) == "jpeg"
+
+
+async def test_previews_wear_the_colours_that_the_picture_wears(service):
+    # The toy engine moves a green content towards grey, all of it alike.
+    asked = start(iterations=120, content=image_pb2.ImageSource(inline=png((0.2, 0.5, 0.2), 600, 800)))
+    asked.start.recipe.color = recipe_pb2.COLOR_MODE_CONTENT_LUMINANCE
+    asked.preview.max_side = 64
+    messages = await read(service.transfer.StreamProgress(asked))
+    shown = [message.preview.inline for message in messages if message.HasField("preview")]
+    made = [message.result.inline for message in messages if message.HasField("result")]
+    assert shown
+    for data in (*shown, *made):
+        red, green, blue = images.decode(data, ImageLimits()).pixels.mean(axis=(0, 1))
+        assert green - red == pytest.approx(0.3, abs=0.03)
+        assert green - blue == pytest.approx(0.3, abs=0.03)
 
 
 async def test_no_preview_is_larger_than_512_pixels_whatever_was_asked_for(service):

@@ -26,13 +26,15 @@ from styleserve.events import (
     Resumed,
     Started,
 )
+from styleserve.images import Pixels
 from styleserve.jobs import timing
 from styleserve.jobs.engine_keeper import EngineKeeper
+from styleserve.jobs.feed import Thumbnail
 from styleserve.jobs.job import Job
 from styleserve.jobs.outlook import Outlook
 from styleserve.jobs.passage import way_in, way_out
 from styleserve.jobs.patience import Patience
-from styleserve.jobs.pictures import Pictures, trace_back
+from styleserve.jobs.pictures import Pictures, tint, trace_back
 from styleserve.jobs.preparation import Preparation
 from styleserve.jobs.queue import JobQueue
 from styleserve.jobs.quotas import Quotas
@@ -189,7 +191,7 @@ class Dispatcher:
             case Previewed(pixels=pixels):
                 if job.feed.previews_wanted is None:
                     self.order_previews(job)  # that is, none: whoever wanted some has had them all
-                job.feed.tell_preview(pixels)
+                self._show(job, pixels)
             case Resumed():
                 job.resume(event)
             case Checkpointed():
@@ -259,7 +261,9 @@ class Dispatcher:
         generation, submission, begun = self._keeper.generation, job.submission, time.monotonic()
         deadline = timing.engine_deadline(submission, self._way_out)
         try:
-            specification, content = await asyncio.to_thread(self._pictures.specify, job.job_id, submission, deadline)
+            specification, content, colours = await asyncio.to_thread(
+                self._pictures.specify, job.job_id, submission, deadline
+            )
         except Exception as error:
             if job.job_id in self._in_engine and generation == self._keeper.generation:
                 self._release(job)
@@ -267,11 +271,22 @@ class Dispatcher:
             return
         if generation != self._keeper.generation or job.job_id not in self._in_engine:
             return
-        job.content = content
+        job.content, job.colours = content, colours
         self._way_in.record(submission.output, time.monotonic() - begun)
         self._keeper.send(specification)
         self._handed_over.add(job.job_id)
         self.order_previews(job)
+
+    def _show(self, job: Job, thumbnail: Thumbnail) -> None:
+        if job.colours is None:
+            job.feed.tell_preview(thumbnail)
+        else:
+            self._spawn(self._show_tinted(job, thumbnail, job.colours))
+
+    async def _show_tinted(self, job: Job, thumbnail: Thumbnail, colours: Pixels) -> None:
+        tinted = await asyncio.to_thread(tint, thumbnail, colours)
+        if not job.has_ended:
+            job.feed.tell_preview(tinted)
 
     async def _deliver(self, job: Job, finished: Finished) -> None:
         """Make the file that the caller gets."""

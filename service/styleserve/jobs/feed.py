@@ -52,6 +52,7 @@ class Feed:
 
     def __init__(self, last_sequence: int = 0) -> None:
         self._sequence = last_sequence
+        self._status: JobStatus | None = None
         self._states: list[_Told] = []
         self._latest: dict[Kind, _Told] = {}
         self._encoded: dict[tuple[int, int], asyncio.Task[Encoded]] = {}
@@ -97,17 +98,21 @@ class Feed:
 
     def tell_state(self, status: JobStatus) -> None:
         """The state changed; never dropped."""
+        self._status = status
         self._latest.pop("position", None)
         self._states.append(self._tell("state", status))
         self._crowd.press()
 
     def tell_position(self, status: JobStatus) -> None:
         """The place in the queue changed."""
+        self._status = status
         self._latest["position"] = self._tell("position", status)
 
-    def tell_progress(self, progress: Progress) -> None:
-        """The job came further."""
-        self._latest["progress"] = self._tell("progress", progress)
+    def tell_progress(self, status: JobStatus) -> None:
+        """The job came further, or it is known what it will take."""
+        assert status.progress is not None
+        self._status = status
+        self._latest["progress"] = self._tell("progress", status.progress)
 
     def tell_preview(self, thumbnail: Thumbnail) -> None:
         """There is something to see, uint8 RGB [h, w, 3]."""
@@ -223,22 +228,18 @@ class Feed:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _newest_state(self) -> _Told | None:
-        return self._latest.get("position") or (self._states[-1] if self._states else None)
-
     def _whole_job(self, cursor: int) -> _Told | None:
-        """The state as it is now, as the first event; it stands for all that was told before it.
+        """The job as it is now, as the first event; it stands for all that was told before it.
 
         When a picture is still to be told of, the first event stands before it, so that the last one follows it.
         """
-        newest = self._newest_state()
-        if newest is None or self._sequence <= cursor:
+        if self._status is None or self._sequence <= cursor:
             return None
         result = self._latest.get("result")
         if result is None or cursor >= result.sequence:
-            return _Told(self._sequence, "state", newest.content)
+            return _Told(self._sequence, "state", self._status)
         place_before = result.sequence - 1
-        return _Told(place_before, "state", newest.content) if cursor < place_before else result
+        return _Told(place_before, "state", self._status) if cursor < place_before else result
 
     def _next(self, cursor: int, frames: Frames) -> _Told | None:
         """The oldest event after `cursor` that the watcher wants and may have now."""
@@ -265,8 +266,13 @@ class Feed:
         return await asyncio.shield(self._encoded[key])
 
     def _repeat(self, is_first: bool) -> Update:
-        """The last progress again, under its own sequence; the whole job while there is none, and at first."""
-        told = (None if is_first else self._latest.get("progress")) or self._newest_state()
-        assert told is not None
-        assert not isinstance(told.content, np.ndarray)
-        return Update(told.sequence, told.kind, told.content)
+        """The last progress again, under its own sequence; while there is none, and at first, the job as it is now.
+
+        That has the number of its last change of state or place.
+        """
+        progress = None if is_first else self._latest.get("progress")
+        told = progress or self._latest.get("position") or self._states[-1]
+        content = self._status if progress is None else progress.content
+        assert content is not None
+        assert not isinstance(content, np.ndarray)
+        return Update(told.sequence, told.kind, content)

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Self
 
 from styleserve import logs
-from styleserve.errors import EngineError, RequestError
+from styleserve.errors import EngineError, RequestError, RetryLaterError
 from styleserve.events import Planned, Progress, Resumed
-from styleserve.images import Picture
+from styleserve.images import Picture, Pixels
 from styleserve.jobs.feed import Feed
 from styleserve.jobs.journal import Journal
 from styleserve.jobs.status import PREFIX, JobStatus, Provenance, StopReason, StoredImage
@@ -36,8 +36,9 @@ class Job:
     `number` grows with every job admitted. `num_waiting` callers wait for it or watch it. `num_losses` engines were
     lost under it since it last came further, `lost_at` is the iteration that it had reached then. `is_cancel_wanted`
     once it is to be cancelled; `is_orphaned` if that is only because its last caller left. `content` is the content at
-    the size of the result, while an engine works on it. `journal` says in words what happened to it, and `observer` is
-    told of it. `engine_s` are seconds that engines worked for it, also those that were lost with an engine.
+    the size of the result, while an engine works on it, and `colours` the same made small, where previews are to wear
+    them. `journal` says in words what happened to it, and `observer` is told of it. `engine_s` are seconds that engines
+    worked for it, also those that were lost with an engine.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Job:
         self.is_cancel_wanted = False
         self.is_orphaned = False
         self.content: Picture | None = None
+        self.colours: Pixels | None = None
         self.journal = Journal()
         self.observer: Observer = SILENCE
         self.engine_s = 0.0
@@ -94,6 +96,12 @@ class Job:
     def has_ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self._status.has_ended
+
+    @property
+    def is_to_be_made_anew(self) -> bool:
+        """Whether it has no picture, or will have none, for a reason that need not hold for another attempt."""
+        is_given_up = self.is_orphaned and self._status.state != "succeeded"
+        return is_given_up or isinstance(self._status.error, RetryLaterError)
 
     @property
     def log_fields(self) -> dict[str, str]:
@@ -208,7 +216,7 @@ class Job:
 
     def _show(self, progress: Progress) -> None:
         self._status = replace(self._status, progress=progress)
-        self.feed.tell_progress(progress)
+        self.feed.tell_progress(self._status)
 
     def _end(self, state: EndState) -> None:
         now = time.time()
@@ -218,7 +226,7 @@ class Job:
         self._tell(
             replace(self._status, state=state, queue_position=0, end_time=now, expire_time=now + self._retention_s)
         )
-        self.content = None
+        self.content = self.colours = None
         self.feed.close()
 
     def _tell(self, status: JobStatus) -> None:

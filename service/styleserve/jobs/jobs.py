@@ -184,15 +184,13 @@ class Jobs:
     def joined(self, caller: str, request_id: str, fingerprint: str) -> Job | None:
         """The job that the same request made before; raises RequestIdReusedError when it was another request.
 
-        One that was cancelled only because nobody waited for it any more is none to join; but its name, where it was
-        chosen, no second job can have.
+        One that was cancelled only because nobody waited for it any more is none to join, nor one that failed of what
+        may be over by now; but its name, where it was chosen, no second job can have.
         """
         job = self._store.find_request(caller, request_id) if request_id else None
         if job is not None and job.submission.fingerprint != fingerprint:
             raise RequestIdReusedError(request_id)
-        if job is not None and job.is_orphaned and job.status.state != "succeeded" and not job.submission.job_id:
-            return None
-        return job
+        return None if job is not None and job.is_to_be_made_anew and not job.submission.job_id else job
 
     def submit(self, submission: Submission) -> Job:
         """Admit a job, or join the one of the same request; raises RequestError when it cannot be."""

@@ -116,8 +116,8 @@ class StylizeRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent per caller for as long as its job is kept: the same ID with the same request joins the same
-    job, or returns the ended one. A job that was cancelled only because nobody waited for it is made anew, unless its
-    `job_id` was chosen.
+    job, or returns the ended one. A job that was cancelled only because nobody waited for it, or that failed with
+    RetryInfo, is made anew, unless its `job_id` was chosen.
     """
     job_id: _builtins.str
     """The job's ID, when the caller wants to choose it: 4 to 63 of a-z, 0-9 and '-'. One that any caller has
