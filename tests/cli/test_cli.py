@@ -77,6 +77,38 @@ async def test_a_picture_is_painted_plotted_and_told_as_json(run):
     assert images.sniff(Path("loss.png").read_bytes()) == "png"
 
 
+async def test_a_picture_is_kept_whatever_becomes_of_the_server_that_painted_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(png(0.2))
+    async with running(tmp_path, lambda: time.sleep(0.05)) as service:
+        paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--preset", "classic", "--iterations", "20"]
+        painting = asyncio.create_task(
+            asyncio.to_thread(CliRunner().invoke, cli, [*paint, "--server", service.address])
+        )
+        (job,) = await service.admitted(1)
+        await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING, iteration=1)
+        await service.server.drain()
+        await service.server.stop()
+        result = await painting
+    assert result.exit_code == 0, result.output
+    assert images.sniff(Path("out.png").read_bytes()) == "png"
+
+
+async def test_a_kept_picture_has_no_losses_and_leaves_the_plot_of_those_that_it_had(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(png(0.2))
+    async with running(tmp_path, no_cache=False) as service:
+        paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--plot", "loss.png", "--iterations", "3"]
+        command = [*paint, "--server", service.address]
+        await asyncio.to_thread(CliRunner().invoke, cli, command)
+        drawn = Path("loss.png").read_bytes()
+        again = await asyncio.to_thread(CliRunner().invoke, cli, command)
+        jobs = (await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+    assert again.exit_code == 0, again.output
+    assert f"kept from {jobs[-1].name}, so there are no losses to draw" in again.stderr
+    assert Path("loss.png").read_bytes() == drawn
+
+
 async def test_files_are_styles_too_and_weights_go_with_them(run):
     Path("white.png").write_bytes(png(1.0))
     arguments = ["stylize", "photo.png", "--style", "white.png", "--weight", "3", "--style", GREY, "--weight", "1"]

@@ -36,7 +36,7 @@ _LONGEST_S = 10**9
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a job: its last state, its picture, and its progress over time."""
+    """What came of a job: its last state, its picture, and its progress wherever it was judged."""
 
     job: job_pb2.Job = field(default_factory=job_pb2.Job)
     picture: Picture | None = None
@@ -127,17 +127,16 @@ def stylize(
         display.say("starting a private server" if server is None else "calling")
         with _server(server, server_arguments) as called, connected(called) as client:
             outcome = _follow(client, content, chosen, options, preview_dir, display)
-            trained = client.info().weights_trained
         raise_for(outcome.job)
         assert outcome.picture is not None
         with written_beside(output) as path:
             outcome.picture.save(path)
         if plot is not None:
-            with written_beside(plot) as path:
-                plot_losses(outcome.history, path)
-    if not trained:
+            _plot(outcome, plot)
+    provenance = outcome.job.provenance
+    if provenance.weights.startswith("untrained@"):
         click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
-    if server is None and network != "light" and outcome.job.provenance.weights.startswith("light@"):
+    if server is None and network != "light" and provenance.weights.startswith("light@"):
         click.echo(_STOOD_IN, err=True)
     if as_json:
         print_json(outcome.job)
@@ -207,7 +206,7 @@ def _follow(
             match event:
                 case JobChanged(job=job):
                     outcome.job = job
-                case Progressed(progress=progress):
+                case Progressed(progress=progress) if progress.HasField("losses"):
                     outcome.history.append(progress)
                 case Previewed(sequence=sequence, data=data) if preview_dir is not None:
                     (preview_dir / f"{sequence:06d}.jpg").write_bytes(data)
@@ -216,3 +215,14 @@ def _follow(
                 case _:
                     pass
     return outcome
+
+
+def _plot(outcome: Outcome, plot: Path) -> None:
+    """Draw the losses; where there are none, say why, and leave alone what may be there of an earlier picture."""
+    if not outcome.history:
+        maker = outcome.job.provenance.reused_from
+        why = f"the picture was kept from {maker}" if maker else "no canvas was judged"
+        click.echo(f"--plot: {why}, so there are no losses to draw", err=True)
+        return
+    with written_beside(plot) as path:
+        plot_losses(outcome.history, path)
