@@ -207,6 +207,27 @@ async def test_nobody_at_the_address_is_told_without_trying_again(run):
     assert time.monotonic() - begun < 3
 
 
+async def test_a_server_that_is_called_in_the_wrong_way_is_not_taken_for_none(tmp_path):
+    authority = trustme.CA()
+    files = {"cert": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(files["cert"])
+    certificate.private_key_pem.write_to_path(files["key"])
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    credentials = grpc.ssl_channel_credentials((tmp_path / "ca.pem").read_bytes())
+
+    async def info(address: str, *flags: str) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, cli, ["info", "--server", address, *flags])
+        assert result.exit_code == 1
+        return result.output
+
+    async with running(tmp_path, credentials=credentials, tls_cert=files["cert"], tls_key=files["key"]) as service:
+        assert "one that speaks TLS is called with --tls or --tls-ca" in await info(service.address)
+        assert "by an authority of the system or of --tls-ca" in await info(service.address, "--tls")
+    async with running(tmp_path) as service:
+        assert "one without TLS is called without these flags" in await info(service.address, "--tls")
+
+
 async def test_a_proxy_of_the_environment_has_no_part_in_calls_within_this_machine(run, monkeypatch):
     """Nobody answers at the proxy."""
     for name in ("no_proxy", "no_grpc_proxy"):
@@ -250,6 +271,16 @@ async def test_styles_are_listed_shown_and_checked(run, tmp_path):
     for word in ("a.yaml", "did you mean 'title'", "none.png", "0 styles are sound"):
         assert word in checked.output
     assert json.loads((await run("styles", "check", "styles", "--json")).stdout)["problems"] == []
+
+
+async def test_texts_of_styles_stand_in_a_terminals_table_as_they_are(run, monkeypatch):
+    title = "Study [/1] [unknown] :smile:"
+    await run("styles", "add", "own", "photo.png", "--title", title)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = await run("styles", "list")
+    assert listed.exit_code == 0, listed.output
+    assert title in listed.stdout
 
 
 async def test_styles_are_added_removed_and_reloaded(run, tmp_path):
