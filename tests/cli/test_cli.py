@@ -353,6 +353,18 @@ def test_the_plot_has_a_line_for_each_term_and_a_mark_for_each_scale(tmp_path):
         assert plot.size[0] > 500
 
 
+def test_a_file_of_callers_grows_by_what_is_printed_for_each(tmp_path):
+    file = tmp_path / "callers.yaml"
+    file.write_text("callers:\n")
+    for name in ("editor", "curator"):
+        made = CliRunner().invoke(cli, ["callers", "new", name, "--scope", "read"])
+        assert re.match(r"token: \S+\n.* below `callers:`", made.stderr)
+        with file.open("a") as growing:
+            growing.write(made.stdout)
+    checked = CliRunner().invoke(cli, ["callers", "check", str(file)])
+    assert (checked.exit_code, checked.output) == (0, f"{file}: 2 callers\n")
+
+
 def test_help_shows_the_defaults():
     text = CliRunner().invoke(cli, ["serve", "--help"]).output
     for word in ("--listen HOST:PORT", "127.0.0.1:50051", "STYLESERVE_MAX_QUEUE", "default: 64", "text|json"):
