@@ -476,11 +476,14 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
 
 
-def test_who_gets_the_light_network_in_the_place_of_vgg19_is_told_so_and_how_to_get_the_other(tmp_path):
+def test_who_gets_a_private_server_is_told_of_the_light_network_in_the_place_of_vgg19_and_may_ask_for_any_size(
+    tmp_path,
+):
     """Nobody answers at the proxy, so that nothing can be fetched."""
     (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
     variables = environment(HTTPS_PROXY="http://127.0.0.1:9", STYLESERVE_CACHE_DIR=str(tmp_path / "cache"))
     paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "1"]
+    paint += ["--max-side", "2048"]  # more than a server takes whom nobody tells
     done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"].startswith("light@")

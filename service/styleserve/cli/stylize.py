@@ -57,16 +57,21 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG, JPEG or WebP by its suffix")
 @server_or_private_option
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the preset's]")
-@click.option("--iterations", type=click.IntRange(0, MAX_ITERATIONS), metavar="N", help="[default: the preset's]")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the style's, or the preset's]")
+@click.option(
+    "--iterations",
+    type=click.IntRange(0, MAX_ITERATIONS),
+    metavar="N",
+    help="[default: the style's, or the preset's]",
+)
 @click.option("--strength", type=float, metavar="S", help="0 is the content, 1 the style")
 @click.option(
     "--max-side",
     type=click.IntRange(MIN_SIDE, _LARGEST_INT32),
     metavar="PX",
-    help="longest side of the result [default: the content's]",
+    help="longest side of the result [default: the content's, up to the server's limit]",
 )
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), metavar="N", help="[default: 0]")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), metavar="N", help="[default: the style's, or 0]")
 @click.option(
     "--timeout",
     type=click.FloatRange(0, _LONGEST_S, min_open=True),
@@ -120,6 +125,8 @@ def stylize(
     )
     chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
     server_arguments = _server_arguments(server, network=network, weights=network_weights, precision=precision)
+    if server is None and max_side is not None:
+        server_arguments += ("--max-side", str(max_side))
     with explained(), Display() as display:
         if preview_dir is not None:
             preview_dir.mkdir(parents=True, exist_ok=True)
