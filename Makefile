@@ -115,5 +115,5 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.networks
 	$(BIN)/python -m benchmarks.fidelity --pairs 2
 
-clean: ## remove .venv and what the tools cached
-	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove .venv and what the tools made; trainings in build and pictures in demo stay
+	rm -rf $(VENV) build/lib build/bdist.* dist .mypy_cache .ruff_cache .pytest_cache

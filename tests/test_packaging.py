@@ -69,3 +69,14 @@ def test_the_wheel_holds_contract_stubs_and_styles(tmp_path):
 def test_the_stubs_are_those_of_the_contract():
     result = subprocess.run([GENERATOR, ROOT / "protos" / "generate.py", "--check"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_make_clean_leaves_trainings_and_pictures_alone(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    stay = {tmp_path / "build" / "light" / "1" / "state", tmp_path / "demo" / "painting.png"}
+    go = {tmp_path / ".venv" / "bin" / "python", tmp_path / "build" / "lib" / "a.py", tmp_path / "dist" / "a.whl"}
+    for path in stay | go:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert {path for path in stay | go if path.exists()} == stay

@@ -4,7 +4,7 @@ The file has a caller a name, known by the SHA-256 of its tokens or by the commo
 
     callers:
       editor:
-        token_sha256: [9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08]
+        token_sha256: [77b7fcbbcdc72a251e8f3064dc7c6364e920a8b3f4eb8b07ddfb656764302cba]
         scopes: [stylize, read]
         max_waiting: 16
         max_running: 2

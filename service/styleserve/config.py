@@ -49,7 +49,10 @@ class Config:
         default=None, metadata=_setting("YAML file of callers: tokens, scopes, quotas; read again too", "FILE")
     )
     insecure: bool = field(
-        default=False, metadata=_setting("listen beyond this machine without TLS, or to everybody, all the same", "")
+        default=False,
+        metadata=_setting(
+            "allow an address beyond this machine even without TLS, or without telling callers apart", ""
+        ),
     )
     data_dir: Path = field(
         default_factory=lambda: user_data_path("styleserve"),

@@ -77,6 +77,38 @@ async def test_a_picture_is_painted_plotted_and_told_as_json(run):
     assert images.sniff(Path("loss.png").read_bytes()) == "png"
 
 
+async def test_a_picture_is_kept_whatever_becomes_of_the_server_that_painted_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(png(0.2))
+    async with running(tmp_path, lambda: time.sleep(0.05)) as service:
+        paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--preset", "classic", "--iterations", "20"]
+        painting = asyncio.create_task(
+            asyncio.to_thread(CliRunner().invoke, cli, [*paint, "--server", service.address])
+        )
+        (job,) = await service.admitted(1)
+        await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING, iteration=1)
+        await service.server.drain()
+        await service.server.stop()
+        result = await painting
+    assert result.exit_code == 0, result.output
+    assert images.sniff(Path("out.png").read_bytes()) == "png"
+
+
+async def test_a_kept_picture_has_no_losses_and_leaves_the_plot_of_those_that_it_had(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(png(0.2))
+    async with running(tmp_path, no_cache=False) as service:
+        paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--plot", "loss.png", "--iterations", "3"]
+        command = [*paint, "--server", service.address]
+        await asyncio.to_thread(CliRunner().invoke, cli, command)
+        drawn = Path("loss.png").read_bytes()
+        again = await asyncio.to_thread(CliRunner().invoke, cli, command)
+        jobs = (await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+    assert again.exit_code == 0, again.output
+    assert f"kept from {jobs[-1].name}, so there are no losses to draw" in again.stderr
+    assert Path("loss.png").read_bytes() == drawn
+
+
 async def test_files_are_styles_too_and_weights_go_with_them(run):
     Path("white.png").write_bytes(png(1.0))
     arguments = ["stylize", "photo.png", "--style", "white.png", "--weight", "3", "--style", GREY, "--weight", "1"]
@@ -175,6 +207,27 @@ async def test_nobody_at_the_address_is_told_without_trying_again(run):
     assert time.monotonic() - begun < 3
 
 
+async def test_a_server_that_is_called_in_the_wrong_way_is_not_taken_for_none(tmp_path):
+    authority = trustme.CA()
+    files = {"cert": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(files["cert"])
+    certificate.private_key_pem.write_to_path(files["key"])
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    credentials = grpc.ssl_channel_credentials((tmp_path / "ca.pem").read_bytes())
+
+    async def info(address: str, *flags: str) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, cli, ["info", "--server", address, *flags])
+        assert result.exit_code == 1
+        return result.output
+
+    async with running(tmp_path, credentials=credentials, tls_cert=files["cert"], tls_key=files["key"]) as service:
+        assert "one that speaks TLS is called with --tls or --tls-ca" in await info(service.address)
+        assert "by an authority of the system or of --tls-ca" in await info(service.address, "--tls")
+    async with running(tmp_path) as service:
+        assert "one without TLS is called without these flags" in await info(service.address, "--tls")
+
+
 async def test_a_proxy_of_the_environment_has_no_part_in_calls_within_this_machine(run, monkeypatch):
     """Nobody answers at the proxy."""
     for name in ("no_proxy", "no_grpc_proxy"):
@@ -218,6 +271,16 @@ async def test_styles_are_listed_shown_and_checked(run, tmp_path):
     for word in ("a.yaml", "did you mean 'title'", "none.png", "0 styles are sound"):
         assert word in checked.output
     assert json.loads((await run("styles", "check", "styles", "--json")).stdout)["problems"] == []
+
+
+async def test_texts_of_styles_stand_in_a_terminals_table_as_they_are(run, monkeypatch):
+    title = "Study [/1] [unknown] :smile:"
+    await run("styles", "add", "own", "photo.png", "--title", title)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = await run("styles", "list")
+    assert listed.exit_code == 0, listed.output
+    assert title in listed.stdout
 
 
 async def test_styles_are_added_removed_and_reloaded(run, tmp_path):
@@ -288,6 +351,18 @@ def test_the_plot_has_a_line_for_each_term_and_a_mark_for_each_scale(tmp_path):
     plot_losses(history, tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as plot:
         assert plot.size[0] > 500
+
+
+def test_a_file_of_callers_grows_by_what_is_printed_for_each(tmp_path):
+    file = tmp_path / "callers.yaml"
+    file.write_text("callers:\n")
+    for name in ("editor", "curator"):
+        made = CliRunner().invoke(cli, ["callers", "new", name, "--scope", "read"])
+        assert re.match(r"token: \S+\n.* below `callers:`", made.stderr)
+        with file.open("a") as growing:
+            growing.write(made.stdout)
+    checked = CliRunner().invoke(cli, ["callers", "check", str(file)])
+    assert (checked.exit_code, checked.output) == (0, f"{file}: 2 callers\n")
 
 
 def test_help_shows_the_defaults():
@@ -401,11 +476,14 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
 
 
-def test_who_gets_the_light_network_in_the_place_of_vgg19_is_told_so_and_how_to_get_the_other(tmp_path):
+def test_who_gets_a_private_server_is_told_of_the_light_network_in_the_place_of_vgg19_and_may_ask_for_any_size(
+    tmp_path,
+):
     """Nobody answers at the proxy, so that nothing can be fetched."""
     (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
     variables = environment(HTTPS_PROXY="http://127.0.0.1:9", STYLESERVE_CACHE_DIR=str(tmp_path / "cache"))
     paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "1"]
+    paint += ["--max-side", "2048"]  # more than a server takes whom nobody tells
     done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"].startswith("light@")

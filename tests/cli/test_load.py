@@ -47,6 +47,11 @@ async def until_a_job_came(service: Service) -> None:
         await asyncio.sleep(0.05)
 
 
+async def seeds_of_jobs(service: Service) -> list[int]:
+    jobs = (await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+    return [json.loads(job.provenance.recipe_json)["seed"] for job in jobs]
+
+
 def slowly(seconds: float):
     return functools.partial(time.sleep, seconds)
 
@@ -91,13 +96,24 @@ async def test_refusals_are_counted_by_reason_and_do_not_end_the_load(tmp_path):
     assert sum(kind["calls"] for kind in figures["kinds"].values()) == 60
 
 
-async def test_with_retry_what_is_refused_for_now_comes_back_and_gets_through(tmp_path):
+async def test_with_retry_what_is_refused_for_now_comes_back_as_it_was_and_gets_through(tmp_path):
     async with running(tmp_path, slowly(0.05), max_running=1, max_queue=1) as service:
         arguments = ("--rate", "60", "--duration", "0.1", "--retry", "--mix", f"{{paints: {QUICK}}}")
         figures = await run(service.address, *arguments)
+        seeds = sorted(await seeds_of_jobs(service))
     paints = figures["kinds"]["paints"]
     assert paints["succeeded"] == paints["calls"] == 6
     assert paints["retries"] > 0
+    assert seeds == list(range(seeds[0], seeds[0] + 6))
+
+
+async def test_no_run_is_answered_with_the_pictures_of_another(tmp_path):
+    async with running(tmp_path, no_cache=False) as service:
+        for _ in range(2):
+            await run(service.address, "--rate", "20", "--duration", "0.2", "--mix", f"{{paints: {QUICK}}}")
+        jobs = (await service.transfer.ListJobs(style_transfer_pb2.ListJobsRequest())).jobs
+    assert len(jobs) == 8
+    assert not any(job.provenance.reused_from for job in jobs)
 
 
 async def test_calls_that_the_grace_does_not_suffice_for_are_broken_off_and_counted(tmp_path):

@@ -1,5 +1,6 @@
 """`styleserve callers`: tokens for the file of callers, and a check of that file before a server reads it."""
 
+import textwrap
 from pathlib import Path
 
 import click
@@ -20,16 +21,18 @@ def callers() -> None:
     "--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("stylize", "read"), help="may be repeated"
 )
 def new_caller(name: str, scopes: tuple[str, ...]) -> None:
-    """Print a fresh token, and what the file of `serve --callers` says of its caller.
+    """Print a fresh token, and the entry of its caller to append to the file of `serve --callers`.
 
-    The token itself is kept nowhere: hand it to the caller, who sends it as STYLESERVE_TOKEN or `Client(token=...)`.
+    That file begins with the line `callers:`, below which the entries stand. The token itself is kept nowhere: hand it
+    to the caller, who sends it as STYLESERVE_TOKEN or `Client(token=...)`.
     """
     if not is_callers_name(name):
         raise click.UsageError(f"NAME: got {name!r}; allowed: {NAMES_ALLOWED}")
     token = new_token()
     click.echo(f"token: {token}", err=True)
+    click.echo("entry, to stand below `callers:` in the file:", err=True)
     entry = {"token_sha256": [token_sha256(token)], "scopes": list(scopes)}
-    click.echo(write_mapping({"callers": {name: entry}}), nl=False)
+    click.echo(textwrap.indent(write_mapping({name: entry}), "  "), nl=False)
 
 
 @callers.command("check")

@@ -150,10 +150,16 @@ def connected(server: Server) -> Iterator[Client]:
 
 def require_answer(server: Server) -> None:
     """Raise click's error when no server answers: a person who waits learns at once that nobody is there."""
-    if not _answers(server):
-        raise click.ClickException(
-            f"no server answers at {server.address}; is one running there? start one with: styleserve serve"
+    if _answers(server):
+        return
+    if server.credentials is None:
+        told = "; is one running there? one that speaks TLS is called with --tls or --tls-ca"
+    else:
+        told = (
+            " by TLS; is one running there? its certificate has to be for this name, and by an authority of the system "
+            "or of --tls-ca; it may want one of the caller's, --tls-cert; one without TLS is called without these flags"
         )
+    raise click.ClickException(f"no server answers at {server.address}{told}; start one with: styleserve serve")
 
 
 def _answers(server: Server) -> bool:

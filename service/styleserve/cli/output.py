@@ -23,7 +23,7 @@ def print_json(value: Message | Iterable[Message]) -> None:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], has_header_in_pipe: bool = False) -> None:
     """A table; in a pipe, plain columns without a frame, and without the header unless that is wanted."""
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         for row in ([header] if has_header_in_pipe else []) + list(rows):
             click.echo("\t".join(row))

@@ -11,20 +11,22 @@ PLOT_FORMATS = (".png", ".pdf", ".svg")
 
 
 def plot_losses(history: Sequence[job_pb2.Progress], path: Path) -> None:
-    """Draw the total loss and its terms on a logarithmic scale; a dotted line stands where the canvas grew."""
+    """Draw the total loss and its terms on a logarithmic scale; a dotted line stands where the canvas grew.
+
+    Of `history` there is one at least, and each has losses.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    judged = [progress for progress in history if progress.HasField("losses")]
-    iterations = [progress.iteration for progress in judged]
+    iterations = [progress.iteration for progress in history]
     for name in ("total", "style", "content", "total_variation"):
-        values = [getattr(progress.losses, name) for progress in judged]
+        values = [getattr(progress.losses, name) for progress in history]
         if any(values):
             axis.plot(iterations, [value or math.nan for value in values], label=name.replace("_", " "))
-    for before, after in itertools.pairwise(judged):
+    for before, after in itertools.pairwise(history):
         if (before.width, before.height) != (after.width, after.height):
             axis.axvline(after.iteration, color="grey", linestyle=":", linewidth=1)
             axis.annotate(

@@ -45,7 +45,7 @@ _LONGEST_S = 10**9
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a job: its last state, its picture, and its progress over time."""
+    """What came of a job: its last state, its picture, and its progress wherever it was judged."""
 
     job: job_pb2.Job = field(default_factory=job_pb2.Job)
     picture: Picture | None = None
@@ -66,16 +66,21 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG, JPEG or WebP by its suffix")
 @server_or_private_option
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the preset's]")
-@click.option("--iterations", type=click.IntRange(0, MAX_ITERATIONS), metavar="N", help="[default: the preset's]")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: the style's, or the preset's]")
+@click.option(
+    "--iterations",
+    type=click.IntRange(0, MAX_ITERATIONS),
+    metavar="N",
+    help="[default: the style's, or the preset's]",
+)
 @click.option("--strength", type=float, metavar="S", help="0 is the content, 1 the style")
 @click.option(
     "--max-side",
     type=click.IntRange(MIN_SIDE, _LARGEST_INT32),
     metavar="PX",
-    help="longest side of the result [default: the content's]",
+    help="longest side of the result [default: the content's, up to the server's limit]",
 )
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), metavar="N", help="[default: 0]")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), metavar="N", help="[default: the style's, or 0]")
 @click.option(
     "--timeout",
     type=click.FloatRange(0, _LONGEST_S, min_open=True),
@@ -129,6 +134,8 @@ def stylize(
     )
     chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
     server_arguments = _server_arguments(server, network=network, weights=network_weights, precision=precision)
+    if server is None and max_side is not None:
+        server_arguments += ("--max-side", str(max_side))
     with explained(), Display() as display:
         if preview_dir is not None:
             preview_dir.mkdir(parents=True, exist_ok=True)
@@ -136,17 +143,16 @@ def stylize(
         display.say("starting a private server" if server is None else "calling")
         with _server(server, server_arguments) as called, connected(called) as client:
             outcome = _follow(client, content, chosen, options, preview_dir, display)
-            trained = client.info().weights_trained
         raise_for(outcome.job)
         assert outcome.picture is not None
         with written_beside(output) as path:
             outcome.picture.save(path)
         if plot is not None:
-            with written_beside(plot) as path:
-                plot_losses(outcome.history, path)
-    if not trained:
+            _plot(outcome, plot)
+    provenance = outcome.job.provenance
+    if provenance.weights.startswith("untrained@"):
         click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
-    if server is None and network != "light" and outcome.job.provenance.weights.startswith("light@"):
+    if server is None and network != "light" and provenance.weights.startswith("light@"):
         click.echo(_STOOD_IN, err=True)
     if as_json:
         print_json(outcome.job)
@@ -216,7 +222,7 @@ def _follow(
             match event:
                 case JobChanged(job=job):
                     outcome.job = job
-                case Progressed(progress=progress):
+                case Progressed(progress=progress) if progress.HasField("losses"):
                     outcome.history.append(progress)
                 case Previewed(sequence=sequence, data=data) if preview_dir is not None:
                     (preview_dir / f"{sequence:06d}.jpg").write_bytes(data)
@@ -225,3 +231,14 @@ def _follow(
                 case _:
                     pass
     return outcome
+
+
+def _plot(outcome: Outcome, plot: Path) -> None:
+    """Draw the losses; where there are none, say why, and leave alone what may be there of an earlier picture."""
+    if not outcome.history:
+        maker = outcome.job.provenance.reused_from
+        why = f"the picture was kept from {maker}" if maker else "no canvas was judged"
+        click.echo(f"--plot: {why}, so there are no losses to draw", err=True)
+        return
+    with written_beside(plot) as path:
+        plot_losses(outcome.history, path)

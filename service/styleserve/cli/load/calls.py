@@ -1,6 +1,7 @@
 """Calls: what each kind of request does to a server, and what came of it."""
 
 import asyncio
+import functools
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ import grpc
 from styleserve import images
 from styleserve.cli.load.mix import Action, Kind
 from styleserve.model.calibration import natural_image
+from styleserve.presets import MAX_SEED
 from styleserve.v1 import (
     job_pb2,
     server_info_pb2,
@@ -23,6 +25,7 @@ from styleserve_client import RetryLaterError, StyleServeError, StylizeOptions
 from styleserve_client.errors import from_call, raise_for
 from styleserve_client.requests import build
 
+_Request: TypeAlias = style_transfer_pb2.StylizeRequest
 _Stream: TypeAlias = (
     "grpc.aio.UnaryStreamCall[style_transfer_pb2.StreamProgressRequest, style_transfer_pb2.StreamProgressResponse]"
 )
@@ -46,7 +49,8 @@ class Outcome:
 class Caller:
     """Makes calls over one connection; every picture is asked for with a seed of its own, so that none is kept already.
 
-    `metadata` says who calls. With `is_patient` what the server refuses with a time to come back is asked again then.
+    The seeds begin anywhere, so that none is kept of an earlier run either. `metadata` says who calls. With
+    `is_patient` what the server refuses with a time to come back is asked again then, by the same request.
     """
 
     def __init__(
@@ -56,16 +60,15 @@ class Caller:
         self._transfer = style_transfer_pb2_grpc.StyleTransferServiceStub(channel)
         self._info = server_info_pb2_grpc.ServerInfoServiceStub(channel)
         self._seed = seed
-        self._seeds = itertools.count(seed)
+        self._seeds = itertools.count(random.randrange(MAX_SEED // 2))  # noqa: S311 (no secret)
         self._is_patient = is_patient
         self._pictures: dict[int, bytes] = {}
         self._last_job = ""
-        self._actions: Mapping[Action, Callable[[Kind, Outcome], Awaitable[None]]] = {
+        self._painting: Mapping[Action, Callable[[Kind, _Request, Outcome], Awaitable[None]]] = {
             "paint": self._paint,
             "watch": self._watch,
             "cancel": self._cancel,
             "leave": self._leave,
-            "read": self._read,
         }
 
     def prepare(self, kind: Kind) -> None:
@@ -77,33 +80,45 @@ class Caller:
     async def call(self, kind: Kind) -> Outcome:
         """Make one call, to its end."""
         outcome = Outcome()
+        try:
+            await self._persist(self._attempt(kind, outcome), outcome)
+        except StyleServeError as error:
+            outcome.reason = error.reason or error.code.name
+            outcome.is_answered = bool(error.reason) or error.code != grpc.StatusCode.UNAVAILABLE
+        except Exception as fault:
+            outcome.reason, outcome.is_answered, outcome.is_fault = type(fault).__name__, False, True
+        return outcome
+
+    def _attempt(self, kind: Kind, outcome: Outcome) -> Callable[[], Awaitable[None]]:
+        """What makes the call, however often, with the same request."""
+        if kind.do == "read":
+            return self._read
+        return functools.partial(self._painting[kind.do], kind, self._request(kind), outcome)
+
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], outcome: Outcome) -> None:
+        """Call until the answer is no refusal for now; raises StyleServeError."""
         while True:
             try:
-                await self._actions[kind.do](kind, outcome)
+                return await attempt()
             except (grpc.RpcError, StyleServeError) as caught:
                 error = from_call(caught) if isinstance(caught, grpc.RpcError) else caught
-                retry_after_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
-                if self._is_patient and retry_after_s is not None:
-                    outcome.num_retries += 1
-                    await asyncio.sleep(retry_after_s * random.uniform(1.0, 1.2))  # noqa: S311 (not all at once)
-                    continue
-                outcome.reason = error.reason or error.code.name
-                outcome.is_answered = bool(error.reason) or error.code != grpc.StatusCode.UNAVAILABLE
-            except Exception as fault:
-                outcome.reason, outcome.is_answered, outcome.is_fault = type(fault).__name__, False, True
-            return outcome
+            retry_after_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
+            if not self._is_patient or retry_after_s is None:
+                raise error
+            outcome.num_retries += 1
+            await asyncio.sleep(retry_after_s * random.uniform(1.0, 1.2))  # noqa: S311 (not all at once)
 
-    async def _paint(self, kind: Kind, _: Outcome) -> None:
-        response = await self._transfer.Stylize(self._request(kind), metadata=self._metadata)
+    async def _paint(self, _: Kind, request: _Request, __: Outcome) -> None:
+        response = await self._transfer.Stylize(request, metadata=self._metadata)
         self._last_job = response.job.name
 
-    async def _watch(self, kind: Kind, _: Outcome) -> None:
-        call = self._start(kind)
+    async def _watch(self, _: Kind, request: _Request, __: Outcome) -> None:
+        call = self._start(request)
         await self._begun(call)
         raise_for(await _last_state(call))
 
-    async def _cancel(self, kind: Kind, outcome: Outcome) -> None:
-        call = self._start(kind)
+    async def _cancel(self, kind: Kind, request: _Request, outcome: Outcome) -> None:
+        call = self._start(request)
         name = await self._begun(call)
         await _pause(kind, outcome)
         await self._transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=name), metadata=self._metadata)
@@ -111,21 +126,21 @@ class Caller:
         if job.state != job_pb2.JOB_STATE_CANCELLED:  # it was done before, or failed
             raise_for(job)
 
-    async def _leave(self, kind: Kind, outcome: Outcome) -> None:
-        call = self._start(kind)
+    async def _leave(self, kind: Kind, request: _Request, outcome: Outcome) -> None:
+        call = self._start(request)
         await self._begun(call)
         await _pause(kind, outcome)
         call.cancel()
 
-    async def _read(self, _: Kind, __: Outcome) -> None:
+    async def _read(self) -> None:
         if self._last_job:
             await self._transfer.GetJob(style_transfer_pb2.GetJobRequest(name=self._last_job), metadata=self._metadata)
         else:
             await self._info.GetServerInfo(server_info_pb2.GetServerInfoRequest(), metadata=self._metadata)
 
-    def _start(self, kind: Kind) -> _Stream:
+    def _start(self, request: _Request) -> _Stream:
         return self._transfer.StreamProgress(
-            style_transfer_pb2.StreamProgressRequest(start=self._request(kind), include_result=True),
+            style_transfer_pb2.StreamProgressRequest(start=request, include_result=True),
             metadata=self._metadata,
         )
 
@@ -139,7 +154,7 @@ class Caller:
             break
         return self._last_job
 
-    def _request(self, kind: Kind) -> style_transfer_pb2.StylizeRequest:
+    def _request(self, kind: Kind) -> _Request:
         options: StylizeOptions = {"max_side": kind.side, "seed": next(self._seeds)}
         if kind.preset is not None:
             options["preset"] = kind.preset

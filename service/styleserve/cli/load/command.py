@@ -58,7 +58,7 @@ def _read_mix(_: click.Context, __: click.Parameter, source: str | None) -> tupl
     "--grace", type=click.FloatRange(0, _LONGEST_S), default=30.0, metavar="S", help="how long the last calls may take"
 )
 @click.option(
-    "--seed", type=click.IntRange(0, MAX_SEED // 2), default=0, metavar="N", help="of pictures and of the mix"
+    "--seed", type=click.IntRange(0, MAX_SEED), default=0, metavar="N", help="of the photographs and of the mix"
 )
 @json_option
 def load(
