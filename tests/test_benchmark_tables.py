@@ -158,6 +158,19 @@ def peers(table: Table, results: dict) -> None:
     compare(table, quotients, is_free=True)
 
 
+def dominance(table: Table, results: dict) -> None:
+    """Pairs in which a picture of ours is nearer to both, of how many, and the largest quotient of style distances."""
+    wanted = {"standard": 1.0, "fine": 0.9}
+    known = {}
+    for side, comparisons in json.loads((FOLDER / "dominance.json").read_text())["comparisons"].items():
+        for one in comparisons:
+            name = f"{side}, {one['peer']}, {one['preset']}"
+            shown, pairs, most = known.get(name, (0, 0, 0.0))
+            is_shown = one["content"] <= 1 and one["style"] <= wanted[one["preset"]]
+            known[name] = (shown + is_shown, pairs + 1, max(most, one["style"]))
+    compare(table, {name: [list(values[:2]), values[2]] for name, values in known.items()}, num_names=3)
+
+
 def optimizers(table: Table, results: dict) -> None:
     goal = results["curves"]["Adam"]["losses"][-1]
     known = {}
@@ -304,6 +317,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("quality", "recipe"): quality,
     ("quality", "pair"): times,
     ("peers", "peer"): peers,
+    ("peers", "side"): dominance,
     ("ablation", "variant"): ablation,
     ("optimizers", "method"): optimizers,
     ("optimizers", "side"): bare_loop,
