@@ -603,3 +603,21 @@ def test_memory_is_given_back_before_every_climb_and_when_a_job_is_over(optimize
     changes = [now for before, now in zip(["", *told], told, strict=False) if now != before]
     assert changes == ["4096 pixels", "gives", "16384 pixels", "gives"]
     assert told.count("gives") == 2, "each time takes a while"
+
+
+def test_the_end_of_a_job_beside_others_is_told_before_memory_is_given_back():
+    told: list[str] = []
+    evaluator = ToyEvaluator()
+    engine = Engine(
+        evaluator,
+        every_optimizer(evaluator),
+        lambda event: told.append(type(event).__name__),
+        give_back=lambda: told.append("gives"),
+    )
+    for job_id, iterations in (("short", 1), ("cancelled", 50), ("long", 50)):
+        engine.accept(job(job_id, classic(iterations=iterations)))
+    while "Finished" not in told:
+        engine.step()
+    engine.accept(Cancel("cancelled"))
+    changes = [now for now in told if now in ("Finished", "Cancelled", "gives")]
+    assert changes == ["Finished", "gives", "Cancelled", "gives"]

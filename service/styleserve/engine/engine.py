@@ -320,7 +320,7 @@ class Engine:
             self._fail(job, EngineError())
             return
         self._forget(job)
-        self._report(
+        self._tell_end(
             Finished(
                 job.job_id,
                 picture,
@@ -336,7 +336,7 @@ class Engine:
 
     def _fail(self, job: Job, error: RequestError) -> None:
         self._forget(job)
-        self._report(Failed(job.job_id, error, job.network_passes, job.engine_s))
+        self._tell_end(Failed(job.job_id, error, job.network_passes, job.engine_s))
 
     def _cancel(self, job_id: str) -> None:
         for specification in self._waiting:
@@ -349,7 +349,7 @@ class Engine:
         for job in self._jobs:
             if job.job_id == job_id:
                 self._forget(job)
-                self._report(Cancelled(job_id, job.network_passes, job.engine_s))
+                self._tell_end(Cancelled(job_id, job.network_passes, job.engine_s))
                 return
 
     def _forget(self, job: Job) -> None:
@@ -357,6 +357,10 @@ class Engine:
         self._deadlines.forget(job.job_id)
         job.run.close()
         self._jobs.remove(job)
+
+    def _tell_end(self, end: Finished | Failed | Cancelled) -> None:
+        """Tell of a job's end before its memory is given back, which takes time that its deadline may not have."""
+        self._report(end)
         if self._jobs or self._waiting:
             self._give_back()
 
