@@ -23,7 +23,7 @@ def test_a_limit_is_a_number_and_a_unit(text, expected):
     assert parse_limit(text) == expected
 
 
-@pytest.mark.parametrize("text", ["2", "GB", "-1GB", "0GB", "two GB", "", "2GBs"])
+@pytest.mark.parametrize("text", ["2", "GB", "-1GB", "0GB", "0.4B", "two GB", "", "2GBs"])
 def test_anything_else_is_refused_with_what_is_allowed(text):
     with pytest.raises(ConfigurationError, match=r"memory_limit: got .*allowed: auto, or a size such as 1500MB"):
         Config(memory_limit=text)

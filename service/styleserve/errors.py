@@ -41,11 +41,12 @@ error can travel between processes; its text is made from them, says what was go
 quotes an unknown exception.
 """
 
+import copy
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 #: More characters than any name has that there is.
 _LONGEST_COMPARED = 200
@@ -61,6 +62,10 @@ class RequestError(StyleServeError):
     """An error for the caller; `reason` is its stable, machine-readable name."""
 
     reason: ClassVar[str] = ""
+
+    def afresh(self) -> Self:
+        """The same error, raised nowhere yet: one that was keeps all that was at hand there, requests and pixels."""
+        return copy.copy(self)
 
 
 @dataclass(frozen=True, slots=True)

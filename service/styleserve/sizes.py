@@ -18,6 +18,8 @@ def parse_limit(text: str) -> int | None:
 def parse_size(text: str, others_allowed: str = "") -> int:
     """Bytes of a size such as `2GB`; raises ConfigurationError, which names what else is allowed."""
     match = _SIZE_PATTERN.fullmatch(text.strip())
-    if match is None or not 0 < float(match[1]) < _LARGEST_NUMBER:
-        raise ConfigurationError(f"got {text!r}; allowed: {others_allowed}a size such as 1500MB, 2GB or 2GiB")
-    return round(float(match[1]) * _UNITS[match[2].upper()])
+    if match is not None and float(match[1]) < _LARGEST_NUMBER:
+        num_bytes = round(float(match[1]) * _UNITS[match[2].upper()])
+        if num_bytes > 0:
+            return num_bytes
+    raise ConfigurationError(f"got {text!r}; allowed: {others_allowed}a size such as 1500MB, 2GB or 2GiB")

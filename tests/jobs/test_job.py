@@ -1,10 +1,13 @@
 """A job's cost: seconds of every engine that worked for it count, each once."""
 
 import dataclasses
+import gc
+import weakref
 
 import pytest
 
 from styleserve.costs import Estimate
+from styleserve.errors import StorageError
 from styleserve.evaluation import Losses
 from styleserve.events import Planned, Progress, Resumed
 from styleserve.jobs.job import Job
@@ -74,6 +77,27 @@ def test_the_log_says_that_a_job_begins_anew_before_it_says_what_it_is_to_take(j
     job.start()
     job.plan(planned(seconds=60.0))
     assert [line.text.split()[0] for line in job.journal.lines][-2:] == ["begins", "expected"]
+
+
+class Picture:
+    """Stands for pixels that are at hand where something fails."""
+
+
+def test_what_ended_a_job_keeps_nothing_that_was_at_hand_where_it_was_raised(job):
+    pictures = []
+
+    def deliver():
+        picture = Picture()
+        pictures.append(weakref.ref(picture))
+        raise StorageError
+
+    try:
+        deliver()
+    except StorageError as error:
+        job.fail(error)
+    gc.collect()
+    assert isinstance(job.status.error, StorageError)
+    assert pictures[0]() is None
 
 
 def planned(seconds: float) -> Planned:

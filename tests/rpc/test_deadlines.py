@@ -5,6 +5,7 @@ The engine is played by the test, which says when it tells what of a job.
 
 import asyncio
 import contextlib
+import gc
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from google.protobuf import duration_pb2
 
 from styleserve.engine.checkpoints import CheckpointFolder
 from styleserve.engine.specification import Cancel, Command, JobSpecification
-from styleserve.errors import EngineError
+from styleserve.errors import EngineError, RunTimeoutError
 from styleserve.evaluation import Losses
 from styleserve.events import Cancelled, Failed, Finished, JobEvent, Lost, Progress, Progressed, Ready, Resumed, Started
 from styleserve.jobs import engine_keeper
@@ -115,6 +116,14 @@ async def staged(folder, **settings: object) -> AsyncIterator[Stage]:
 async def stage(tmp_path):
     async with staged(tmp_path) as stage:
         yield stage
+
+
+async def test_what_ended_a_job_keeps_nothing_of_the_calls_that_were_told_of_it(stage):
+    await stage.given_up("told")
+    gc.collect()
+    told = [each for each in gc.get_objects() if isinstance(each, RunTimeoutError)]
+    assert told
+    assert all(error.__traceback__ is None for error in told)
 
 
 def progressed(job_id: str, iteration: int) -> Progressed:

@@ -193,8 +193,7 @@ class Job:
 
     def fail(self, error: RequestError, provenance: Provenance | None = None) -> None:
         """It ends without a picture."""
-        if isinstance(error, EngineError):
-            error = EngineError(self.job_id)
+        error = EngineError(self.job_id) if isinstance(error, EngineError) else error.afresh()
         self._status = replace(self._status, error=error, provenance=provenance)
         self._end("failed")
 

@@ -57,7 +57,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
                 await job.feed.ended()
         status = job.status
         if status.error is not None:
-            raise status.error
+            raise status.error.afresh()
         if status.result is None:
             raise JobCancelledError(status.name)
         return style_transfer_pb2.StylizeResponse(
