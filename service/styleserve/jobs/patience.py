@@ -1,8 +1,8 @@
 """Patience: says when a job has waited for as long as it may, in the queue or, without a canvas yet, at an engine.
 
-Its `queue_timeout` counts from when it was submitted until an engine takes it up for the first time, over restarts of
-the server too: a job that has begun and lost its engine waits as long as its deadline lets it. So does one that left
-the queue: an engine in a long step hears of no deadline and tells nothing, and the caller is to be told in time.
+Its `queue_timeout` counts from when it was submitted until it first leaves the queue, over restarts of the server too:
+a job that has begun and lost its engine waits as long as its deadline lets it. So does one that left the queue: an
+engine in a long step hears of no deadline and tells nothing, and the caller is to be told in time.
 """
 
 import asyncio

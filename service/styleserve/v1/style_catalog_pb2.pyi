@@ -55,7 +55,9 @@ class Style(_message.Message):
     origin: _builtins.str
     """Where the style was found: `builtin`, a pack's name, a folder's name or `runtime`."""
     targets_ready: _builtins.bool
-    """True once its Gram targets were computed for the server's network."""
+    """True once its Gram targets were computed for the server's network, ahead of any job: of an image that was at hand
+    when the catalogue was read.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Words to find it by."""

@@ -149,7 +149,9 @@ class StylizeRequest(_message.Message):
 
     @_builtins.property
     def queue_timeout(self) -> _duration_pb2.Duration:
-        """The longest wait in the queue, until an engine takes the job up for the first time; at most 30 days."""
+        """The longest wait in the queue, at most 30 days. It ends when the job is handed to an engine, which may have a long
+        step to end before it takes the job up; one that was taken up before waits for another engine without it.
+        """
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
