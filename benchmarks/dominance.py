@@ -47,10 +47,7 @@ class Comparison:
 def main() -> None:
     """Paint, judge, print, and write docs/benchmarks/dominance.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
-    parser.add_argument(
-        "--pairs", type=int, nargs="+", default=[16, 4], help="how many of the sixteen, a side each (default: 16 4)"
-    )
+    gallery.add_sides(parser)
     parser.add_argument(
         "--precisions",
         nargs="+",

@@ -5,6 +5,7 @@ changes with all that determines it: a benchmark can be broken off and goes on w
 same painting share it.
 """
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -60,6 +61,18 @@ class Judged:
     megapixels: float
     style: float
     content: float
+
+
+def add_sides(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say at which sizes pairs are painted, and how many of them at each."""
+    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        nargs="+",
+        default=[16, 4],
+        help="how many of the sixteen pairs, a side each (default: 16 4)",
+    )
 
 
 def pairs(side: int, most: int = 16) -> list[Pair]:

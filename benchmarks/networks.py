@@ -38,14 +38,7 @@ _BESIDE = ("classic", "standard")
 def main() -> None:
     """Paint, judge, time, print, and write docs/benchmarks/networks.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
-    parser.add_argument(
-        "--pairs",
-        type=int,
-        nargs="+",
-        default=[16, 4],
-        help="how many of the sixteen pairs, a side each (default: 16 4)",
-    )
+    gallery.add_sides(parser)
     parser.add_argument("--beside", nargs="+", choices=_BESIDE, default=list(_BESIDE), help="VGG19's (default: both)")
     parser.add_argument("--weights", type=Path, default=FILE, help="another file that training.export wrote")
     parser.add_argument(
