@@ -23,7 +23,8 @@ def open_regular(path: Path) -> BufferedReader:
 def read_bounded(path: Path, max_bytes: int) -> bytes:
     """All of a regular file, or of a larger one the first `max_bytes` and one more; raises OSError."""
     with open_regular(path) as file:
-        return file.read(max_bytes + 1)
+        num_bytes = os.fstat(file.fileno()).st_size
+        return file.read(min(num_bytes, max_bytes) + 1)  # as much memory is set aside as is asked for
 
 
 def write_durably(place: Path, data: bytes) -> None:
