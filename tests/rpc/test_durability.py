@@ -167,11 +167,19 @@ async def test_a_job_keeps_the_style_that_it_was_asked_with(tmp_path):
     assert kept.progress.losses == before.progress.losses != after.progress.losses
 
 
-async def test_a_second_server_on_the_folder_is_refused(tmp_path):
+async def test_a_second_server_on_the_folder_is_refused_and_takes_nothing_away(tmp_path):
+    """As what the first one is about to keep: it has hidden names until it is whole."""
     async with running(tmp_path):
+        on_their_way = [tmp_path / "data" / folder / ".new.yaml.partial" for folder in ("styles", "images/anonymous")]
+        for path in on_their_way:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"half")
         with pytest.raises(ConfigurationError, match="no other server uses"):
             async with running(tmp_path):
                 pass
+        assert all(path.exists() for path in on_their_way)
+    async with running(tmp_path):
+        assert not any(path.exists() for path in on_their_way)
 
 
 async def test_a_picture_that_is_kept_is_not_made_again_and_the_provenance_says_so(tmp_path):

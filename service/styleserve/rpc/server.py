@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -89,7 +88,7 @@ class Server:
     def __init__(self, config: Config, worker: Worker, observer: Observer = SILENCE) -> None:
         limits = ImageLimits()
         decoder = Decoder(limits)
-        image_store, created = _open_data(config.data_dir)
+        store, image_store, created = _open_data(config)
         callers = None if config.callers is None else Callers(config.callers)
         access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
         self._config = config
@@ -100,7 +99,7 @@ class Server:
         self._stopping = asyncio.Event()
         self._broken: ConfigurationError | None = None
         self._jobs = Jobs(
-            JobStore(config.data_dir / "jobs.sqlite3", config.retention_s),
+            store,
             image_store,
             Pictures(image_store, decoder),
             worker,
@@ -224,10 +223,14 @@ class Server:
         self._stopping.set()
 
 
-def _open_data(data_dir: Path) -> tuple[ImageStore, CreatedStyles]:
+def _open_data(config: Config) -> tuple[JobStore, ImageStore, CreatedStyles]:
+    """What the folder of data holds; the jobs first: whoever has them is alone there, and the others tidy up."""
+    data_dir = config.data_dir
+    store = JobStore(data_dir / "jobs.sqlite3", config.retention_s)
     try:
-        return ImageStore(data_dir / "images"), CreatedStyles(data_dir / CREATED_STYLES)
+        return store, ImageStore(data_dir / "images"), CreatedStyles(data_dir / CREATED_STYLES)
     except OSError as error:
+        store.close()
         raise ConfigurationError(
             f"data_dir: got {str(data_dir)!r}, {error.strerror}; allowed: a folder that can be made and written to"
         ) from None
