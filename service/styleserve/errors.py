@@ -353,13 +353,13 @@ class RunTimeoutError(RequestError):
         if self.has_canvas:
             return f"{self._ended('next')}; allow more time, or ask for RETURN_BEST to get the best canvas until then"
         return (
-            f"{self._ended('first')}, so that it has no canvas to return; allow more time, or ask for a smaller "
-            "picture or a cheaper preset"
+            f"{self._ended('first')}, and it has no canvas to return; allow more time, or ask for a smaller picture or "
+            "a cheaper preset"
         )
 
     def _ended(self, which: str) -> str:
         if self.left_s < _LEAST_TOLD_S:
-            return f"the job's time was up before its {which} iteration"
+            return "the job's time was up"
         return f"the {self.left_s:.2f} s that were left to the job were too few for its {which} iteration"
 
 

@@ -150,7 +150,7 @@ async def test_a_job_that_the_engine_did_not_get_to_paint_fails_before_the_calls
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert 0.5 * DEADLINE_S < time.monotonic() - begun < DEADLINE_S
-    assert "before its first iteration, so that it has no canvas" in caught.value.details()
+    assert "the job's time was up, and it has no canvas to return" in caught.value.details()
     assert stage.worker.cancelled() == ["late"]
     assert (await stage.job("late")).state == job_pb2.JOB_STATE_FAILED
 

@@ -10,7 +10,6 @@ from styleserve.catalog.style import Style
 from styleserve.costs import Estimate
 from styleserve.evaluation import Losses
 from styleserve.images import Encoded
-from styleserve.jobs.feed import Update
 from styleserve.jobs.journal import LogLine
 from styleserve.jobs.status import JobStatus, Provenance, StoredImage
 from styleserve.recipes import RecipeChanges
@@ -92,19 +91,15 @@ def unstored_image(image: Encoded) -> image_pb2.ImageResult:
     )
 
 
-def update(told: Update, inline: bytes = b"") -> style_transfer_pb2.StreamProgressResponse:
-    """One event of a stream; `inline` are the bytes of a result."""
-    match told.content:
+def update(sequence: int, content: JobStatus | events.Progress | Encoded) -> style_transfer_pb2.StreamProgressResponse:
+    """One event of a stream, but for its result, which has to be read first."""
+    match content:
         case JobStatus():
-            return style_transfer_pb2.StreamProgressResponse(sequence=told.sequence, job=job(told.content))
+            return style_transfer_pb2.StreamProgressResponse(sequence=sequence, job=job(content))
         case events.Progress():
-            return style_transfer_pb2.StreamProgressResponse(sequence=told.sequence, progress=progress(told.content))
+            return style_transfer_pb2.StreamProgressResponse(sequence=sequence, progress=progress(content))
         case Encoded():
-            preview = unstored_image(told.content)
-            return style_transfer_pb2.StreamProgressResponse(sequence=told.sequence, preview=preview)
-        case StoredImage():
-            result = stored_image(told.content, inline)
-            return style_transfer_pb2.StreamProgressResponse(sequence=told.sequence, result=result)
+            return style_transfer_pb2.StreamProgressResponse(sequence=sequence, preview=unstored_image(content))
 
 
 def log_line(line: LogLine) -> job_pb2.LogLine:

@@ -77,7 +77,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
                 async with contextlib.aclosing(watch) as updates:
                     async for update in updates:
                         if not isinstance(update.content, StoredImage):
-                            yield responses.update(update)
+                            yield responses.update(update.sequence, update.content)
                         elif request.include_result:
                             result = await self._result(job, update.content, context)
                             yield style_transfer_pb2.StreamProgressResponse(sequence=update.sequence, result=result)
