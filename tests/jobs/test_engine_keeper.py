@@ -44,13 +44,13 @@ class ScriptedWorker:
 def keeper_of(worker: ScriptedWorker, longest_silence_s=lambda: None) -> EngineKeeper:
     return EngineKeeper(
         worker,
-        lambda event: None,
-        lambda: None,
-        lambda: None,
-        longest_silence_s,
-        lambda is_alive: None,
-        lambda error: None,
-        SILENCE,
+        hear=lambda event: None,
+        welcome=lambda: None,
+        take_back=lambda: None,
+        longest_silence_s=longest_silence_s,
+        tell_alive=lambda is_alive: None,
+        tell_broken=lambda error: None,
+        observer=SILENCE,
     )
 
 

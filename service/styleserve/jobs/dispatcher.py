@@ -62,6 +62,7 @@ class Dispatcher:
         self,
         worker: Worker,
         pictures: Pictures,
+        *,
         max_queue: int,
         max_running: int,
         quotas: Quotas,
@@ -73,13 +74,13 @@ class Dispatcher:
     ) -> None:
         self._keeper = EngineKeeper(
             worker,
-            self._hear,
-            self._fill,
-            self._take_all_back,
-            self._longest_silence_s,
-            tell_alive,
-            tell_broken,
-            observer,
+            hear=self._hear,
+            welcome=self._fill,
+            take_back=self._take_all_back,
+            longest_silence_s=self._longest_silence_s,
+            tell_alive=tell_alive,
+            tell_broken=tell_broken,
+            observer=observer,
         )
         self._pictures = pictures
         self._way_in, self._way_out = way_in(), way_out()

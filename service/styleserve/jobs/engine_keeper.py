@@ -61,6 +61,7 @@ class EngineKeeper:
     def __init__(
         self,
         worker: Worker,
+        *,
         hear: Callable[[JobEvent], None],
         welcome: Callable[[], None],
         take_back: Callable[[], None],

@@ -83,14 +83,14 @@ class Jobs:
         self._dispatcher = Dispatcher(
             worker,
             pictures,
-            max_queue,
-            max_running,
-            self._quotas,
-            self._save,
-            checkpoints.remove,
-            tell_alive,
-            tell_broken,
-            observer,
+            max_queue=max_queue,
+            max_running=max_running,
+            quotas=self._quotas,
+            save=self._save,
+            drop_checkpoint=checkpoints.remove,
+            tell_alive=tell_alive,
+            tell_broken=tell_broken,
+            observer=observer,
         )
         self._queue = self._dispatcher.queue
         self._returners = Returners()
