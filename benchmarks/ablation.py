@@ -25,7 +25,7 @@ STANDARD = PRESETS["standard"]
 
 
 def _scales(smallest_side: int, growth: float, last_share: float) -> Recipe:
-    return dataclasses.replace(STANDARD, pyramid=Pyramid(smallest_side, growth, last_share))
+    return dataclasses.replace(STANDARD, pyramid=Pyramid(smallest_side, growth, last_share, adds_detail=True))
 
 
 def _design(loss: LossDesign) -> Recipe:

@@ -7,11 +7,10 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from styleserve.evaluation import Objective
 from styleserve.model.vgg import VggNetwork
 from styleserve.model.weights import Weights
 from styleserve.optimizers.adam import Adam, AdamRun, rates_of
-from styleserve.recipes import LossDesign, Recipe
+from styleserve.recipes import LossDesign
 
 Tensor: TypeAlias = tf.Tensor
 
@@ -69,16 +68,14 @@ class _CarryingRun(AdamRun):
 class CarryingAdam(Adam):
     """Adam as the published pyramid has it: moments are carried from scale to scale; whole canvases alone."""
 
-    def grow(
-        self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
-    ) -> AdamRun:
-        """Begin the next scale at the result, the first moment enlarged bicubically, the second bilinearly.
+    def carry(self, run: AdamRun, begun: AdamRun) -> AdamRun:
+        """What has `begun` at the next scale, with the moments of `run`: the first bicubically, the second bilinearly.
 
         A second moment is never negative, which bicubic interpolation could make it.
         """
+        shape = begun.state.canvas.shape[1:3]
         first = tf.image.resize(run.state.first_moment, shape, method="bicubic")
         second = tf.image.resize(run.state.second_moment, shape, method="bilinear")
-        begun = super().grow(run, objective, shape, recipe, iterations)
         state = dataclasses.replace(begun.state, first_moment=first, second_moment=second)
         earlier = run.moves + (run.earlier if isinstance(run, _CarryingRun) else 0)
         return _CarryingRun(state, begun.objective, begun.settings, begun.planned, earlier=earlier)

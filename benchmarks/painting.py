@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks import subjects
-from benchmarks.experiments import NOTHING, Experiment
-from styleserve import images
+from benchmarks.experiments import NOTHING, CarryingAdam, Experiment
+from styleserve import detail, images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.optimizers import Run
+from styleserve.optimizers.adam import AdamRun
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
 from styleserve.recipes import AdamSettings, LossDesign, Recipe, Scale, plan_scales
@@ -105,7 +106,7 @@ class Painter:
                 if is_last or megapixels >= total * (shown + 1) / num_looks:
                     shown += 1
                     seconds += time.perf_counter() - begun
-                    show(Look(seconds, evaluations, megapixels, images.resize(run.result(), height, width)))
+                    show(Look(seconds, evaluations, megapixels, detail.grow(run.result(), content, recipe)))
                     begun = time.perf_counter()
 
     def _at(self, is_last: bool, recipe: Recipe) -> Recipe:
@@ -118,10 +119,12 @@ class Painter:
         objective = self._evaluator.objective(small, [style], recipe)
         if run is None:
             canvas = small if recipe.init == "content" else images.noise(scale.height, scale.width, recipe.seed)
-            first: Run = optimizer.start(canvas, objective, recipe, scale.iterations)
-            return first
-        grown: Run = optimizer.grow(run, objective, (scale.height, scale.width), recipe, scale.iterations)
-        return grown
+        else:
+            canvas = detail.grow(run.result(), small, recipe)
+        if isinstance(optimizer, CarryingAdam) and isinstance(run, AdamRun):
+            return optimizer.carry(run, optimizer.start(canvas, objective, recipe, scale.iterations))
+        begun: Run = optimizer.start(canvas, objective, recipe, scale.iterations)
+        return begun
 
     def warm_up(self, recipes: Mapping[str, Recipe]) -> None:
         """Trace what the recipes need."""

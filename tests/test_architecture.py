@@ -23,7 +23,7 @@ ROWS = (
     ("events",),
     ("evaluation",),
     ("config", "callers"),
-    ("documents", "colors", "decoding"),
+    ("documents", "colors", "detail", "decoding"),
     ("presets", "costs"),
     ("recipes",),
     ("images", "download", "sizes"),

@@ -90,7 +90,7 @@ _STANDARD = Recipe(
         style_sizes=2,
     ),
     adam=AdamSettings(learning_rate=0.05, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.9),
-    pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.5),
+    pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.5, adds_detail=True),
 )
 
 

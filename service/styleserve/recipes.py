@@ -83,12 +83,14 @@ class AdamSettings:
 class Pyramid:
     """Scales growing by `growth` from `smallest_side` to the end, which gets `last_share` of the iterations.
 
-    The others share the rest equally: most of a picture is found where an iteration costs little.
+    The others share the rest equally: most of a picture is found where an iteration costs little. A canvas that grows
+    gets the content's detail at its new size, if `adds_detail`.
     """
 
     smallest_side: int
     growth: float
     last_share: float
+    adds_detail: bool
 
 
 @dataclass(frozen=True, slots=True)

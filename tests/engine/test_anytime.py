@@ -6,8 +6,10 @@ these take 0.41, 1.64 and 6.55 seconds each: 99.9 in all.
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+from styleserve import images
 from styleserve.costs import Line
 from styleserve.engine import planning
 from styleserve.engine.pace import KNOWN_MARGIN
@@ -106,6 +108,20 @@ def test_where_the_full_size_does_not_fit_the_scales_below_are_done_instead():
     assert 20.0 <= studio.ended["a"] <= 25.0
     assert studio.finished().progress.width == 128
     assert studio.finished().pixels.shape == (256, 256, 3)
+
+
+def test_a_picture_that_is_made_smaller_has_the_contents_detail_when_it_is_enlarged():
+    studio = Studio()
+    content = 0.25 + 0.5 * images.noise(256, 256, seed=0)
+    studio.engine.accept(dataclasses.replace(job(25.0), content=content))
+    studio.run()
+    assert studio.finished().progress.width == 128
+    fine = [
+        pixels - images.resize(images.resize(pixels, 128, 128), 256, 256)
+        for pixels in (content, studio.finished().pixels)
+    ]
+    np.testing.assert_allclose(fine[1], fine[0], atol=0.1)
+    assert np.std(fine[0]) > 0.1
 
 
 def test_a_job_that_was_planned_too_small_climbs_with_the_time_that_is_left():

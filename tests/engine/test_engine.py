@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from styleserve import images
+from styleserve import detail, images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import Cancel, JobSpecification, Prepare, Preview
 from styleserve.errors import DivergedError, EngineError, RunTimeoutError
-from styleserve.evaluation import Losses, StyleImage
+from styleserve.evaluation import Losses, Pixels, StyleImage
 from styleserve.events import (
     Cancelled,
     EngineEvent,
@@ -25,7 +25,9 @@ from styleserve.events import (
     Unprepared,
     Worked,
 )
-from styleserve.optimizers.adam import Adam
+from styleserve.optimizers.adam import Adam, AdamRun
+from styleserve.optimizers.lbfgs import LbfgsRun
+from styleserve.optimizers.lbfgsb import LbfgsbRun
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS, resolve
 from styleserve.recipes import OPTIMIZERS, Recipe, RecipeChanges
@@ -589,6 +591,32 @@ def test_what_beginning_a_job_takes_counts_as_its_time(bench, monkeypatch):
         bench.engine.step()
     judged = [event for event in bench.of("b") if isinstance(event, Progressed)]
     assert len(judged) == 1, "it is begun, judged, and then owes the other the seconds of its targets"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_scale_begins_with_what_the_one_before_found_and_the_contents_detail_once_that_has_let_go(
+    optimizer, monkeypatch
+):
+    content = 0.25 + 0.5 * images.noise(128, 128, seed=0)
+    evaluator = ToyEvaluator()
+    optimizers = every_optimizer(evaluator)
+    kind, start = {"adam": AdamRun, "lbfgs": LbfgsRun, "lbfgsb": LbfgsbRun}[optimizer], optimizers[optimizer].start
+    close = kind.close
+    told: list[tuple[str, Pixels]] = []
+    monkeypatch.setattr(kind, "close", lambda run: (told.append(("found", run.result())), close(run))[1])
+    monkeypatch.setattr(
+        optimizers[optimizer],
+        "start",
+        lambda canvas, *others: (told.append(("begins", canvas)), start(canvas, *others))[1],
+    )
+    engine = Engine(evaluator, optimizers, lambda event: None)
+    recipe = resolve(RecipeChanges(), RecipeChanges(preset="standard", optimizer=optimizer, iterations=4))
+    engine.accept(JobSpecification("a", content, (plain_style(0.5),), recipe))
+    while engine.step():
+        pass
+    (_, _), (first, found), (then, canvas), *_ = told
+    assert (first, then, found.shape) == ("found", "begins", (64, 64, 3))
+    np.testing.assert_array_equal(canvas, detail.grow(found, content, recipe))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -75,19 +75,6 @@ def test_runs_of_one_batch_do_not_see_each_other():
     np.testing.assert_array_equal(first.result(), alone)
 
 
-def test_the_next_scale_goes_on_from_the_average_as_if_it_were_the_start():
-    adam = Adam(ToyEvaluator())
-    objective = ToyObjective(np.zeros((12, 10, 3), np.float32))
-    small = run_to_end(adam, adam.start(START, ToyObjective(TARGET), recipe(average_decay=0.9), 6))
-    enlarged = images.resize(small.result(), 12, 10)
-    large = adam.grow(small, objective, (12, 10), recipe(average_decay=0.9), 4)
-    np.testing.assert_array_equal(large.result(), enlarged)
-    run_to_end(adam, large)
-    anew = run_to_end(adam, adam.start(enlarged, objective, recipe(average_decay=0.9), 4))
-    np.testing.assert_array_equal(large.result(), anew.result())
-    assert (large.iteration, large.evaluations) == (4, 5)
-
-
 def test_one_trace_serves_every_size_and_every_batch():
     adam = Adam(ToyEvaluator())
     for size in (4, 5, 9):
@@ -103,25 +90,12 @@ def test_one_trace_serves_every_size_and_every_batch():
 def test_in_tiles_it_makes_the_same_moves(monkeypatch):
     monkeypatch.setattr(adam_tiles, "_BAND_PIXELS", 10)
     adam = Adam(ToyEvaluator())
+    start, target = images.resize(START, 11, 9), plain_image(0.3, 11, 9)
     results = []
     for tile_side in (None, 16):
-        small = run_to_end(adam, adam.start(START, ToyObjective(TARGET, tile_side=tile_side), recipe(0.9), 6))
-        target = plain_image(0.3, 11, 9)
-        large = adam.grow(small, ToyObjective(target, tile_side=tile_side), (11, 9), recipe(0.9), 4)
-        run_to_end(adam, large)
-        results.append((large.result(), large.losses.total, large.iteration, large.evaluations))
+        run = run_to_end(adam, adam.start(start, ToyObjective(target, tile_side=tile_side), recipe(0.9), 6))
+        results.append((run.result(), run.losses.total, run.iteration, run.evaluations))
     (whole, whole_loss, *whole_counts), (tiled, tiled_loss, *tiled_counts) = results
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
     assert tiled_loss == pytest.approx(whole_loss, rel=1e-5)
     assert tiled_counts == whole_counts
-
-
-def test_a_canvas_judged_whole_may_grow_into_one_in_tiles():
-    adam = Adam(ToyEvaluator())
-    target = plain_image(0.3, 12, 10)
-    results = []
-    for tile_side in (None, 16):
-        small = run_to_end(adam, adam.start(START, ToyObjective(TARGET), recipe(0.9), 6))
-        large = adam.grow(small, ToyObjective(target, tile_side=tile_side), (12, 10), recipe(0.9), 4)
-        results.append(run_to_end(adam, large).result())
-    np.testing.assert_allclose(results[1], results[0], atol=1e-6)

@@ -183,14 +183,6 @@ def test_when_every_move_leads_to_losses_that_are_no_numbers_the_run_ends_at_the
     np.testing.assert_array_equal(run.result(), START)
 
 
-def test_the_next_scale_begins_at_the_best_canvas_enlarged():
-    optimizer = Lbfgs(ToyEvaluator())
-    run = run_to_end(optimizer, optimizer.start(START, ToyObjective(TARGET), RECIPE, 12))
-    grown = optimizer.grow(run, ToyObjective(np.zeros((12, 10, 3), np.float32)), (12, 10), RECIPE, 3)
-    assert (grown.result().shape, grown.curvature.is_known, grown.losses) == ((12, 10, 3), False, None)
-    assert abs(grown.result().mean() - TARGET.mean()) < 0.02
-
-
 def test_in_tiles_it_makes_the_same_moves_but_for_the_rounding_of_its_pairs(monkeypatch):
     monkeypatch.setattr(lbfgs_vectors, "_BAND_VALUES", 32)
     optimizer = Lbfgs(ToyEvaluator())
@@ -203,13 +195,11 @@ def test_in_tiles_it_makes_the_same_moves_but_for_the_rounding_of_its_pairs(monk
     assert (tiled.evaluations, tiled.ended) == (whole.evaluations, whole.ended)
 
 
-def test_in_tiles_it_goes_on_from_a_whole_canvas_and_back_to_the_best():
+def test_in_tiles_it_goes_back_to_the_best():
     optimizer = Lbfgs(ToyEvaluator())
-    small = run_to_end(optimizer, optimizer.start(START, ToyObjective(TARGET), RECIPE, 12))
-    large = ToyObjective(np.zeros((12, 10, 3), np.float32), tile_side=16)
-    run = optimizer.grow(small, large, (12, 10), RECIPE, 9)
-    run.take(Evaluation(losses(1.0), np.full((12, 10, 3), 0.1, np.float32)))
+    run = optimizer.start(START, ToyObjective(np.zeros_like(START), tile_side=16), RECIPE, 9)
+    run.take(Evaluation(losses(1.0), np.full_like(START, 0.1)))
     best = run.result().copy()
     assert np.abs(run.vectors.canvas - best).max() > 0
-    run.take(Evaluation(losses(3.0), np.full((12, 10, 3), 0.1, np.float32)))
+    run.take(Evaluation(losses(3.0), np.full_like(START, 0.1)))
     np.testing.assert_array_equal(run.vectors.canvas, best)

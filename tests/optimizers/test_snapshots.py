@@ -75,24 +75,6 @@ def test_adam_resumed_visits_the_canvases_of_the_undisturbed_run_to_the_bit(monk
     assert (resumed.iteration, resumed.evaluations) == (ITERATIONS, ITERATIONS + 1)
 
 
-@pytest.mark.parametrize("tile_side", [None, 16])
-def test_adam_resumed_climbs_to_the_scale_that_the_undisturbed_run_climbs_to(tile_side):
-    adam = OPTIMIZERS["adam"]
-    large = ToyObjective(np.full((12, 10, 3), 0.4, np.float32), tile_side=tile_side)
-    results = []
-    for is_resumed in (False, True):
-        run = stepped(adam, 6, tile_side=tile_side)
-        if is_resumed:
-            run = adam.resume(carried(adam.snapshot(run)), run.objective, RECIPE, ITERATIONS)
-        finish(adam, run)
-        grown = adam.grow(run, large, (12, 10), RECIPE, 4)
-        if is_resumed:
-            grown = adam.resume(carried(adam.snapshot(grown)), large, RECIPE, 4)
-        finish(adam, grown)
-        results.append(grown.result())
-    np.testing.assert_array_equal(*results)
-
-
 def test_adam_of_a_whole_canvas_may_be_resumed_in_tiles():
     adam = OPTIMIZERS["adam"]
     run = stepped(adam, 6)

@@ -64,7 +64,9 @@ class Studio:
 
 def job(deadline_s: float, job_id: str = "a", optimizer: str = "adam", size: int = 256, **changes) -> JobSpecification:
     recipe = resolve(RecipeChanges(), RecipeChanges(iterations=40, optimizer=optimizer))
-    recipe = dataclasses.replace(recipe, pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.22))
+    recipe = dataclasses.replace(
+        recipe, pyramid=Pyramid(smallest_side=64, growth=2.0, last_share=0.22, adds_detail=True)
+    )
     return JobSpecification(
         job_id, plain_image(0.2, size, size), (plain_style(0.6),), recipe, START + deadline_s, **changes
     )

@@ -9,7 +9,7 @@ from typing import Self
 from styleserve import images
 from styleserve.engine.checkpoints import Checkpoint
 from styleserve.engine.forecast import Forecast
-from styleserve.engine.job import Job, objective_at
+from styleserve.engine.job import Job, content_at, objective_at
 from styleserve.evaluation import Evaluator
 from styleserve.optimizers import AnyOptimizer, SnapshotError
 
@@ -82,7 +82,7 @@ class _Beginning:
         first = plan.scales[0]
         objective = objective_at(self.forecast, first, self.evaluator)
         if recipe.init == "content":
-            canvas = images.resize(specification.content, first.height, first.width)
+            canvas = content_at(specification, first)
         else:
             canvas = images.noise(first.height, first.width, recipe.seed)
         return Job(

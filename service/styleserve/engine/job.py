@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from styleserve import images
+from styleserve import detail, images
 from styleserve.costs import Estimate
 from styleserve.engine.checkpoints import Checkpoint
 from styleserve.engine.forecast import Forecast
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import WHOLE, Evaluator, Losses, Objective, Pixels
 from styleserve.events import Progress
-from styleserve.optimizers import AnyOptimizer, Run
+from styleserve.optimizers import AnyOptimizer, Run, let_go
 from styleserve.recipes import Scale
 
 
@@ -130,8 +130,7 @@ class Job:
 
     def picture(self) -> Pixels:
         """The best picture so far, at the size of the result."""
-        height, width = self.specification.content.shape[:2]
-        return images.resize(self.run.result(), height, width)
+        return detail.grow(self.run.result(), self.specification.content, self.specification.recipe)
 
     def is_ready_to_climb(self, now: float) -> bool:
         """Whether the next scale's turn has come: this one is done, or its time is up."""
@@ -157,12 +156,12 @@ class Job:
         if not (is_done or plan.fits):
             self.due = None
             return
-        scale = plan.scales[0]
+        scale, recipe = plan.scales[0], self.specification.recipe
         objective = objective_at(self.forecast, scale, evaluator)
         evaluations = self.evaluations
-        self.run = self.optimizer.grow(
-            self.run, objective, (scale.height, scale.width), self.specification.recipe, plan.next_iterations
-        )
+        # What the run before holds may be as much as the next one needs, so it is closed first.
+        canvas = detail.grow(let_go(self.run), content_at(self.specification, scale), recipe)
+        self.run = self.optimizer.start(canvas, objective, recipe, plan.next_iterations)
         self.iterations = plan.next_iterations
         self.network_passes += objective.network_passes
         self.earlier_evaluations = evaluations
@@ -231,8 +230,13 @@ class Job:
 def objective_at(forecast: Forecast, scale: Scale, evaluator: Evaluator) -> Objective:
     """What the canvas of a scale is judged against; its targets are yet to be computed."""
     specification = forecast.specification
-    content = images.resize(specification.content, scale.height, scale.width)
+    content = content_at(specification, scale)
     return evaluator.objective(content, specification.styles, specification.recipe, forecast.tile_side(scale))
+
+
+def content_at(specification: JobSpecification, scale: Scale) -> Pixels:
+    """The content at the size of a scale."""
+    return images.resize(specification.content, scale.height, scale.width)
 
 
 def _num_iterations(scales: Sequence[Scale]) -> int:

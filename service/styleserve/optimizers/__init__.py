@@ -12,7 +12,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
@@ -108,9 +107,9 @@ class Run(Holder, Protocol):
         ...
 
 
-def let_go(run: Holder, shape: tuple[int, int]) -> Pixels:
-    """Close the run; what it has found, resized to (height, width), is all that is left of it."""
-    found = images.resize(run.result(), *shape)
+def let_go(run: Holder) -> Pixels:
+    """Close the run; what it has found is all that is left of it."""
+    found = run.result()
     run.close()
     return found
 
@@ -128,13 +127,6 @@ class Optimizer(Protocol, Generic[RunT]):
 
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> RunT:
         """Begin a run of `iterations` moves from `canvas`; with 0 the start is judged and nothing moves."""
-        ...
-
-    def grow(self, run: RunT, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int) -> RunT:
-        """Begin the run at the next scale, (height, width), from what the one before has found, ended or not.
-
-        The one before is closed first: what it holds may be as much as the next one needs.
-        """
         ...
 
     def step(self, runs: Sequence[RunT]) -> None:

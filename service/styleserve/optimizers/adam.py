@@ -23,7 +23,7 @@ import tensorflow as tf
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import MOST_COUNTED, Snapshot, let_go, tensors
+from styleserve.optimizers import MOST_COUNTED, Snapshot, tensors
 from styleserve.optimizers.adam_tiles import TiledState
 from styleserve.optimizers.tensors import Tensor, TensorEvaluator, TensorObjective
 from styleserve.recipes import AdamSettings, Recipe
@@ -153,12 +153,6 @@ class Adam:
         known = tensors.with_tensors(objective)
         state = (_State if known.tile_side is None else TiledState).begin(canvas)
         return AdamRun(state, known, recipe.adam, iterations)
-
-    def grow(
-        self, run: AdamRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
-    ) -> AdamRun:
-        """Begin the next scale at the result, enlarged, with moments of zero."""
-        return self.start(let_go(run, shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[AdamRun]) -> None:
         """Judge the canvases and move them; a run that has made its moves is judged at its result and stays there."""

@@ -17,7 +17,7 @@ from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import MOST_COUNTED, Snapshot, let_go
+from styleserve.optimizers import MOST_COUNTED, Snapshot
 from styleserve.optimizers.curvature import Curvature
 from styleserve.optimizers.lbfgs_vectors import Vectors
 from styleserve.recipes import Recipe
@@ -139,12 +139,6 @@ class Lbfgs:
         curvature = Curvature(TILED_HISTORY if in_tiles else HISTORY)
         vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=in_tiles)
         return LbfgsRun(vectors, curvature, objective, iterations)
-
-    def grow(
-        self, run: LbfgsRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
-    ) -> LbfgsRun:
-        """Begin the next scale at the best canvas, enlarged; the curvature of another scale is dropped."""
-        return self.start(let_go(run, shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[LbfgsRun]) -> None:
         """Judge the canvases in one batch and let each make its move; after the last move there is none."""

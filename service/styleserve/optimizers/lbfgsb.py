@@ -19,7 +19,7 @@ from styleserve import images
 from styleserve.costs import Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
-from styleserve.optimizers import MOST_COUNTED, Snapshot, let_go
+from styleserve.optimizers import MOST_COUNTED, Snapshot
 from styleserve.recipes import Recipe
 
 #: A canvas as SciPy wants it, float64 [H * W * 3].
@@ -175,12 +175,6 @@ class Lbfgsb:
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsbRun:  # noqa: ARG002
         """Begin at `canvas`; the recipe's Adam settings do not apply."""
         return LbfgsbRun(canvas, objective, iterations)
-
-    def grow(
-        self, run: LbfgsbRun, objective: Objective, shape: tuple[int, int], recipe: Recipe, iterations: int
-    ) -> LbfgsbRun:
-        """Begin the next scale at the result, enlarged; the curvature of another scale is of no use and is dropped."""
-        return self.start(let_go(run, shape), objective, recipe, iterations)
 
     def step(self, runs: Sequence[LbfgsbRun]) -> None:
         """Evaluate what each run asks and hand each its answer."""
