@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from styleserve import detail, images
-from styleserve.presets import PRESETS
+from styleserve.presets import PRESETS, resolve
+from styleserve.recipes import RecipeChanges
 
 RECIPE = PRESETS["standard"]
 PLAIN = dataclasses.replace(RECIPE, pyramid=dataclasses.replace(RECIPE.pyramid, adds_detail=False))
+TEXTURE = resolve(RecipeChanges(), RecipeChanges(strength=1.0, init="noise"))
 CONTENT = 0.25 + 0.5 * images.noise(48, 36, seed=3)
 
 
@@ -31,7 +33,7 @@ def test_it_stays_an_image():
     assert (grown.min() >= 0, grown.max()) == (True, 1)
 
 
-@pytest.mark.parametrize("recipe", [PLAIN, PRESETS["classic"]], ids=["not wanted", "no pyramid"])
+@pytest.mark.parametrize("recipe", [PLAIN, PRESETS["classic"], TEXTURE], ids=["not wanted", "no pyramid", "texture"])
 def test_where_the_recipe_does_not_add_detail_it_is_enlarged_alone(recipe):
     canvas = images.noise(24, 18, seed=4)
     np.testing.assert_array_equal(detail.grow(canvas, CONTENT, recipe), images.resize(canvas, 48, 36))
