@@ -1,6 +1,8 @@
 """L-BFGS-B inside out: the same points as SciPy alone, one pass a point, and no thread left behind."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -168,11 +170,43 @@ def test_a_start_whose_loss_is_no_number_is_told():
     run.close()
 
 
+#: A program that judges 14 canvases of 256 x 256 pixels and prints how many bytes that took at the most.
+SEARCHING = """
+import numpy as np
+from styleserve import memory
+from styleserve.evaluation import Evaluation, Losses
+from styleserve.optimizers.lbfgsb import LbfgsbRun
+
+class Point:
+    batch_key = "point"
+
+slopes = np.random.default_rng(0).random((256, 256, 3), np.float32) + np.float32(0.1)
+memory.keep_heaps_small({}, 8 * 2**20)
+before = memory.resident_bytes()
+memory.forget_peak()
+run = LbfgsbRun(np.full_like(slopes, 0.5), Point(), iterations=13)
+while run.question is not None:
+    gradient = slopes * (run.question - np.float32(0.3))
+    loss = float(np.sum(gradient * (run.question - np.float32(0.3)), dtype=np.float64)) / 2
+    run.answer(Evaluation(Losses(loss, 0.0, loss, 0.0), gradient))
+assert run.iteration > 11, run.iteration
+print(memory.peak_resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_search_takes_as_much_memory_as_its_upkeep_says():
+    """Beside what the program above takes for itself, four canvases."""
+    program = subprocess.run([sys.executable, "-c", SEARCHING], capture_output=True, text=True, check=True)
+    predicted = Lbfgsb.upkeep.bytes(256 * 256, is_tiled=False)
+    assert 0.85 * predicted < int(program.stdout) < 1.1 * predicted
+
+
 def test_a_search_that_fails_before_it_asks_anything_does_not_begin(monkeypatch):
     def fail(*arguments, **named):
         raise MemoryError
 
-    monkeypatch.setattr(scipy.optimize, "minimize", fail)
+    monkeypatch.setattr(scipy.optimize, "fmin_l_bfgs_b", fail)
     with pytest.raises(MemoryError):
         Lbfgsb(Bowl()).start(np.full(SHAPE, 0.5, np.float32), Point(), PRESETS["paper"], iterations=30)
 

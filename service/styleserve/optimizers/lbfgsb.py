@@ -133,22 +133,20 @@ class LbfgsbRun:
         if self._iterations == 0:
             self._points.at(start)
             return "completed"
-        found = scipy.optimize.minimize(
+        # `minimize` would keep a pair of Python's numbers for every value, as much again as half of all the rest.
+        _, _, found = scipy.optimize.fmin_l_bfgs_b(
             self._points.loss,
             start,
-            jac=self._points.gradient,
-            method="L-BFGS-B",
-            bounds=scipy.optimize.Bounds(0.0, 1.0),
+            fprime=self._points.gradient,
+            bounds=[(0.0, 1.0)] * start.size,
+            m=HISTORY,
+            factr=RELATIVE_GAIN / np.finfo(np.float64).eps,
+            pgtol=0.0,
+            maxiter=self._iterations,
+            maxfun=np.iinfo(np.int32).max,
             callback=self._accept,
-            options={
-                "maxiter": self._iterations,
-                "maxfun": np.iinfo(np.int32).max,
-                "maxcor": HISTORY,
-                "ftol": RELATIVE_GAIN,
-                "gtol": 0.0,
-            },
         )
-        return "completed" if found.nit >= self._iterations else "converged"
+        return "completed" if found["nit"] >= self._iterations else "converged"
 
     def _accept(self, xk: Vector) -> None:
         """Take note of the point that ends an iteration, which SciPy judged last; the name `xk` is SciPy's.
@@ -167,7 +165,7 @@ class Lbfgsb:
 
     #: SciPy's work is (2 m + 5) float64 a value, beside point, gradient, bounds and their copies. The first line search
     #: tries several lengths, later ones seldom more than one.
-    upkeep = Upkeep(2 * (2 * HISTORY + 5) + 20, extra_evaluations=4, snapshot_canvases=1)
+    upkeep = Upkeep(2 * (2 * HISTORY + 5) + 42, extra_evaluations=4, snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
