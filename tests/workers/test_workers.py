@@ -233,6 +233,7 @@ from support.toy import ToyEngineFactory
 
 if __name__ == "__main__":
     process.STOP_TIMEOUT_S = process.KILL_TIMEOUT_S = 0.2
+    kill = multiprocessing.process.BaseProcess.kill
     multiprocessing.process.BaseProcess.kill = multiprocessing.process.BaseProcess.terminate = lambda self: None
     slowly, events = functools.partial(time.sleep, 0.02), SimpleQueue()
     worker = process.ProcessWorker(ToyEngineFactory(slowly), logging.basicConfig)
@@ -241,14 +242,18 @@ if __name__ == "__main__":
         pass
     print(worker.pid, flush=True)
     os.kill(worker.pid, signal.SIGSTOP)
+    if {has_another}:
+        multiprocessing.process.BaseProcess.kill = kill
+        worker.start(events.put)
     worker.stop()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="stops a process")
-def test_a_program_ends_though_its_engine_cannot_be_killed(tmp_path):
+@pytest.mark.parametrize("has_another", [False, True], ids=["its only one", "one before the last"])
+def test_a_program_ends_though_an_engine_cannot_be_killed(tmp_path, has_another):
     script = tmp_path / "leaving.py"
-    script.write_text(LEAVING_BEHIND)
+    script.write_text(LEAVING_BEHIND.format(has_another=has_another))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     program = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
     left_behind = int(program.stdout.readline())

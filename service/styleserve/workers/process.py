@@ -54,6 +54,7 @@ class ProcessWorker:
 
     def start(self, listener: Listener) -> None:
         """Spawn the process; the listener hears `Ready`, or `Lost` when it ends or cannot be spawned."""
+        self._leave_behind()
         self._is_stopping = self._is_ready = False
         self._outbox = SimpleQueue()
         self._process = self._reading = None
@@ -114,13 +115,18 @@ class ProcessWorker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(KILL_TIMEOUT_S)
-        if self._process.is_alive():
-            logger.error("the engine's process %d was killed and does not end: it is left behind", self._process.pid)
-            # The interpreter's end would wait for it, and there is no other way to keep it from that.
-            multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
-        elif self._reading is not None:
+        if not self._leave_behind() and self._reading is not None:
             self._reading.join()
         self._process = None
+
+    def _leave_behind(self) -> bool:
+        """Forget a process that still lives, though it was killed; returns whether there was one."""
+        if self._process is None or not self._process.is_alive():
+            return False
+        logger.error("the engine's process %d was killed and does not end: it is left behind", self._process.pid)
+        # The interpreter's end would wait for it, and there is no other way to keep it from that.
+        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
+        return True
 
     def _read(
         self, connection: Connection, process: BaseProcess, end_writing: Callable[[], None], listener: Listener
