@@ -72,6 +72,18 @@ def test_a_container_of_version_2_counts_its_cache_as_free(tmp_path):
     assert memory.free_bytes(write(tmp_path, files)) == 2_400_000_000
 
 
+@pytest.mark.parametrize("most", ["max", "4000000000"])
+def test_what_a_container_is_held_up_at_is_a_limit_too(tmp_path, most):
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/cgroup": "0::/\n",
+        "sys/fs/cgroup/memory.max": f"{most}\n",
+        "sys/fs/cgroup/memory.high": "3000000000\n",
+        "sys/fs/cgroup/memory.current": "1000000000\n",
+    }
+    assert memory.free_bytes(write(tmp_path, files)) == 2_000_000_000
+
+
 def test_of_nested_groups_the_tightest_counts(tmp_path):
     files = {
         "proc/meminfo": MEMINFO,

@@ -11,8 +11,12 @@ from pathlib import Path
 
 #: The share of what is free that an engine takes by default; the front, its images and the system live on the rest.
 _DEFAULT_SHARE = 0.8
-#: Files of a control group, as versions 2 and 1 name them: the limit and what is used of it.
-_GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+#: Files of a control group, as versions 2 and 1 name them: its limits, and what is used. Whoever is above `memory.high`
+#: is held up until memory was given back.
+_GROUP_FILES = (
+    (("memory.max", "memory.high"), "memory.current"),
+    (("memory.limit_in_bytes",), "memory.usage_in_bytes"),
+)
 #: Cached files count as used, and are given back when memory is short.
 _RECLAIMABLE = ("inactive_file", "total_inactive_file")
 #: By these the GNU C library is told about its heaps.
@@ -125,10 +129,11 @@ def _groups(root: Path) -> list[Path]:
 
 
 def _group_free(folder: Path) -> int | None:
-    for limit_name, used_name in _GROUP_FILES:
-        limit, used = _read_number(folder / limit_name), _read_number(folder / used_name)
-        if limit is not None and used is not None:
-            return max(0, limit - used + _reclaimable(folder))
+    for limit_names, used_name in _GROUP_FILES:
+        limits = [limit for name in limit_names if (limit := _read_number(folder / name)) is not None]
+        used = _read_number(folder / used_name)
+        if limits and used is not None:
+            return max(0, min(limits) - used + _reclaimable(folder))
     return None
 
 
