@@ -168,10 +168,11 @@ def _take(num_bytes: int) -> tuple[tf.Tensor, int]:
 
 
 def _gpu_memory() -> int | None:
-    """Bytes that TensorFlow may take of the first GPU."""
+    """Bytes that TensorFlow may take of the first GPU, none of which are taken by asking."""
     from tensorflow.python.client import device_lib
 
-    sizes = [local.memory_limit for local in device_lib.list_local_devices() if local.device_type == "GPU"]
+    options = tf.compat.v1.ConfigProto(gpu_options=tf.compat.v1.GPUOptions(allow_growth=True))
+    sizes = [local.memory_limit for local in device_lib.list_local_devices(options) if local.device_type == "GPU"]
     return sizes[0] if sizes else None
 
 
