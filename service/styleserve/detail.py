@@ -11,8 +11,8 @@ def grow(canvas: Pixels, content: Pixels, recipe: Recipe) -> Pixels:
     """The canvas [h, w, 3] at the content's size [H, W, 3], with the content's detail if the recipe's pyramid adds it.
 
     With c the content, c' the content at the canvas's size and U enlarging it is U(canvas) + c - U(c'), clipped to
-    [0, 1]: a Laplacian pyramid put together again (Burt and Adelson 1983), with the finer bands of the content. A canvas
-    that began as noise and is to be the style alone gets none of it.
+    [0, 1]: a Laplacian pyramid put together again (Burt and Adelson 1983), with the finer bands of the content. None
+    of it comes to a canvas that began as noise and is to be the style alone.
     """
     if canvas.shape == content.shape:
         return canvas
