@@ -96,6 +96,16 @@ def test_what_is_too_much_goes_from_the_longest_unused_on_until_the_rest_fits(tm
     assert shelf.has(newest)
 
 
+def test_what_is_too_much_is_taken_from_whoever_has_the_most_however_old_the_others_images_are(tmp_path):
+    store = ImageStore(tmp_path)
+    older = [store.shelf("modest").put(b"m" * 1000), store.shelf("modest").put(b"n" * 1000)]
+    for digest in older:
+        os.utime(tmp_path / "modest" / digest, (time.time() - 60,) * 2)
+    many = [aged(tmp_path, store.shelf("somebody"), bytes([number]) * 3000, 30 - number) for number in range(4)]
+    assert store.expire(86_400, 8000, ()) == {("somebody", digest) for digest in many[:2]}
+    assert all(store.shelf("modest").has(digest) for digest in older)
+
+
 def test_what_is_on_its_way_is_not_forgotten_however_long_it_takes(tmp_path):
     store = ImageStore(tmp_path)
     shelf = store.shelf("somebody")

@@ -113,6 +113,18 @@ async def test_of_more_ended_jobs_than_are_kept_those_that_ended_first_go(store,
     assert store.find_request("anonymous", "r-6") is None
 
 
+@pytest.mark.parametrize("is_swept", [False, True])
+async def test_whoever_has_many_jobs_takes_none_of_the_others_away(store, images, is_swept):
+    keeper = retention(store, images, max_jobs=100 if is_swept else 5)
+    for each in [job(number, caller="modest" if number <= 2 else "busy") for number in range(1, 9)]:
+        store.add(each)
+        each.fail(StorageError())
+        keeper.note(each)
+    if is_swept:
+        await retention(store, images, max_jobs=5)._sweep()
+    assert [each.number for each in store.all()] == [8, 7, 6, 2, 1]
+
+
 async def test_the_end_of_a_job_that_a_full_disk_did_not_take_is_stored_by_the_next_sweep(store, images):
     kept = job()
     store.add(kept)

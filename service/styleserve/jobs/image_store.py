@@ -11,9 +11,10 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from styleserve.callers import is_name
 from styleserve.digests import is_sha256
@@ -141,6 +142,14 @@ class Shelf:
                 synchronise(self._folder.parent)
 
 
+class _File(NamedTuple):
+    """An image on the disk: when it was last used, and its bytes."""
+
+    used: float
+    num_bytes: int
+    path: Path
+
+
 #: An image as retention knows it: the caller and the digest.
 Owned: TypeAlias = tuple[str, str]
 
@@ -164,47 +173,65 @@ class ImageStore:
             path.unlink(missing_ok=True)
 
     def expire(self, unused_s: float, max_bytes: int, kept: Collection[Owned]) -> set[Owned]:
-        """Forget images that nobody used for `unused_s` seconds, then the longest unused until the rest fits.
+        """Forget images that nobody used for `unused_s` seconds, and more until the rest fits.
 
-        `kept` stays, and what is on its way. Returns those forgotten; the log has what the disk does not let go.
+        Those are each time the longest unused of the caller whose images take the most, so that callers take each other
+        nothing away. `kept` stays, and what is on its way. Returns those forgotten; the log has what the disk does not
+        let go.
         """
         forgotten = set()
         stuck: list[OSError] = []
-        oldest = time.time() - unused_s
-        files = sorted(self._files())
-        num_bytes = sum(size for _, size, _ in files)
-        for used, size, path in files:
-            owned = path.parent.name, path.name
-            if owned in kept or (used >= oldest and num_bytes <= max_bytes):
-                continue
+        taken: Counter[str] = Counter()
+        of_callers: defaultdict[str, deque[_File]] = defaultdict(deque)
+        for file in sorted(self._files()):
+            caller = file.path.parent.name
+            taken[caller] += file.num_bytes
+            if (caller, file.path.name) not in kept:
+                of_callers[caller].append(file)
+        for file in _superfluous(of_callers, taken, time.time() - unused_s, max_bytes):
+            caller = file.path.parent.name
             try:
-                is_gone = self._forget(path, used)
+                is_gone = self._forget(file)
             except OSError as error:
                 stuck.append(error)
                 continue
             if is_gone:
-                forgotten.add(owned)
-                num_bytes -= size
+                forgotten.add((caller, file.path.name))
+                taken[caller] -= file.num_bytes
         if stuck:
             logger.error("%d images cannot be removed, the first: %s", len(stuck), stuck[0])
         return forgotten
 
-    def _forget(self, path: Path, used: float) -> bool:
-        """Remove a file that was used last at that time; False for one that was used or written since."""
+    def _forget(self, file: _File) -> bool:
+        """Remove a file; False for one that was used or written since."""
         with self._using, contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime != used:
+            if file.path.stat().st_mtime != file.used:
                 return False
-            path.unlink()
+            file.path.unlink()
         return True
 
-    def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """When each image was last used, and its bytes."""
+    def _files(self) -> Iterator[_File]:
+        """All images."""
         for path in self._folder.glob("*/*"):
             if path.name.startswith(_INCOMING):
                 continue
             with contextlib.suppress(FileNotFoundError):  # one that somebody took away meanwhile
                 found = path.stat()
-                yield found.st_mtime, found.st_size, path
+                yield _File(found.st_mtime, found.st_size, path)
+
+
+def _superfluous(
+    of_callers: Mapping[str, deque[_File]], taken: Mapping[str, int], oldest: float, max_bytes: int
+) -> Iterator[_File]:
+    """Files, the longest unused first, that were used before `oldest`; then others, while too many bytes are `taken`.
+
+    Whoever goes through them lessens what is taken by what is gone.
+    """
+    for files in of_callers.values():
+        while files and files[0].used < oldest:
+            yield files.popleft()
+    while sum(taken.values()) > max_bytes and (left := [caller for caller, files in of_callers.items() if files]):
+        yield of_callers[max(left, key=taken.__getitem__)].popleft()
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@ not. Jobs go many at once, since each time the disk is waited for, and between t
 """
 
 import asyncio
-import itertools
 import logging
+import math
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterable
 
 from styleserve.errors import StorageError
@@ -26,8 +27,9 @@ _NUM_AT_ONCE = 100
 class Retention:
     """Images stay for `retention_s` seconds after their last use, and within `max_bytes`: the longest unused go first.
 
-    An ended job goes with its picture, when its own time has come, or when it ended before `max_jobs` others. What a
-    job needs that has yet to end stays.
+    An ended job goes with its picture, when its own time has come, or where more than `max_jobs` have ended: the oldest
+    of the caller who has the most, so that callers take each other nothing away. What a job needs that has yet to end
+    stays.
     """
 
     def __init__(
@@ -50,11 +52,11 @@ class Retention:
         self._gone: set[Owned] = set()
 
     def note(self, job: Job) -> None:
-        """A job has ended; of more than are kept the oldest go, a hundredth at once so that it is seldom."""
+        """A job has ended; of more than are kept a hundredth goes at once, so that it is seldom."""
         self._ended[job.job_id] = job
         excess = len(self._ended) - self._max_jobs
         if excess > 0:
-            self._forget(itertools.islice(self._ended.values(), min(excess + self._max_jobs // 100, _NUM_AT_ONCE)))
+            self._forget(_superfluous(self._ended.values(), min(excess + self._max_jobs // 100, _NUM_AT_ONCE)))
 
     async def keep_sweeping(self) -> None:
         """Sweep now and then, until this is cancelled; a fault is for the log and for the next time."""
@@ -84,16 +86,15 @@ class Retention:
         self._gone.clear()
 
     def _due(self) -> list[Job]:
-        """Ended jobs whose time has come, that are too many, or whose pictures are gone; the oldest first."""
-        now, num_left = time.time(), len(self._ended)
-        due = []
-        for job in self._ended.values():
-            expire_time = job.status.expire_time
-            is_expired = expire_time is not None and expire_time < now
-            if is_expired or num_left > self._max_jobs or self._has_lost_picture(job):
-                due.append(job)
-                num_left -= 1
-        return due
+        """Ended jobs whose time has come or whose pictures are gone, the oldest first; then those that are too many."""
+        now = time.time()
+        due = {
+            job.job_id: job
+            for job in self._ended.values()
+            if (job.status.expire_time or math.inf) < now or self._has_lost_picture(job)
+        }
+        others = [job for job in self._ended.values() if job.job_id not in due]
+        return [*due.values(), *_superfluous(others, max(0, len(others) - self._max_jobs))]
 
     def _has_lost_picture(self, job: Job) -> bool:
         """Whether the job's picture was forgotten, and not made again since."""
@@ -113,3 +114,11 @@ class Retention:
             del self._ended[job.job_id]
             self._index.forget(job)
         return True
+
+
+def _superfluous(jobs: Iterable[Job], num_jobs: int) -> list[Job]:
+    """So many of the jobs, of which the oldest come first: each time the oldest of the caller who has the most left."""
+    of_callers: defaultdict[str, deque[Job]] = defaultdict(deque)
+    for job in jobs:
+        of_callers[job.submission.caller].append(job)
+    return [max(of_callers.values(), key=len).popleft() for _ in range(num_jobs)]
