@@ -33,6 +33,7 @@ from styleserve.jobs.records import Records
 from styleserve.model.weights import load_file
 from styleserve.recipes import plan_scales
 from styleserve.rpc import responses, uploads
+from styleserve.rpc.inspections import Inspections
 from styleserve.rpc.paging import decode_token, page_size
 from styleserve.rpc.requests import RequestReader, fingerprint, read_preview
 from styleserve.v1 import style_transfer_pb2
@@ -217,6 +218,7 @@ def _request_reader(folder: Path) -> RequestReader:
         style_images=StyleImages(folder / "cache", decoder),
         image_store=ImageStore(folder / "images"),
         decoder=decoder,
+        inspections=Inspections(),
         max_side=1024,
         max_iterations=10_000,
     )

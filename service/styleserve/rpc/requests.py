@@ -34,6 +34,7 @@ from styleserve.jobs.submission import DEFAULT_MAX_INLINE_BYTES, MOST_INLINE_BYT
 from styleserve.presets import check_range, resolve
 from styleserve.recipes import RecipeChanges
 from styleserve.rpc.enums import FORMATS
+from styleserve.rpc.inspections import Inspections
 from styleserve.rpc.parts import check_enum, read_recipe, read_source
 from styleserve.v1 import image_pb2, recipe_pb2, style_transfer_pb2
 
@@ -76,12 +77,16 @@ def read_preview(options: style_transfer_pb2.PreviewOptions) -> PreviewWish:
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads StylizeRequests against the catalogue as it is, a store of images, a decoder and the server's limits."""
+    """Reads StylizeRequests against the catalogue as it is, a store of images, a decoder and the server's limits.
+
+    Images are looked at by `inspections`.
+    """
 
     catalogs: CatalogKeeper
     style_images: StyleImages
     image_store: ImageStore
     decoder: Decoder
+    inspections: Inspections
     max_side: int
     max_iterations: int
 
@@ -94,7 +99,7 @@ class RequestReader:
         StyleImageUnavailableError.
         """
         reading = _Reading(self, request, caller, self.image_store.shelf(caller))
-        submission = await asyncio.to_thread(reading.submission, request_fingerprint, deadline)
+        submission = await self.inspections.do(caller, reading.submission, request_fingerprint, deadline)
         await asyncio.gather(*(self.style_images.fetch(style) for style in reading.catalogued.values()))
         await asyncio.to_thread(reading.store_images)
         return submission

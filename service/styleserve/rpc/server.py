@@ -28,6 +28,7 @@ from styleserve.jobs.store import JobStore
 from styleserve.observing.observer import SILENCE, Observer
 from styleserve.rpc.access import Access, AccessInterceptor
 from styleserve.rpc.health import Health
+from styleserve.rpc.inspections import Inspections
 from styleserve.rpc.interceptor import ErrorInterceptor
 from styleserve.rpc.observation import ObservingInterceptor
 from styleserve.rpc.requests import RequestReader
@@ -87,7 +88,7 @@ class Server:
 
     def __init__(self, config: Config, worker: Worker, observer: Observer = SILENCE) -> None:
         limits = ImageLimits()
-        decoder = Decoder(limits)
+        decoder, inspections = Decoder(limits), Inspections()
         store, image_store, created = _open_data(config)
         callers = None if config.callers is None else Callers(config.callers)
         access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
@@ -116,7 +117,13 @@ class Server:
             observer=observer,
         )
         reader = RequestReader(
-            self._catalogs, self._style_images, image_store, decoder, config.max_side, config.max_iterations
+            catalogs=self._catalogs,
+            style_images=self._style_images,
+            image_store=image_store,
+            decoder=decoder,
+            inspections=inspections,
+            max_side=config.max_side,
+            max_iterations=config.max_iterations,
         )
         self._server = grpc.aio.server(
             interceptors=(ObservingInterceptor(observer), ErrorInterceptor(), AccessInterceptor(access)),
@@ -126,10 +133,11 @@ class Server:
             StyleTransferServicer(self._jobs, image_store, reader, limits), self._server
         )
         style_catalog_pb2_grpc.add_StyleCatalogServiceServicer_to_server(
-            StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder), self._server
+            StyleCatalogServicer(self._catalogs, self._style_images, self._jobs, decoder, inspections), self._server
         )
         style_catalog_pb2_grpc.add_StyleAdminServiceServicer_to_server(
-            StyleAdminServicer(self._catalogs, image_store, self._jobs, decoder, config.max_iterations), self._server
+            StyleAdminServicer(self._catalogs, image_store, self._jobs, decoder, inspections, config.max_iterations),
+            self._server,
         )
         server_info_pb2_grpc.add_ServerInfoServiceServicer_to_server(
             ServerInfoServicer(config, self._jobs, limits), self._server

@@ -3,8 +3,6 @@
 A caller needs the scope `admin`; what it can change is styles and nothing else.
 """
 
-import asyncio
-
 from styleserve.catalog.created import Draft
 from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.rules import TEXTS, check_facts, check_id
@@ -22,6 +20,7 @@ from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
 from styleserve.rpc.access import calling
 from styleserve.rpc.handlers import Context
+from styleserve.rpc.inspections import Inspections
 from styleserve.rpc.parts import read_recipe, read_source
 from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
 
@@ -35,12 +34,14 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         image_store: ImageStore,
         jobs: Jobs,
         decoder: Decoder,
+        inspections: Inspections,
         max_iterations: int,
     ) -> None:
         self._catalogs = catalogs
         self._image_store = image_store
         self._jobs = jobs
         self._decoder = decoder
+        self._inspections = inspections
         self._max_iterations = max_iterations
 
     async def CreateStyle(
@@ -50,7 +51,7 @@ class StyleAdminServicer(style_catalog_pb2_grpc.StyleAdminServiceServicer):
         caller = calling()
         self._jobs.charge(caller, request.ByteSize())
         shelf = self._image_store.shelf(caller.name)
-        style = await self._catalogs.create(await asyncio.to_thread(self._read, request, shelf))
+        style = await self._catalogs.create(await self._inspections.do(caller.name, self._read, request, shelf))
         return style_catalog_pb2.CreateStyleResponse(
             style=responses.style(style, self._jobs.has_targets(style.image.sha256))
         )

@@ -1,7 +1,5 @@
 """StyleCatalogService: the catalogue, read."""
 
-import asyncio
-
 from styleserve import images
 from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.style import Style
@@ -10,7 +8,9 @@ from styleserve.decoding import Decoder
 from styleserve.images import Encoded
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
+from styleserve.rpc.access import calling
 from styleserve.rpc.handlers import Context
+from styleserve.rpc.inspections import Inspections
 from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.v1 import style_catalog_pb2, style_catalog_pb2_grpc
 
@@ -21,11 +21,19 @@ _DEFAULT_PAGE = 100
 class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
     """Answers from the catalogue as it is at each call."""
 
-    def __init__(self, catalogs: CatalogKeeper, style_images: StyleImages, jobs: Jobs, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        catalogs: CatalogKeeper,
+        style_images: StyleImages,
+        jobs: Jobs,
+        decoder: Decoder,
+        inspections: Inspections,
+    ) -> None:
         self._catalogs = catalogs
         self._style_images = style_images
         self._jobs = jobs
         self._decoder = decoder
+        self._inspections = inspections
 
     async def ListStyles(
         self, request: style_catalog_pb2.ListStylesRequest, context: Context
@@ -45,7 +53,7 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
     ) -> style_catalog_pb2.GetStyleResponse:
         """Read a style, with a thumbnail when its image needs no download."""
         style = self._catalogs.catalog.find(request.name)
-        thumbnail = await asyncio.to_thread(self._thumbnail, style)
+        thumbnail = await self._inspections.do(calling().name, self._thumbnail, style)
         return style_catalog_pb2.GetStyleResponse(style=responses.style(style, self._has_targets(style), thumbnail))
 
     def _has_targets(self, style: Style) -> bool:

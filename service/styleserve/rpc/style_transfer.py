@@ -17,16 +17,17 @@ from styleserve.jobs.jobs import Jobs
 from styleserve.jobs.status import StoredImage
 from styleserve.rpc import responses, uploads
 from styleserve.rpc.access import calling, require
-from styleserve.rpc.disk import Disk
 from styleserve.rpc.enums import STATES
 from styleserve.rpc.handlers import Context
 from styleserve.rpc.held import HeldRequests, HeldResults
 from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
+from styleserve.rpc.threads import Threads
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 
 CHUNK_BYTES = 1024 * 1024
 _DEFAULT_PAGE = 50
+_NUM_DISK_THREADS = 4
 
 
 class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer):
@@ -40,7 +41,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._image_store = image_store
         self._reader = reader
         self._limits = limits
-        self._disk = Disk()
+        self._disk = Threads("disk", _NUM_DISK_THREADS)
         self._uploads = uploads.UploadCount()
         self._held = HeldRequests()
         self._held_results = HeldResults()

@@ -1,8 +1,4 @@
-"""Disk: what reads and writes files for calls, off the event loop.
-
-It has threads of its own: in those of the event loop images are decoded, and a few that wait for their turn there would
-keep every upload and download waiting too.
-"""
+"""Threads: a few for one kind of work, off the event loop, so that no kind keeps another waiting."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,17 +8,15 @@ from typing import TypeVar, TypeVarTuple
 ArgumentsT = TypeVarTuple("ArgumentsT")
 ResultT = TypeVar("ResultT")
 
-_NUM_THREADS = 4
 
+class Threads:
+    """So many threads with a name."""
 
-class Disk:
-    """A few threads that wait for the disk."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="disk")
+    def __init__(self, name: str, num_threads: int) -> None:
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
 
     async def do(self, work: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT) -> ResultT:
-        """Do it in a thread. A call that is cancelled meanwhile waits, lest it close a file that is written to."""
+        """Do it in a thread. A call that is cancelled meanwhile waits, lest it undo what is being worked at."""
         doing = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         try:
             return await asyncio.shield(doing)
