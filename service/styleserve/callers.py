@@ -145,6 +145,11 @@ class _Entry:
 
 
 _KEYS = ("token_sha256", "certificates", "scopes", "max_waiting", "max_running", "max_bytes_per_minute")
+_TOKENS_ALLOWED = (
+    "hashes of tokens, as `styleserve callers new` prints them; if it is the token itself, make a new one, since this "
+    "one stands in a file now"
+)
+_CERTIFICATES_ALLOWED = "common names of certificates"
 
 
 def _read(path: Path, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
@@ -194,10 +199,9 @@ class _Reading:
         if not isinstance(name, str):
             self._complain(f"got the name {shown(name)}, which is no text; quote it")
         elif not is_callers_name(name):
-            self._complain(f"got the name {name!r}; allowed: {NAMES_ALLOWED}")
-        tokens = self._texts("token_sha256", is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
-        certificates = self._texts("certificates", is_name, "common names of certificates")
-        if not tokens and not certificates:
+            self._complain(f"got the name {shown(name)}; allowed: {NAMES_ALLOWED}")
+        tokens, certificates = self._tokens(), self._certificates()
+        if not self._settings.get("token_sha256") and not self._settings.get("certificates"):
             self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
         quota = Quota(self._count("max_waiting"), self._count("max_running"), self._bytes())
         return _Entry(Caller(str(name), frozenset(self._scopes()), quota), tokens, certificates)
@@ -205,20 +209,32 @@ class _Reading:
     def _complain(self, complaint: str) -> None:
         self.problems.append(f"{self._where}: {complaint}")
 
-    def _texts(self, key: str, fits: Callable[[str], bool], what: str) -> tuple[str, ...]:
-        values = self._settings.get(key, [])
-        if not isinstance(values, list):
-            self._complain(f"{key}: got {values!r}; allowed: a list of {what}")
-            return ()
+    def _tokens(self) -> tuple[str, ...]:
+        """The hashes; no other value is shown: it may be a token, and a complaint goes to logs that others read."""
+        values = self._list("token_sha256", _kind, _TOKENS_ALLOWED)
+        for number, value in enumerate(values, 1):
+            if not isinstance(value, str) or not is_sha256(value):
+                self._complain(f"token_sha256: {number}: got {_kind(value)}, no SHA-256; allowed: {_TOKENS_ALLOWED}")
+        return tuple(value for value in values if isinstance(value, str) and is_sha256(value))
+
+    def _certificates(self) -> tuple[str, ...]:
+        values = self._list("certificates", shown, _CERTIFICATES_ALLOWED)
         for value in values:
-            if not isinstance(value, str) or not fits(value):
-                self._complain(f"{key}: got {value!r}; allowed: {what}")
-        return tuple(value for value in values if isinstance(value, str))
+            if not isinstance(value, str) or not is_name(value):
+                self._complain(f"certificates: got {shown(value)}; allowed: {_CERTIFICATES_ALLOWED}")
+        return tuple(value for value in values if isinstance(value, str) and is_name(value))
+
+    def _list(self, key: str, describe: Callable[[object], str], allowed: str) -> list[object]:
+        values = self._settings.get(key, [])
+        if isinstance(values, list):
+            return values
+        self._complain(f"{key}: got {describe(values)}; allowed: a list of {allowed}")
+        return []
 
     def _scopes(self) -> list[Scope]:
         values = self._settings.get("scopes")
         if not isinstance(values, list) or not values or any(value not in SCOPES for value in values):
-            self._complain(f"scopes: got {values!r}; allowed: a list of {', '.join(SCOPES)}")
+            self._complain(f"scopes: got {shown(values)}; allowed: a list of {', '.join(SCOPES)}")
             return []
         return values
 
@@ -227,7 +243,7 @@ class _Reading:
         if value is None:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_JOBS:
-            self._complain(f"{key}: got {value!r}; allowed: 1 to {_MOST_JOBS}, or nothing for no bound")
+            self._complain(f"{key}: got {shown(value)}; allowed: 1 to {_MOST_JOBS}, or nothing for no bound")
             return None
         return value
 
@@ -240,3 +256,10 @@ class _Reading:
         except ConfigurationError as error:
             self._complain(f"max_bytes_per_minute: {error}")
             return None
+
+
+def _kind(value: object) -> str:
+    """What is said of a value that may be secret."""
+    if isinstance(value, str):
+        return f"text of {len(value)} characters"
+    return f"a value of type {type(value).__name__}"
