@@ -154,6 +154,16 @@ def test_a_folder_may_be_links_into_one_within_as_kubernetes_mounts_it(folder):
     assert style.image.sha256 == hashlib.sha256(IMAGE).hexdigest()
 
 
+def test_links_of_image_or_folder_that_lead_out_of_it_are_refused(folder):
+    inner = folder / "within"
+    (inner / "out.png").symlink_to("../dots.png")
+    (inner / "above").symlink_to("..")
+    (inner / "around.png").symlink_to("above/dots.png")
+    for name in ("out.png", "around.png"):
+        (problem,) = write(inner, f"title: Dots\nimage: {name}\n").problems
+        assert "allowed: the name of a file in the style's own folder" in str(problem)
+
+
 def test_a_remote_image_is_known_by_its_digest(folder):
     entry = {"title": "Far", "image": {"url": "https://example.org/far.jpg", "sha256": "a" * 64}}
     (style,) = write(folder, yaml.safe_dump(entry)).styles
