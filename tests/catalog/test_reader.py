@@ -170,6 +170,28 @@ def test_a_remote_image_is_known_by_its_digest(folder):
     assert (style.image.url, style.image.sha256, style.image.path) == ("https://example.org/far.jpg", "a" * 64, None)
 
 
+@pytest.mark.parametrize(
+    ("url", "is_address"),
+    [
+        ("https://example.org:8443/x.jpg", True),
+        ("http://[::1]:80/x.jpg", True),
+        ("http://127.0.0.1/x.jpg", True),
+        ("https://example.org./x.jpg", True),
+        ("https://example.org:99999/x.jpg", False),
+        ("https://example.org:0/x.jpg", False),
+        ("https://example.org:http/x.jpg", False),
+        ("https://:443/x.jpg", False),
+        ("https://somebody@/x.jpg", False),
+        ("https://a..b/x.jpg", False),
+        (f"https://{'a' * 64}/x.jpg", False),
+    ],
+)
+def test_an_address_has_a_host_and_no_port_that_is_none(folder, url, is_address):
+    reading = write(folder, yaml.safe_dump({"title": "Far", "image": {"url": url, "sha256": "a" * 64}}))
+    complaints = [] if is_address else [f"image.url: got {url!r}; allowed: an address of https or http"]
+    assert [problem.description for problem in reading.problems] == complaints
+
+
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path):
     (problem,) = read_folder(tmp_path / "none", "mine").problems
     assert str(problem).startswith(f"{tmp_path / 'none'}: No such file or directory; allowed: a folder")

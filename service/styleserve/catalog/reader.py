@@ -210,9 +210,12 @@ class _StyleReader:
 
 
 def _is_address(url: object) -> bool:
-    """Whether a file may be fetched from there."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-    except ValueError:
+    """Whether a file may be fetched from there, as far as its text says: from a host that can be one."""
+    if not isinstance(url, str):
         return False
-    return parts is not None and parts.scheme in _SCHEMES and bool(parts.netloc)
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        return parts.scheme in _SCHEMES and host != b"" and parts.port != 0
+    except ValueError:  # a port beyond 65535, or a host whose name has parts that are empty or too long, among others
+        return False
