@@ -163,6 +163,20 @@ def test_a_token_in_the_place_of_its_hash_is_not_shown(tmp_path, place, caplog):
         assert TOKEN not in told
 
 
+def test_who_has_nothing_to_show_that_is_asked_for_is_told_at_the_start_and_later(tmp_path, caplog):
+    with pytest.raises(ConfigurationError, match=r"callers.pages: got `certificates` alone, .* without tls_client_ca;"):
+        Callers(written(tmp_path), asks_for_certificates=False)
+    assert len(Callers(written(tmp_path), asks_for_certificates=True)) == 2
+    both = FILE.replace("certificates:", f"token_sha256: [{token_sha256('pages')}]\n    certificates:")
+    clock = Clock()
+    callers = Callers(written(tmp_path, both), clock, asks_for_certificates=False)
+    assert callers.with_token("pages").name == "pages"
+    written(tmp_path)
+    clock.now = 2.0
+    assert callers.with_token("pages").name == "pages"
+    assert "got `certificates` alone" in caplog.text
+
+
 def test_what_is_shown_of_a_long_value_is_short(tmp_path):
     text = FILE.replace("[pages.internal]", f"[{'x' * 9000}]").replace("[read]", f"[{'y' * 9000}]")
     with pytest.raises(ConfigurationError) as raised:

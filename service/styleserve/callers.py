@@ -1,6 +1,7 @@
 """Callers: who calls, what they may do, and how much of the server is theirs; read from the operator's file.
 
-The file has a caller a name, known by the SHA-256 of its tokens or by the common name of its certificate:
+The file has a caller a name, known by the SHA-256 of its tokens or, where certificates are asked for, by the common
+name of its own:
 
     callers:
       editor:
@@ -95,9 +96,15 @@ _STRANGERS = Quota(max_running=1)
 class Callers:
     """The callers of a file, read again when it changes; a file that is broken then is logged, and nothing changes."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read the file; raises ConfigurationError with all that is wrong."""
-        self._file = FollowedFiles((path,), functools.partial(_read, path), "the callers")
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, *, asks_for_certificates: bool = True
+    ) -> None:
+        """Read the file; raises ConfigurationError with all that is wrong.
+
+        A server that does not ask for certificates takes no caller who has nothing else to show.
+        """
+        read = functools.partial(_read, path, asks_for_certificates)
+        self._file = FollowedFiles((path,), read, "the callers")
         self._clock = clock
         self._looked = clock()
         self._quotas: dict[str, Quota] = {}
@@ -152,7 +159,7 @@ _TOKENS_ALLOWED = (
 _CERTIFICATES_ALLOWED = "common names of certificates"
 
 
-def _read(path: Path, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
+def _read(path: Path, asks_for_certificates: bool, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
     """The callers; raises ConfigurationError with all that is wrong."""
     (data,) = contents
     document = decode_mapping(data, str(path))
@@ -162,7 +169,8 @@ def _read(path: Path, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
         raise ConfigurationError(f"{path}: got no `callers`; allowed: a mapping of names to what each caller may do")
     entries = []
     for name, settings in callers.items():
-        reading = _Reading(f"{path}: callers.{name}", settings if isinstance(settings, dict) else {})
+        known = settings if isinstance(settings, dict) else {}
+        reading = _Reading(f"{path}: callers.{name}", known, asks_for_certificates)
         entries.append(reading.entry(name))
         problems += reading.problems
     problems += _shared(path, entries)
@@ -189,9 +197,10 @@ def _shared(path: Path, entries: list[_Entry]) -> Iterator[str]:
 class _Reading:
     """One caller's settings; what is wrong is gathered in `problems`."""
 
-    def __init__(self, where: str, settings: Mapping[str, object]) -> None:
+    def __init__(self, where: str, settings: Mapping[str, object], asks_for_certificates: bool) -> None:
         self._where = where
         self._settings = settings
+        self._asks_for_certificates = asks_for_certificates
         self.problems = [f"{where}: {complaint}" for complaint in unknown_keys(settings, _KEYS)]
 
     def entry(self, name: object) -> _Entry:
@@ -201,13 +210,24 @@ class _Reading:
         elif not is_callers_name(name):
             self._complain(f"got the name {shown(name)}; allowed: {NAMES_ALLOWED}")
         tokens, certificates = self._tokens(), self._certificates()
-        if not self._settings.get("token_sha256") and not self._settings.get("certificates"):
-            self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
+        self._check_can_call()
         quota = Quota(self._count("max_waiting"), self._count("max_running"), self._bytes())
         return _Entry(Caller(str(name), frozenset(self._scopes()), quota), tokens, certificates)
 
     def _complain(self, complaint: str) -> None:
         self.problems.append(f"{self._where}: {complaint}")
+
+    def _check_can_call(self) -> None:
+        """Complain of a caller who has nothing to show that it would be asked for."""
+        if self._settings.get("token_sha256"):
+            return
+        if not self._settings.get("certificates"):
+            self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
+        elif not self._asks_for_certificates:
+            self._complain(
+                "got `certificates` alone, which no caller is asked for without tls_client_ca; allowed: "
+                "`token_sha256`, or a server with tls_client_ca"
+            )
 
     def _tokens(self) -> tuple[str, ...]:
         """The hashes; no other value is shown: it may be a token, and a complaint goes to logs that others read."""
