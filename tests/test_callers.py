@@ -113,8 +113,11 @@ def test_who_is_taken_out_of_the_file_keeps_its_bounds_and_a_stranger_runs_one_j
             ("pages:", "Editor:"),
             "callers.Editor: got a name like 'editor'; allowed: names that differ in more than case",
         ),
-        ((token_sha256(TOKEN), "abc"), "token_sha256: got 'abc'"),
-        ((f"[{token_sha256(TOKEN)}]", "abc"), "token_sha256: got 'abc'; allowed: a list"),
+        ((token_sha256(TOKEN), "abc"), "token_sha256: 1: got text of 3 characters, no SHA-256"),
+        (
+            (f"[{token_sha256(TOKEN)}]", "abc"),
+            "token_sha256: got text of 3 characters; allowed: a list",
+        ),
         (("[stylize, read]", "[everything]"), "allowed: a list of stylize, read, admin"),
         (("    scopes: [read]\n", ""), "callers.pages: scopes: got None"),
         (("max_running: 2", "max_running: 0"), "max_running: got 0; allowed: 1 to"),
@@ -141,3 +144,41 @@ def test_everything_wrong_is_said_at_once(tmp_path):
     with pytest.raises(ConfigurationError) as raised:
         Callers(written(tmp_path, text))
     assert len(str(raised.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("place", ["TOKEN", "[TOKEN]", "[[TOKEN]]", "[{TOKEN: 1}]"])
+def test_a_token_in_the_place_of_its_hash_is_not_shown(tmp_path, place, caplog):
+    clock = Clock()
+    path = written(tmp_path)
+    callers = Callers(path, clock)
+    text = f"callers: {{a: {{token_sha256: {place}, scopes: [read]}}, b: {{token_sha256: {place}}}}}"
+    path.write_text(text.replace("TOKEN", TOKEN))
+    clock.now = 2.0
+    assert callers.with_token(TOKEN).name == "editor"
+    with pytest.raises(ConfigurationError) as raised:
+        Callers(path)
+    for told in (caplog.text, str(raised.value)):
+        assert "callers.a: token_sha256: " in told
+        assert "make a new one" in told
+        assert TOKEN not in told
+
+
+def test_who_has_nothing_to_show_that_is_asked_for_is_told_at_the_start_and_later(tmp_path, caplog):
+    with pytest.raises(ConfigurationError, match=r"callers.pages: got `certificates` alone, .* without tls_client_ca;"):
+        Callers(written(tmp_path), asks_for_certificates=False)
+    assert len(Callers(written(tmp_path), asks_for_certificates=True)) == 2
+    both = FILE.replace("certificates:", f"token_sha256: [{token_sha256('pages')}]\n    certificates:")
+    clock = Clock()
+    callers = Callers(written(tmp_path, both), clock, asks_for_certificates=False)
+    assert callers.with_token("pages").name == "pages"
+    written(tmp_path)
+    clock.now = 2.0
+    assert callers.with_token("pages").name == "pages"
+    assert "got `certificates` alone" in caplog.text
+
+
+def test_what_is_shown_of_a_long_value_is_short(tmp_path):
+    text = FILE.replace("[pages.internal]", f"[{'x' * 9000}]").replace("[read]", f"[{'y' * 9000}]")
+    with pytest.raises(ConfigurationError) as raised:
+        Callers(written(tmp_path, text))
+    assert all(len(line) < 500 for line in str(raised.value).splitlines())

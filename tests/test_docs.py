@@ -15,10 +15,13 @@ from click.testing import CliRunner
 
 from styleserve import images
 from styleserve.callers import Callers
+from styleserve.catalog import keeper
 from styleserve.catalog.reader import read_folder
 from styleserve.cli.main import cli
 from styleserve.config import Config
+from styleserve.rpc import server
 from styleserve.v1 import server_info_pb2, style_catalog_pb2, style_transfer_pb2
+from styleserve.workers import process
 from support.service import png
 from support.toy_server import serve_in_process
 
@@ -99,6 +102,13 @@ def test_methods_that_grpcurl_is_told_to_call_exist(command):
         assert method in SERVICES[service]
 
 
+def test_the_time_to_stop_a_container_is_as_long_as_the_server_may_take():
+    (told,) = re.findall(r"docker stop -t (\d+)", (ROOT / "docs" / "operating.md").read_text())
+    calls_s = server._DRAIN_NOTICE_S + server._GRACE_S + keeper._PATIENCE_S
+    engine_s = process.STOP_TIMEOUT_S + process.KILL_TIMEOUT_S
+    assert int(told) >= Config().drain_s + calls_s + engine_s
+
+
 def test_make_targets_in_the_documents_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {command[1] for command in commands("make")} <= targets
@@ -114,7 +124,7 @@ def test_yaml_in_the_documents_is_a_style_or_settings(tmp_path):
         elif "callers" in entries:
             callers = tmp_path / "callers"
             callers.write_text(block)
-            assert len(Callers(callers)) == len(entries["callers"])
+            assert len(Callers(callers, asks_for_certificates=False)) == len(entries["callers"])
         else:
             assert set(entries) <= {setting.name for setting in fields(Config)}, document
 

@@ -1,6 +1,7 @@
 """Callers: who calls, what they may do, and how much of the server is theirs; read from the operator's file.
 
-The file has a caller a name, known by the SHA-256 of its tokens or by the common name of its certificate:
+The file has a caller a name, known by the SHA-256 of its tokens or, where certificates are asked for, by the common
+name of its own:
 
     callers:
       editor:
@@ -95,9 +96,15 @@ _STRANGERS = Quota(max_running=1)
 class Callers:
     """The callers of a file, read again when it changes; a file that is broken then is logged, and nothing changes."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read the file; raises ConfigurationError with all that is wrong."""
-        self._file = FollowedFiles((path,), functools.partial(_read, path), "the callers")
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, *, asks_for_certificates: bool = True
+    ) -> None:
+        """Read the file; raises ConfigurationError with all that is wrong.
+
+        A server that does not ask for certificates takes no caller who has nothing else to show.
+        """
+        read = functools.partial(_read, path, asks_for_certificates)
+        self._file = FollowedFiles((path,), read, "the callers")
         self._clock = clock
         self._looked = clock()
         self._quotas: dict[str, Quota] = {}
@@ -145,9 +152,14 @@ class _Entry:
 
 
 _KEYS = ("token_sha256", "certificates", "scopes", "max_waiting", "max_running", "max_bytes_per_minute")
+_TOKENS_ALLOWED = (
+    "hashes of tokens, as `styleserve callers new` prints them; if it is the token itself, make a new one, since this "
+    "one stands in a file now"
+)
+_CERTIFICATES_ALLOWED = "common names of certificates"
 
 
-def _read(path: Path, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
+def _read(path: Path, asks_for_certificates: bool, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
     """The callers; raises ConfigurationError with all that is wrong."""
     (data,) = contents
     document = decode_mapping(data, str(path))
@@ -157,7 +169,8 @@ def _read(path: Path, contents: Sequence[bytes]) -> tuple[_Entry, ...]:
         raise ConfigurationError(f"{path}: got no `callers`; allowed: a mapping of names to what each caller may do")
     entries = []
     for name, settings in callers.items():
-        reading = _Reading(f"{path}: callers.{name}", settings if isinstance(settings, dict) else {})
+        known = settings if isinstance(settings, dict) else {}
+        reading = _Reading(f"{path}: callers.{name}", known, asks_for_certificates)
         entries.append(reading.entry(name))
         problems += reading.problems
     problems += _shared(path, entries)
@@ -184,9 +197,10 @@ def _shared(path: Path, entries: list[_Entry]) -> Iterator[str]:
 class _Reading:
     """One caller's settings; what is wrong is gathered in `problems`."""
 
-    def __init__(self, where: str, settings: Mapping[str, object]) -> None:
+    def __init__(self, where: str, settings: Mapping[str, object], asks_for_certificates: bool) -> None:
         self._where = where
         self._settings = settings
+        self._asks_for_certificates = asks_for_certificates
         self.problems = [f"{where}: {complaint}" for complaint in unknown_keys(settings, _KEYS)]
 
     def entry(self, name: object) -> _Entry:
@@ -194,31 +208,53 @@ class _Reading:
         if not isinstance(name, str):
             self._complain(f"got the name {shown(name)}, which is no text; quote it")
         elif not is_callers_name(name):
-            self._complain(f"got the name {name!r}; allowed: {NAMES_ALLOWED}")
-        tokens = self._texts("token_sha256", is_sha256, "hashes of tokens, as `styleserve callers new` prints them")
-        certificates = self._texts("certificates", is_name, "common names of certificates")
-        if not tokens and not certificates:
-            self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
+            self._complain(f"got the name {shown(name)}; allowed: {NAMES_ALLOWED}")
+        tokens, certificates = self._tokens(), self._certificates()
+        self._check_can_call()
         quota = Quota(self._count("max_waiting"), self._count("max_running"), self._bytes())
         return _Entry(Caller(str(name), frozenset(self._scopes()), quota), tokens, certificates)
 
     def _complain(self, complaint: str) -> None:
         self.problems.append(f"{self._where}: {complaint}")
 
-    def _texts(self, key: str, fits: Callable[[str], bool], what: str) -> tuple[str, ...]:
-        values = self._settings.get(key, [])
-        if not isinstance(values, list):
-            self._complain(f"{key}: got {values!r}; allowed: a list of {what}")
-            return ()
+    def _check_can_call(self) -> None:
+        """Complain of a caller who has nothing to show that it would be asked for."""
+        if self._settings.get("token_sha256"):
+            return
+        if not self._settings.get("certificates"):
+            self._complain("got neither `token_sha256` nor `certificates`; allowed: one of them, or both")
+        elif not self._asks_for_certificates:
+            self._complain(
+                "got `certificates` alone, which no caller is asked for without tls_client_ca; allowed: "
+                "`token_sha256`, or a server with tls_client_ca"
+            )
+
+    def _tokens(self) -> tuple[str, ...]:
+        """The hashes; no other value is shown: it may be a token, and a complaint goes to logs that others read."""
+        values = self._list("token_sha256", _kind, _TOKENS_ALLOWED)
+        for number, value in enumerate(values, 1):
+            if not isinstance(value, str) or not is_sha256(value):
+                self._complain(f"token_sha256: {number}: got {_kind(value)}, no SHA-256; allowed: {_TOKENS_ALLOWED}")
+        return tuple(value for value in values if isinstance(value, str) and is_sha256(value))
+
+    def _certificates(self) -> tuple[str, ...]:
+        values = self._list("certificates", shown, _CERTIFICATES_ALLOWED)
         for value in values:
-            if not isinstance(value, str) or not fits(value):
-                self._complain(f"{key}: got {value!r}; allowed: {what}")
-        return tuple(value for value in values if isinstance(value, str))
+            if not isinstance(value, str) or not is_name(value):
+                self._complain(f"certificates: got {shown(value)}; allowed: {_CERTIFICATES_ALLOWED}")
+        return tuple(value for value in values if isinstance(value, str) and is_name(value))
+
+    def _list(self, key: str, describe: Callable[[object], str], allowed: str) -> list[object]:
+        values = self._settings.get(key, [])
+        if isinstance(values, list):
+            return values
+        self._complain(f"{key}: got {describe(values)}; allowed: a list of {allowed}")
+        return []
 
     def _scopes(self) -> list[Scope]:
         values = self._settings.get("scopes")
         if not isinstance(values, list) or not values or any(value not in SCOPES for value in values):
-            self._complain(f"scopes: got {values!r}; allowed: a list of {', '.join(SCOPES)}")
+            self._complain(f"scopes: got {shown(values)}; allowed: a list of {', '.join(SCOPES)}")
             return []
         return values
 
@@ -227,7 +263,7 @@ class _Reading:
         if value is None:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_JOBS:
-            self._complain(f"{key}: got {value!r}; allowed: 1 to {_MOST_JOBS}, or nothing for no bound")
+            self._complain(f"{key}: got {shown(value)}; allowed: 1 to {_MOST_JOBS}, or nothing for no bound")
             return None
         return value
 
@@ -240,3 +276,10 @@ class _Reading:
         except ConfigurationError as error:
             self._complain(f"max_bytes_per_minute: {error}")
             return None
+
+
+def _kind(value: object) -> str:
+    """What is said of a value that may be secret."""
+    if isinstance(value, str):
+        return f"text of {len(value)} characters"
+    return f"a value of type {type(value).__name__}"

@@ -154,10 +154,42 @@ def test_a_folder_may_be_links_into_one_within_as_kubernetes_mounts_it(folder):
     assert style.image.sha256 == hashlib.sha256(IMAGE).hexdigest()
 
 
+def test_links_of_image_or_folder_that_lead_out_of_it_are_refused(folder):
+    inner = folder / "within"
+    (inner / "out.png").symlink_to("../dots.png")
+    (inner / "above").symlink_to("..")
+    (inner / "around.png").symlink_to("above/dots.png")
+    for name in ("out.png", "around.png"):
+        (problem,) = write(inner, f"title: Dots\nimage: {name}\n").problems
+        assert "allowed: the name of a file in the style's own folder" in str(problem)
+
+
 def test_a_remote_image_is_known_by_its_digest(folder):
     entry = {"title": "Far", "image": {"url": "https://example.org/far.jpg", "sha256": "a" * 64}}
     (style,) = write(folder, yaml.safe_dump(entry)).styles
     assert (style.image.url, style.image.sha256, style.image.path) == ("https://example.org/far.jpg", "a" * 64, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_address"),
+    [
+        ("https://example.org:8443/x.jpg", True),
+        ("http://[::1]:80/x.jpg", True),
+        ("http://127.0.0.1/x.jpg", True),
+        ("https://example.org./x.jpg", True),
+        ("https://example.org:99999/x.jpg", False),
+        ("https://example.org:0/x.jpg", False),
+        ("https://example.org:http/x.jpg", False),
+        ("https://:443/x.jpg", False),
+        ("https://somebody@/x.jpg", False),
+        ("https://a..b/x.jpg", False),
+        (f"https://{'a' * 64}/x.jpg", False),
+    ],
+)
+def test_an_address_has_a_host_and_no_port_that_is_none(folder, url, is_address):
+    reading = write(folder, yaml.safe_dump({"title": "Far", "image": {"url": url, "sha256": "a" * 64}}))
+    complaints = [] if is_address else [f"image.url: got {url!r}; allowed: an address of https or http"]
+    assert [problem.description for problem in reading.problems] == complaints
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path):

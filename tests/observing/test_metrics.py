@@ -307,6 +307,12 @@ async def test_a_port_that_is_taken_is_refused(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("address", ["a..b:9464", f"{'a' * 64}:9464"])
+def test_what_is_no_name_of_a_host_is_refused(address):
+    with pytest.raises(ConfigurationError, match=rf"metrics: got '{address}', .* no other program has"):
+        Metrics().served(address).__enter__()
+
+
 async def test_reading_the_metrics_is_not_held_up_by_a_slow_reader(tmp_path):
     with Metrics().served("127.0.0.1:0") as address:
         host, _, port = address.rpartition(":")

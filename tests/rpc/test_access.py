@@ -12,6 +12,7 @@ import trustme
 from google.protobuf import descriptor_pool
 
 from styleserve.callers import token_sha256
+from styleserve.errors import ConfigurationError
 from styleserve.rpc.access import NEEDED
 from styleserve.v1 import (
     image_pb2,
@@ -464,6 +465,26 @@ async def test_a_certificate_is_a_caller_of_the_file_when_there_is_one(tmp_path,
     async with guarded(tmp_path, text, credentials=credentials(authority, client), **settings) as service:
         await service.catalog.ListStyles(style_catalog_pb2.ListStylesRequest())
         assert (await refused(service.transfer.Stylize(request())))[1] == "PERMISSION_DENIED"
+
+
+async def test_callers_by_certificates_alone_are_refused_at_the_start_where_none_are_asked_for(tmp_path):
+    text = "callers: {pages: {certificates: [pages.internal], scopes: [read]}}"
+    with pytest.raises(ConfigurationError, match="without tls_client_ca"):
+        async with guarded(tmp_path, text):
+            pass
+
+
+async def test_a_certificate_without_a_common_name_is_told_as_such_where_no_tokens_are_read(tmp_path, authority):
+    settings = files(authority, tmp_path)
+    nameless = credentials(authority, authority.issue_cert("pages.internal"))
+    listed = style_catalog_pb2.ListStylesRequest()
+    async with running(tmp_path, credentials=nameless, **settings) as service:
+        with pytest.raises(grpc.aio.AioRpcError, match="got a certificate without a common name; allowed: one with"):
+            await service.catalog.ListStyles(listed, metadata=EDITOR)
+    async with guarded(tmp_path, credentials=nameless, **settings) as service:
+        await service.catalog.ListStyles(listed, metadata=EDITOR)
+        with pytest.raises(grpc.aio.AioRpcError, match="got no token; send"):
+            await service.catalog.ListStyles(listed)
 
 
 async def test_no_certificate_inherits_what_was_everybodys(tmp_path, authority):

@@ -25,6 +25,13 @@ async def service(tmp_path):
         yield service
 
 
+async def shown_without_thumbnail(service, name):
+    style = (await service.catalog.GetStyle(style_catalog_pb2.GetStyleRequest(name=name))).style
+    assert style.name == name
+    assert style.title
+    assert not style.HasField("thumbnail")
+
+
 async def test_styles_are_listed_by_name_in_pages(service):
     listed = style_catalog_pb2.ListStylesRequest(page_size=5)
     names = []
@@ -49,12 +56,15 @@ async def test_a_style_is_shown_with_what_its_file_says_and_a_thumbnail(service)
 
 
 async def test_a_style_whose_image_is_far_away_is_shown_without_fetching_it(service):
-    style = (await service.catalog.GetStyle(style_catalog_pb2.GetStyleRequest(name="styles/far-away"))).style
-    assert style.title == "Far away"
-    assert not style.HasField("thumbnail")
+    await shown_without_thumbnail(service, "styles/far-away")
 
 
-async def test_a_style_whose_image_turns_out_to_be_none_is_unavailable_to_all_who_want_it(tmp_path):
+async def test_a_style_whose_image_has_gone_from_beside_its_file_is_shown_without_it(tmp_path, service):
+    (tmp_path / "styles" / "grey.png").unlink()
+    await shown_without_thumbnail(service, GREY)
+
+
+async def test_a_style_whose_image_turns_out_to_be_none_is_shown_without_it_and_unavailable_to_jobs(tmp_path):
     (tmp_path / "paintings").mkdir()
     (tmp_path / "paintings" / "dance.gif").write_bytes(GIF)
     (tmp_path / "styles").mkdir()
@@ -64,8 +74,7 @@ async def test_a_style_whose_image_turns_out_to_be_none_is_unavailable_to_all_wh
     )
     unavailable = grpc.StatusCode.UNAVAILABLE, "STYLE_IMAGE_UNAVAILABLE"
     async with running(tmp_path, style_images=tmp_path / "paintings") as service:
-        call = service.catalog.GetStyle(style_catalog_pb2.GetStyleRequest(name="styles/dance"))
-        assert (await refused(call))[:2] == unavailable
+        await shown_without_thumbnail(service, "styles/dance")
         asked = request()
         asked.styles[0].style = "styles/dance"
         assert (await refused(service.transfer.Stylize(asked)))[:2] == unavailable

@@ -7,6 +7,7 @@ package with `<style>.yaml` files beside its `__init__.py`.
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def load_catalog(folders: Sequence[Path], created: CreatedStyles | None = None) 
     Raises CatalogError with every problem of all of them.
     """
     readings = [_read_pack(entry) for entry in _installed_packs()]
-    readings += [read_folder(folder, origin=folder.resolve().name) for folder in folders]
+    readings += [read_folder(folder, origin=_folder_name(folder)) for folder in folders]
     readings += [created.read()] if created is not None else []
     styles = [style for reading in readings for style in reading.styles]
     problems = [problem for reading in readings for problem in reading.problems] + _duplicates(styles)
@@ -35,11 +36,16 @@ def load_catalog(folders: Sequence[Path], created: CreatedStyles | None = None) 
 
 def check_folder(folder: Path) -> Reading:
     """What the folder would add to the installed packs, names that are taken among its problems."""
-    reading = read_folder(folder, origin=folder.resolve().name)
+    reading = read_folder(folder, origin=_folder_name(folder))
     installed = [style for entry in _installed_packs() for style in _read_pack(entry).styles]
     others = [style for style in installed if style.file.parent.resolve() != folder.resolve()]
     taken = [problem for problem in _duplicates([*others, *reading.styles]) if problem.folder == folder]
     return Reading(reading.styles, (*reading.problems, *taken))
+
+
+def _folder_name(folder: Path) -> str:
+    """Its name as it was given, and not of what a link leads to today, so that the origin of its styles stays."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def _installed_packs() -> list[importlib.metadata.EntryPoint]:

@@ -134,12 +134,13 @@ class _StyleReader:
     def _local_image(self, file_name: str) -> ImageReference | None:
         limits = images.ImageLimits()
         try:
-            path = (self.path.parent / file_name).resolve()
+            path = self.path.parent / file_name
+            found = path.resolve()
             # Folders within are not watched; a link may lead into one, as those do that Kubernetes mounts.
-            if Path(file_name).name != file_name or not path.is_relative_to(self.path.parent.resolve()):
+            if Path(file_name).name != file_name or not found.is_relative_to(self.path.parent.resolve()):
                 self._complain("image", file_name, "the name of a file in the style's own folder")
                 return None
-            data = read_bounded(path, limits.max_bytes)
+            data = read_bounded(found, limits.max_bytes)
             images.decode(data, limits, fit_side=limits.min_side)
         except (OSError, ValueError, RuntimeError):  # the latter two for names that no file has, and links in a circle
             self._complain("image", file_name, "a file that is there, beside this one")
@@ -147,6 +148,7 @@ class _StyleReader:
         except InvalidImageError as error:
             self._complain("image", file_name, f"an image: {error}")
             return None
+        # Not where links lead today: a mount that is swapped leads them elsewhere, and what was there is removed.
         return ImageReference(hashlib.sha256(data).hexdigest(), path=path)
 
     def _remote_image(self, entries: Mapping[str, object]) -> ImageReference | None:
@@ -208,9 +210,12 @@ class _StyleReader:
 
 
 def _is_address(url: object) -> bool:
-    """Whether a file may be fetched from there."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-    except ValueError:
+    """Whether a file may be fetched from there, as far as its text says: from a host that can be one."""
+    if not isinstance(url, str):
         return False
-    return parts is not None and parts.scheme in _SCHEMES and bool(parts.netloc)
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        return parts.scheme in _SCHEMES and host != b"" and parts.port != 0
+    except ValueError:  # a port beyond 65535, or a host whose name has parts that are empty or too long, among others
+        return False

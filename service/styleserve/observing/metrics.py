@@ -109,9 +109,10 @@ class Metrics:
         host, _, port = address.rpartition(":")
         try:
             server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for names that no host can have
+            reason = error.strerror if isinstance(error, OSError) else "no name of a host"
             raise ConfigurationError(
-                f"metrics: got {address!r}, which cannot be bound ({error.strerror}); allowed: HOST:PORT of this "
+                f"metrics: got {address!r}, which cannot be bound ({reason}); allowed: HOST:PORT of this "
                 "machine that no other program has"
             ) from None
         try:

@@ -20,6 +20,8 @@ from styleserve.rpc.handlers import Context, Continuation, Handler, Stream, Unar
 
 _KEY = "authorization"
 _SCHEME = "Bearer"
+_NO_TOKEN = f"got no token; send `{_KEY}: {_SCHEME} TOKEN` in the call's metadata"
+_NO_COMMON_NAME = f"got a certificate without a common name; allowed: one with a common name of {NAMES_ALLOWED}"
 
 #: Who makes the call that the present task answers; a variable of the task, not of the process.
 _calling: ContextVar[Caller] = ContextVar("calling")
@@ -73,7 +75,7 @@ class Access:
             return _known(self._callers.with_token(token), "got a token that is nobody's; ask the operator for one")
         common_name = _common_name(context)
         if common_name is None:
-            raise UnauthenticatedError(f"got no token; send `{_KEY}: {_SCHEME} TOKEN` in the call's metadata")
+            raise UnauthenticatedError(_NO_COMMON_NAME if self._callers is None else _NO_TOKEN)
         return self._certified(common_name)
 
     def _certified(self, common_name: str) -> Caller:
@@ -168,6 +170,9 @@ def _token(context: Context) -> str | None:
 
 
 def _common_name(context: Context) -> str | None:
-    """The common name of the certificate that the connection was made with, which TLS has checked."""
+    """The common name of the certificate that the connection was made with, which TLS has checked.
+
+    To grpc it is an empty one where the certificate has none.
+    """
     names = context.auth_context().get("x509_common_name", ())
-    return next((name.decode("utf-8", "replace") for name in names), None)
+    return next((name.decode("utf-8", "replace") for name in names if name), None)

@@ -90,7 +90,7 @@ class Server:
         limits = ImageLimits()
         decoder, inspections = Decoder(limits), Inspections()
         store, image_store, created = _open_data(config)
-        callers = None if config.callers is None else Callers(config.callers)
+        callers = _read_callers(config)
         access = Access(callers, asks_for_certificates=config.tls_client_ca is not None)
         self._config = config
         self._catalogs = CatalogKeeper(config.styles, created, self._adopt)
@@ -229,6 +229,13 @@ class Server:
     def _break(self, error: ConfigurationError) -> None:
         self._broken = error
         self._stopping.set()
+
+
+def _read_callers(config: Config) -> Callers | None:
+    """The callers of the operator's file, if there is one; raises ConfigurationError."""
+    if config.callers is None:
+        return None
+    return Callers(config.callers, asks_for_certificates=config.tls_client_ca is not None)
 
 
 def _open_data(config: Config) -> tuple[JobStore, ImageStore, CreatedStyles]:

@@ -5,6 +5,7 @@ from styleserve.catalog.keeper import CatalogKeeper
 from styleserve.catalog.style import Style
 from styleserve.catalog.style_images import StyleImages
 from styleserve.decoding import Decoder
+from styleserve.errors import StyleImageUnavailableError
 from styleserve.images import Encoded
 from styleserve.jobs.jobs import Jobs
 from styleserve.rpc import responses
@@ -51,7 +52,7 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
     async def GetStyle(
         self, request: style_catalog_pb2.GetStyleRequest, context: Context
     ) -> style_catalog_pb2.GetStyleResponse:
-        """Read a style, with a thumbnail when its image needs no download."""
+        """Read a style, with a thumbnail when its image is at hand."""
         style = self._catalogs.catalog.find(request.name)
         thumbnail = await self._inspections.do(calling().name, self._thumbnail, style)
         return style_catalog_pb2.GetStyleResponse(style=responses.style(style, self._has_targets(style), thumbnail))
@@ -60,7 +61,10 @@ class StyleCatalogServicer(style_catalog_pb2_grpc.StyleCatalogServiceServicer):
         return self._jobs.has_targets(style.image.sha256)
 
     def _thumbnail(self, style: Style) -> Encoded | None:
-        if not self._style_images.is_at_hand(style):
+        """A small picture of it, if its image is at hand; why it is not is of no concern to who reads the rest."""
+        try:
+            data = self._style_images.load(style)
+        except StyleImageUnavailableError:
             return None
-        picture = self._decoder.decode(self._style_images.load(style), fit_side=THUMBNAIL_SIDE)
+        picture = self._decoder.decode(data, fit_side=THUMBNAIL_SIDE)
         return images.encode_preview(images.to_uint8(picture.pixels), THUMBNAIL_SIDE)
