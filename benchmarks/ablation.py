@@ -48,6 +48,7 @@ VARIANTS: Mapping[str, Recipe] = {
         for average, step in ((0.9, 0.02), (0.9, 0.05), (0.9, 0.1), (0.0, 0.05))
     },
     "L-BFGS-B in each scale": dataclasses.replace(STANDARD, optimizer="lbfgsb"),
+    "without the content's detail": dataclasses.replace(STANDARD, pyramid=Pyramid(64, 2.0, 0.5, adds_detail=False)),
     "one scale": dataclasses.replace(STANDARD, pyramid=None),
     "scales from 128, by 2": _scales(128, 2.0, 0.5),
     "scales from 64, by sqrt 2": _scales(64, math.sqrt(2), 0.5),
