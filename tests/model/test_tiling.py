@@ -28,8 +28,9 @@ def evaluator(tmp_path_factory):
 
 
 @pytest.mark.parametrize("preset", ["classic", "paper", "standard"])
-@pytest.mark.parametrize(("height", "width"), SIZES)
-@pytest.mark.parametrize("tile_side", [64, 96])
+@pytest.mark.parametrize(
+    ("height", "width", "tile_side"), [(*size, side) for size, side in zip(SIZES, (64, 96, 64), strict=True)]
+)
 def test_tiles_judge_as_the_whole_canvas_does(evaluator, preset, height, width, tile_side):
     recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
     content, canvas = smooth(1, height, width), smooth(3, height, width)
