@@ -98,10 +98,11 @@ class Config:
     )
     retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))
     retention_size: str = field(
-        default="10GB", metadata=_setting("most disk space of images; the longest unused go first", "SIZE")
+        default="10GB",
+        metadata=_setting("most disk space of images; whoever has the most loses the longest unused", "SIZE"),
     )
     retention_jobs: int = field(
-        default=10_000, metadata=_setting("most ended jobs that are kept; the oldest go first", "N")
+        default=10_000, metadata=_setting("most ended jobs that are kept; whoever has the most loses the oldest", "N")
     )
     drain_s: float = field(default=30.0, metadata=_setting("how long a stopping server lets jobs run on", "S"))
     log_format: str = field(default="text", metadata=_setting("form of the log: text or json", "NAME"))

@@ -80,11 +80,9 @@ class _Beginning:
         planned = self.clock()
         plan = self.forecast.plan(self.forecast.scales, planned, self.fair_slowness)
         first = plan.scales[0]
-        objective = objective_at(self.forecast, first, self.evaluator)
-        if recipe.init == "content":
-            canvas = content_at(specification, first)
-        else:
-            canvas = images.noise(first.height, first.width, recipe.seed)
+        content = content_at(specification, first)
+        objective = objective_at(self.forecast, first, content, self.evaluator)
+        canvas = content if recipe.init == "content" else images.noise(first.height, first.width, recipe.seed)
         return Job(
             specification=specification,
             identity=self.identity,
@@ -111,7 +109,8 @@ class _Beginning:
         self._check(checkpoint)
         scale, index = checkpoint.scale, checkpoint.scale_index
         planned = self.clock()
-        objective = objective_at(self.forecast, scale, self.evaluator)
+        content = content_at(self.forecast.specification, scale)
+        objective = objective_at(self.forecast, scale, content, self.evaluator)
         recipe = self.forecast.specification.recipe
         run = self.optimizer.resume(checkpoint.snapshot, objective, recipe, checkpoint.iterations)
         left = dataclasses.replace(scale, iterations=max(0, checkpoint.iterations - run.iteration))

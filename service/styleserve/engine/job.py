@@ -157,10 +157,11 @@ class Job:
             self.due = None
             return
         scale, recipe = plan.scales[0], self.specification.recipe
-        objective = objective_at(self.forecast, scale, evaluator)
+        content = content_at(self.specification, scale)
+        objective = objective_at(self.forecast, scale, content, evaluator)
         evaluations = self.evaluations
         # What the run before holds may be as much as the next one needs, so it is closed first.
-        canvas = detail.grow(let_go(self.run), content_at(self.specification, scale), recipe)
+        canvas = detail.grow(let_go(self.run), content, recipe)
         self.run = self.optimizer.start(canvas, objective, recipe, plan.next_iterations)
         self.iterations = plan.next_iterations
         self.network_passes += objective.network_passes
@@ -227,10 +228,9 @@ class Job:
         return sum(scale.height * scale.width * (scale.iterations + 1) for scale in self.scales[:num_scales])
 
 
-def objective_at(forecast: Forecast, scale: Scale, evaluator: Evaluator) -> Objective:
-    """What the canvas of a scale is judged against; its targets are yet to be computed."""
+def objective_at(forecast: Forecast, scale: Scale, content: Pixels, evaluator: Evaluator) -> Objective:
+    """What the canvas of a scale is judged against, with the content at its size; targets are yet to be computed."""
     specification = forecast.specification
-    content = content_at(specification, scale)
     return evaluator.objective(content, specification.styles, specification.recipe, forecast.tile_side(scale))
 
 

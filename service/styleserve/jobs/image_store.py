@@ -155,7 +155,7 @@ Owned: TypeAlias = tuple[str, str]
 
 
 class ImageStore:
-    """A folder with a shelf for each caller, by name; `expire` forgets old images, whoever has them."""
+    """A folder with a shelf for each caller, by name; `expire` forgets old images, and what is too much."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -25,7 +25,7 @@ _NUM_AT_ONCE = 100
 
 
 class Retention:
-    """Images stay for `retention_s` seconds after their last use, and within `max_bytes`: the longest unused go first.
+    """Images stay for `retention_s` seconds after their last use, and within `max_bytes`: see `ImageStore.expire`.
 
     An ended job goes with its picture, when its own time has come, or where more than `max_jobs` have ended: the oldest
     of the caller who has the most, so that callers take each other nothing away. What a job needs that has yet to end
