@@ -1,11 +1,11 @@
 """What new sizes cost: laps of fifty jobs of fifty sizes that the engine has never seen, and of fifty jobs of one size.
 
-    python -m benchmarks.sizes [--jobs 50] [--iterations 8] [--laps 3]
+    python -m benchmarks.sizes [--jobs 50] [--iterations 8] [--laps 3] [--memory-laps 8]
 
 One engine in one process, jobs one after the other, the `classic` recipe with Adam in the machine's own precision. Both
-kinds of lap have the same number of pixels, take turns, and every lap of different sizes has new ones; the memory in
-use is read after every tenth job of those. A last lap repeats the sizes of the one before it. The target is at most
-10 % more for different sizes than for one, and memory that levels off.
+kinds of lap have the same number of pixels, take turns, and every lap of different sizes has new ones. More laps of new
+sizes follow, of one iteration a job, for the memory alone, which is read after every tenth job of a different size. The
+target is at most 10 % more for different sizes than for one, and memory that levels off.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from styleserve import images
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
 from styleserve.evaluation import Pixels
+from styleserve.model.device import MemoryMeter, Pool
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS
 
@@ -33,18 +34,21 @@ Size = tuple[int, int]
 
 
 class Painter:
-    """An engine that paints one job after the other."""
+    """An engine that paints one job after the other, and gives back what none needs, as a server's does."""
 
-    def __init__(self, subject: subjects.Subject, iterations: int) -> None:
-        self._engine = Engine(subject.evaluator, {"adam": Adam(subject.evaluator)}, lambda _: None)
-        self._recipe = dataclasses.replace(PRESETS["classic"], iterations=iterations)
+    def __init__(self, subject: subjects.Subject) -> None:
+        meter = MemoryMeter(is_gpu=False, pool=Pool(is_gpu=False))
+        self._engine = Engine(
+            subject.evaluator, {"adam": Adam(subject.evaluator)}, lambda _: None, give_back=meter.base_bytes
+        )
         self._style = subject.style
         self._num_jobs = 0
 
-    def paint(self, content: Pixels) -> None:
+    def paint(self, content: Pixels, iterations: int) -> None:
         """One job, from its admission to its picture."""
         self._num_jobs += 1
-        self._engine.accept(JobSpecification(f"job-{self._num_jobs}", content, (self._style,), self._recipe))
+        recipe = dataclasses.replace(PRESETS["classic"], iterations=iterations)
+        self._engine.accept(JobSpecification(f"job-{self._num_jobs}", content, (self._style,), recipe))
         while self._engine.step():
             pass
 
@@ -56,12 +60,14 @@ def different_sizes(num_jobs: int, laps: int) -> list[list[Size]]:
     return [[(side, sides[(index + shift) % num_jobs]) for index, side in enumerate(sides)] for shift in shifts]
 
 
-def seconds_per_megapixel(painter: Painter, contents: Sequence[Pixels], memory_mb: list[float] | None = None) -> float:
+def seconds_per_megapixel(
+    painter: Painter, contents: Sequence[Pixels], iterations: int, memory_mb: list[float] | None = None
+) -> float:
     """Seconds of a lap over the megapixels of its pictures; notes the memory in use after every tenth job."""
     spent, num_pixels = 0.0, 0
     for number, content in enumerate(contents, start=1):
         begun = time.perf_counter()
-        painter.paint(content)
+        painter.paint(content, iterations)
         spent += time.perf_counter() - begun
         num_pixels += content.shape[0] * content.shape[1]
         if memory_mb is not None and number % JOBS_BETWEEN_READINGS == 0:
@@ -75,24 +81,34 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=50, help="jobs in a lap (default: 50)")
     parser.add_argument("--iterations", type=int, default=8, help="iterations of a job (default: 8)")
     parser.add_argument("--laps", type=int, default=3, help="laps of each kind (default: 3)")
+    parser.add_argument("--memory-laps", type=int, default=8, help="laps of different sizes after them (default: 8)")
     arguments = parser.parse_args()
     photograph = subjects.photograph(256)
-    first, *laps = different_sizes(arguments.jobs, arguments.laps + 1)
+    first, *laps = different_sizes(arguments.jobs, 1 + arguments.laps + arguments.memory_laps)
+    timed, others = [first[:JOBS_BETWEEN_READINGS], *laps[: arguments.laps]], laps[arguments.laps :]
     memory_mb: list[float] = []
     different, alike = [], []
     with tempfile.TemporaryDirectory() as data_dir:
         subject = subjects.subject("auto", Path(data_dir))
-        painter = Painter(subject, arguments.iterations)
-        for sizes in [first[:JOBS_BETWEEN_READINGS], *laps]:
+        painter = Painter(subject)
+        for sizes in timed:
             side = round(math.sqrt(statistics.mean(height * width for height, width in sizes)))
-            alike.append(seconds_per_megapixel(painter, [images.resize(photograph, side, side)] * len(sizes)))
+            same = [images.resize(photograph, side, side)] * len(sizes)
+            alike.append(seconds_per_megapixel(painter, same, arguments.iterations))
             contents = [images.resize(photograph, *size) for size in sizes]
-            different.append(seconds_per_megapixel(painter, contents, memory_mb))
-        seconds_per_megapixel(painter, contents, memory_mb)
+            different.append(seconds_per_megapixel(painter, contents, arguments.iterations, memory_mb))
+        for sizes in others:
+            contents = [images.resize(photograph, *size) for size in sizes]
+            seconds_per_megapixel(painter, contents, 1, memory_mb)
     ratios = [new / same for new, same in zip(different, alike, strict=True)][1:]
-    header = ["sizes", "s per megapixel, lap by lap", "ratio", "MB at first, before and after the last lap"]
-    num_last = arguments.jobs // JOBS_BETWEEN_READINGS
-    levels = memory_mb[0], memory_mb[-num_last - 1], memory_mb[-1]
+    header = [
+        "sizes",
+        "s per megapixel, lap by lap",
+        "ratio",
+        "MB at first, after the timed laps, half of the others, all",
+    ]
+    num_timed = sum(len(sizes) for sizes in timed) // JOBS_BETWEEN_READINGS
+    levels = memory_mb[0], memory_mb[num_timed - 1], memory_mb[(num_timed + len(memory_mb)) // 2 - 1], memory_mb[-1]
     rows: list[list[object]] = [
         ["one", _list(alike[1:]), "", ""],
         ["different", _list(different[1:]), statistics.median(ratios), " ".join(f"{level:.0f}" for level in levels)],
