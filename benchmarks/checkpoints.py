@@ -1,9 +1,9 @@
-"""What checkpoints cost: seconds that the engine waited for them, over the seconds that it worked.
+"""What checkpoints cost: seconds that the engine waited for them, over the seconds that it had jobs.
 
     python -m benchmarks.checkpoints [--seconds 60]
 
 A real server with its interval of ten seconds; Adam, whose arrays are the largest. The target: at most 2 % of the
-engine's time. Both are what the server's metrics say.
+engine's time. The server's metrics say how long it waited; the caller's clock, for how long there were jobs.
 """
 
 import argparse

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks import gallery, report
-from benchmarks.experiments import PUBLISHED
 from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.painting import SCHEDULE
 from benchmarks.strength import of_strength
@@ -58,7 +57,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results: dict[str, report.Value] = {}
     with ExitStack() as opened:
-        own = [opened.enter_context(gallery.opened(name, experiment=PUBLISHED)) for name in arguments.precisions]
+        own = [opened.enter_context(gallery.opened(name)) for name in arguments.precisions]
         for side, num_pairs in zip(arguments.sides, arguments.pairs, strict=True):
             found = [compare for pair in gallery.pairs(side, num_pairs) for compare in comparisons(own, pair)]
             header, rows = _table(found)

@@ -105,5 +105,3 @@ class Experiment:
 
 
 NOTHING = Experiment()
-#: What the published schedules need.
-PUBLISHED = Experiment(adam=CarryingAdam)

@@ -20,7 +20,7 @@ from statistics import mean
 from benchmarks import gallery, report, subjects
 from benchmarks.gallery import Pair
 from benchmarks.judgement import Judge
-from styleserve import images
+from styleserve import detail, images
 from styleserve.evaluation import Pixels
 from styleserve.model.light import FILE, light
 from styleserve.model.perceptual import PerceptualEvaluator
@@ -67,7 +67,6 @@ class Studio:
 
     def paint(self, pair: Pair, legs: Sequence[Leg]) -> Iterator[tuple[int, float, Pixels]]:
         """Yields evaluations of a leg, seconds of painting and the picture, wherever a leg wants it looked at."""
-        height, width = pair.content.shape[:2]
         seconds, begun = 0.0, time.perf_counter()
         run: Run | None = None
         recipe = _STANDARD
@@ -78,7 +77,7 @@ class Studio:
                 self._optimizers[leg.network].step([run])
                 if run.evaluations in leg.looks:
                     seconds += time.perf_counter() - begun
-                    yield run.evaluations, seconds, images.resize(run.result(), height, width)
+                    yield run.evaluations, seconds, detail.grow(run.result(), pair.content, recipe)
                     begun = time.perf_counter()
 
     def point(self, way: str, amount: float, seconds: float, picture: Pixels, pair: Pair) -> Point:
@@ -90,7 +89,7 @@ class Studio:
         scale, optimizer = leg.scale, self._optimizers[leg.network]
         small = images.resize(pair.content, scale.height, scale.width)
         objective = self._evaluators[leg.network].objective(small, [pair.style], recipe)
-        canvas = small if run is None else images.resize(run.result(), scale.height, scale.width)
+        canvas = small if run is None else detail.grow(run.result(), small, recipe)
         begun: Run = optimizer.start(canvas, objective, recipe, scale.iterations)
         return begun
 

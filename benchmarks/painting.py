@@ -16,7 +16,7 @@ from benchmarks.experiments import NOTHING, CarryingAdam, Experiment
 from styleserve import detail, images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
-from styleserve.optimizers import Run
+from styleserve.optimizers import AnyOptimizer, Run
 from styleserve.optimizers.adam import AdamRun
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
@@ -81,6 +81,7 @@ class Painter:
     def __init__(self, evaluator: PerceptualEvaluator, experiment: Experiment = NOTHING) -> None:
         self._evaluator = evaluator
         self._optimizers = {**every_optimizer(evaluator), "adam": experiment.adam(evaluator)}
+        self._published = CarryingAdam(evaluator)
         self._coarse_loss = experiment.coarse_loss
 
     def paint(
@@ -95,11 +96,12 @@ class Painter:
         total = sum(scale.height * scale.width * (scale.iterations + 1) for scale in scales) / 1e6
         begun, seconds, evaluations, megapixels, shown = time.perf_counter(), 0.0, 0, 0.0, 0
         recipe, _ = self._evaluator.calibrate(content, recipe)
+        optimizer = self._optimizer(recipe)
         run: Run | None = None
         for scale in scales:
             run = self._begin(run, content, style, self._at(scale is scales[-1], recipe), scale)
             while run.ended is None:
-                self._optimizers[recipe.optimizer].step([run])
+                optimizer.step([run])
                 evaluations += 1
                 megapixels += scale.height * scale.width / 1e6
                 is_last = scale is scales[-1] and run.ended is not None
@@ -109,12 +111,16 @@ class Painter:
                     show(Look(seconds, evaluations, megapixels, detail.grow(run.result(), content, recipe)))
                     begun = time.perf_counter()
 
+    def _optimizer(self, recipe: Recipe) -> AnyOptimizer:
+        """The recipe's own; the published schedules carry moments from scale to scale."""
+        return self._published if recipe.preset in _NEXT_ITERATIONS else self._optimizers[recipe.optimizer]
+
     def _at(self, is_last: bool, recipe: Recipe) -> Recipe:
         """The recipe as a scale sees it."""
         return recipe if is_last or self._coarse_loss is None else dataclasses.replace(recipe, loss=self._coarse_loss)
 
     def _begin(self, run: Run | None, content: Pixels, style: StyleImage, recipe: Recipe, scale: Scale) -> Run:
-        optimizer = self._optimizers[recipe.optimizer]
+        optimizer = self._optimizer(recipe)
         small = images.resize(content, scale.height, scale.width)
         objective = self._evaluator.objective(small, [style], recipe)
         if run is None:
@@ -131,4 +137,4 @@ class Painter:
         content = subjects.photograph(64)
         style = next(iter(subjects.styles().values()))
         for recipe in recipes.values():
-            self.paint(content, style, dataclasses.replace(recipe, iterations=2, preset="warm-up"), lambda _: None)
+            self.paint(content, style, dataclasses.replace(recipe, iterations=2), lambda _: None)

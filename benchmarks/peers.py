@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import gallery, report
-from benchmarks.experiments import PUBLISHED
 from benchmarks.gallery import Gallery, Pair
 from benchmarks.painting import SCHEDULE, SHORT_SCHEDULE
 from benchmarks.quality import CLASSIC_BY_LBFGSB, RECIPES
@@ -67,7 +66,7 @@ def main() -> None:
         help="a picture that another program made of a pair",
     )
     arguments = parser.parse_args()
-    with gallery.opened(experiment=PUBLISHED) as pictures:
+    with gallery.opened() as pictures:
         known = points_of_others(arguments.side, pictures.subject.weights.label)
         chosen = [
             pair

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks import gallery, report
-from benchmarks.experiments import PUBLISHED
 from benchmarks.gallery import Gallery, Judged
 from benchmarks.painting import SCHEDULE
 from styleserve.presets import PRESETS
@@ -56,7 +55,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="paint what was painted before, too")
     parser.add_argument("--name", default="quality", help="of the files in docs/benchmarks (default: quality)")
     arguments = parser.parse_args()
-    with gallery.opened(arguments.precision, arguments.again, PUBLISHED) as pictures:
+    with gallery.opened(arguments.precision, arguments.again) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
     tables = {}
     for side, of_recipe in of_side.items():
@@ -118,7 +117,8 @@ def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> No
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     for name, paintings in of_recipe.items():
-        looks = list(zip(*paintings, strict=False))
+        fewest = min(len(looks) for looks in paintings)
+        looks = list(zip(*(looks[-fewest:] for looks in paintings), strict=True))
         seconds = [mean(look.seconds for look in column) for column in looks]
         preset, _, optimizer = name.partition(", ")
         how = {"color": f"C{list(_OWN).index(preset)}", "marker": _MARKERS[optimizer], "label": name}

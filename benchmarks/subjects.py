@@ -69,7 +69,7 @@ def factory(data_dir: Path, memory_limit: int | None = None) -> VggEngineFactory
 
 
 def vgg19() -> Weights:
-    """VGG19's weights: those beside the checkout, else whatever `auto` finds."""
+    """VGG19's weights: those beside the checkout, else the download, else random filters, by their label."""
     return acquire(weights_choice(), user_cache_path("styleserve"))
 
 
