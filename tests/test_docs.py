@@ -47,9 +47,18 @@ def commands(program: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.startswith(f"    {program} ")]
 
 
+def put_dots(styles: Path) -> None:
+    """A folder with the style that the documents show."""
+    styles.mkdir()
+    (styles / "dots.png").write_bytes(png(0.5))
+    (styles / "dots.yaml").write_text("title: Dots\nimage: dots.png\n")
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with serve_in_process(tmp_path_factory.mktemp("server"), step_s=0) as address:
+    folder = tmp_path_factory.mktemp("server")
+    put_dots(folder / "styles")
+    with serve_in_process(folder, step_s=0) as address:
         yield address
 
 
@@ -60,9 +69,7 @@ def folder(tmp_path, monkeypatch, address):
     photograph = images.decode(png((0.5, 0.4, 0.3), 48, 64), images.ImageLimits())
     (tmp_path / "photo.jpg").write_bytes(images.encode(photograph, "jpeg").data)
     (tmp_path / "callers.yaml").write_text(next(block for _, block in blocks("yaml") if "token_sha256" in block))
-    (tmp_path / "my-styles").mkdir()
-    (tmp_path / "my-styles" / "dots.png").write_bytes(png(0.5))
-    (tmp_path / "my-styles" / "dots.yaml").write_text("title: Dots\nimage: dots.png\n")
+    put_dots(tmp_path / "my-styles")
     return tmp_path
 
 
@@ -73,7 +80,7 @@ def test_python_in_the_documents_runs(folder, address, document, code):
 
 
 @pytest.mark.parametrize("command", commands("styleserve"), ids=" ".join)
-def test_commands_in_the_documents_work(folder, command):
+def test_commands_in_the_documents_work(folder, address, command):
     arguments = command[1:]
     if arguments[0] == "serve":
         (folder / "server.yaml").write_text(next(block for _, block in blocks("yaml") if "max_queue" in block))
@@ -83,6 +90,7 @@ def test_commands_in_the_documents_work(folder, command):
     if "--network" in arguments:  # for a private server, beside which none is named
         cli.commands[arguments[0]].make_context(arguments[0], arguments[1:])
         return
+    arguments = [address if argument == "127.0.0.1:50051" else argument for argument in arguments]
     if "jobs/NAME" in arguments:
         listed = CliRunner().invoke(
             cli, ["stylize", "photo.jpg", "--style", "mosaic", "-o", "a.png", "--iterations", "1"]

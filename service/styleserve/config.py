@@ -36,82 +36,91 @@ class Config:
     """The settings of a server; each field's metadata says what it is for. Sizes are in pixels, times in seconds."""
 
     listen: str = field(
-        default="127.0.0.1:50051", metadata=_setting("address to listen on; port 0 takes any free one", "HOST:PORT")
+        default="127.0.0.1:50051", metadata=_setting("address to listen on; port 0 picks a free one", "HOST:PORT")
     )
     tls_cert: Path | None = field(
-        default=None, metadata=_setting("certificate with its chain, as PEM; read again when it changes", "FILE")
+        default=None, metadata=_setting("certificate with its chain, as PEM; reloaded when it changes", "FILE")
     )
-    tls_key: Path | None = field(default=None, metadata=_setting("key of the certificate, as PEM", "FILE"))
+    tls_key: Path | None = field(default=None, metadata=_setting("private key of the certificate, as PEM", "FILE"))
     tls_client_ca: Path | None = field(
-        default=None, metadata=_setting("authority whose certificates callers have to show, as PEM", "FILE")
+        default=None, metadata=_setting("authority whose certificates callers must present, as PEM", "FILE")
     )
     callers: Path | None = field(
-        default=None, metadata=_setting("YAML file of callers: tokens, scopes, quotas; read again too", "FILE")
+        default=None, metadata=_setting("YAML file of callers: tokens, scopes, quotas; reloaded too", "FILE")
     )
     insecure: bool = field(
         default=False,
-        metadata=_setting(
-            "allow an address beyond this machine even without TLS, or without telling callers apart", ""
-        ),
+        metadata=_setting("allow an address beyond this machine even without TLS, or without identifying callers", ""),
     )
     data_dir: Path = field(
         default_factory=lambda: user_data_path("styleserve"),
-        metadata=_setting("folder for jobs and images; :memory: to forget them at the end", "DIR"),
+        metadata=_setting("folder for jobs and images; :memory: forgets them when the server ends", "DIR"),
     )
     cache_dir: Path = field(
         default_factory=lambda: user_cache_path("styleserve"),
-        metadata=_setting("folder for downloads and for Gram targets", "DIR"),
+        metadata=_setting("folder for downloads and Gram targets", "DIR"),
     )
     styles: tuple[Path, ...] = field(
-        default=(), metadata=_setting("folder of styles beside the installed packs; may be repeated", "DIR")
+        default=(), metadata=_setting("folder of styles, in addition to the installed packs; may be repeated", "DIR")
     )
-    watch: bool = field(
-        default=False, metadata=_setting("reload the catalogue when something changes in the folders of --styles", "")
-    )
+    watch: bool = field(default=False, metadata=_setting("reload the catalogue when a folder of --styles changes", ""))
     style_images: Path | None = field(
-        default=None, metadata=_setting("folder where style images are found by their content", "DIR")
+        default=None,
+        metadata=_setting("folder to search for style images, by their SHA-256, before downloading them", "DIR"),
     )
     network: str = field(
         default="auto",
-        metadata=_setting("what sees: vgg19; light, which is small; auto: vgg19 where its weights can be had", "NAME"),
+        metadata=_setting(
+            "feature network: vgg19, light (small, in the package) or auto (vgg19 if its weights can be had)", "NAME"
+        ),
     )
     weights: str = field(
-        default="auto", metadata=_setting("VGG19's: auto, imagenet, untrained, or a file in Keras' layout", "WEIGHTS")
+        default="auto",
+        metadata=_setting("weights of VGG19: auto, imagenet, untrained, or a file in Keras' layout", "WEIGHTS"),
     )
     precision: str = field(
         default="auto", metadata=_setting("arithmetic of the network: auto, float32 or bfloat16", "NAME")
     )
     memory_limit: str = field(
-        default="auto", metadata=_setting("most memory of the engine, such as 4GB; auto: most of what is free", "SIZE")
+        default="auto",
+        metadata=_setting("most memory for the engine, for example 4GB; auto: most of what is free", "SIZE"),
     )
-    max_queue: int = field(default=64, metadata=_setting("jobs that may wait", "N"))
-    max_running: int = field(default=8, metadata=_setting("jobs that run side by side", "N"))
+    max_queue: int = field(default=64, metadata=_setting("most jobs that may wait", "N"))
+    max_running: int = field(default=8, metadata=_setting("most jobs that run side by side", "N"))
     no_cache: bool = field(
-        default=False, metadata=_setting("make every picture anew, also one that is kept already", "")
+        default=False, metadata=_setting("paint every picture anew, even if the same one is kept", "")
     )
     deterministic: bool = field(
-        default=False, metadata=_setting("evaluate every job by itself, whatever runs beside it; slower", "")
+        default=False, metadata=_setting("evaluate every job on its own, whatever runs beside it; slower", "")
     )
-    max_side: int = field(default=1024, metadata=_setting("longest side of a result", "PX"))
+    max_side: int = field(default=1024, metadata=_setting("longest side of a result, in pixels", "PX"))
     max_iterations: int = field(
-        default=MAX_ITERATIONS, metadata=_setting("most iterations of a job; presets and styles with more are cut", "N")
+        default=MAX_ITERATIONS,
+        metadata=_setting("most iterations of a job; presets and styles that ask for more are cut to it", "N"),
     )
-    retention_s: float = field(default=86_400.0, metadata=_setting("how long ended jobs and images are kept", "S"))
+    retention_s: float = field(
+        default=86_400.0, metadata=_setting("seconds for which ended jobs and unused images are kept", "S")
+    )
     retention_size: str = field(
         default="10GB",
-        metadata=_setting("most disk space of images; whoever has the most loses the longest unused", "SIZE"),
+        metadata=_setting(
+            "most disk space for images; beyond it the caller with the most loses the least recently used", "SIZE"
+        ),
     )
     retention_jobs: int = field(
-        default=10_000, metadata=_setting("most ended jobs that are kept; whoever has the most loses the oldest", "N")
+        default=10_000,
+        metadata=_setting("most ended jobs kept; beyond it the caller with the most loses the oldest", "N"),
     )
-    drain_s: float = field(default=30.0, metadata=_setting("how long a stopping server lets jobs run on", "S"))
-    log_format: str = field(default="text", metadata=_setting("form of the log: text or json", "NAME"))
+    drain_s: float = field(
+        default=30.0, metadata=_setting("seconds for which a stopping server lets running jobs go on", "S")
+    )
+    log_format: str = field(default="text", metadata=_setting("format of the log: text or json", "NAME"))
     metrics: str | None = field(
         default=None,
-        metadata=_setting("address for Prometheus to read metrics from, open to all; off unless set", "HOST:PORT"),
+        metadata=_setting("address where Prometheus reads metrics, unauthenticated; off unless set", "HOST:PORT"),
     )
     traces: str | None = field(
-        default=None, metadata=_setting("OTLP endpoint over gRPC for OpenTelemetry traces; off unless set", "URL")
+        default=None, metadata=_setting("OTLP/gRPC endpoint for OpenTelemetry traces; off unless set", "URL")
     )
 
     def __post_init__(self) -> None:
