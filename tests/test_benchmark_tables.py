@@ -15,7 +15,8 @@ from statistics import mean, median
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "benchmarks"
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -300,10 +301,12 @@ def students(table: Table, results: dict) -> None:
 
 
 def watchers(table: Table, results: dict) -> None:
-    known = {}
-    for name, paces, of_front in (("none", "alone_per_s", "alone"), ("others", "watched_per_s", "watched")):
-        known[name] = [results[paces], max(results["front_bytes"][of_front]) / 1e6]
-    known[str(results["reading"] + results["silent"])] = known.pop("others")
+    """The front's memory before anybody watched, and the most with watchers."""
+    front_bytes, num_watchers = results["front_bytes"], str(results["reading"] + results["silent"])
+    known = {
+        "none": [results["alone_per_s"], front_bytes["alone"][0] / 1e6],
+        num_watchers: [results["watched_per_s"], max(front_bytes["watched"]) / 1e6],
+    }
     compare(table, known)
 
 
@@ -386,3 +389,11 @@ def test_a_wrong_figure_is_found_whatever_its_row_is_called():
         compare(table, {"one": [0.121], "two": [0.342], "three": [0.5]}, is_free=True)
     with pytest.raises(AssertionError, match="a new name"):
         compare(table, {"one": [0.121], "two": [0.342]})
+
+
+def test_the_times_in_the_readme_are_medians_of_those_measured():
+    times = read("times")["times"]
+    header, row = re.search(r"(\| `draft` \|.*)\n\|[- |]+\n(.*)", (ROOT / "README.md").read_text()).groups()
+    presets = re.findall(r"`(\w+)`", header)
+    assert len(presets) == 4
+    assert are_shown(row.strip("| ").split("|"), [median(run[f"{preset}, s"] for run in times) for preset in presets])
