@@ -10,7 +10,7 @@ from styleserve import memory, processor
 def main() -> None:
     """Run the command line; where the client alone is installed, say what is missing."""
     if importlib.util.find_spec("click") is None:
-        sys.exit("the command line needs the server's packages: pip install 'styleserve[cpu]', or [gpu]")
+        sys.exit("the command line needs the server's packages; in a clone: pip install '.[cpu]', or '.[gpu]'")
     set_environment()
     memory.keep_heaps_small(os.environ)
     try:

@@ -514,7 +514,7 @@ def test_a_private_server_without_tensorflow_says_how_to_install_it(tmp_path):
     paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--weights", "untrained"]
     done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "pip install 'styleserve[cpu]'" in done.stderr
+    assert "in a clone: pip install '.[cpu]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -344,6 +344,13 @@ def test_the_documents_list_every_metric_and_no_other():
     assert set(rows) == exported()
 
 
+def test_the_suggested_alerts_ask_for_metrics_that_there_are():
+    lines = (DOCS / "operating.md").read_text().splitlines()
+    asked = [name for line in lines for name in re.findall(r"styleserve_[a-z_]+(?=[{\[ ])", line)]
+    assert len(asked) == 5
+    assert set(asked) <= exported()
+
+
 @pytest.fixture
 def expressions() -> list[str]:
     """What the dashboard asks for."""

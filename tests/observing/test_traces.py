@@ -211,7 +211,7 @@ async def test_a_collector_that_is_not_there_does_not_hold_up_the_end(tmp_path):
 def test_traces_without_their_packages_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "styleserve.observing.traces", None)
     with (
-        pytest.raises(ConfigurationError, match=r"pip install 'styleserve\[traces\]'"),
+        pytest.raises(ConfigurationError, match=r"in a clone: pip install '\.\[cpu,traces\]'"),
         observed(Config(traces="http://127.0.0.1:4317")),
     ):
         pass

@@ -39,7 +39,8 @@ def _traces(endpoint: str) -> Iterator[Observer]:
         from styleserve.observing.traces import Traces, exporter_to
     except ImportError as error:
         raise ConfigurationError(
-            f"traces: they need a package that cannot be imported ({error}); pip install 'styleserve[traces]'"
+            f"traces: they need a package that cannot be imported ({error}); in a clone: pip install "
+            "'.[cpu,traces]', or '.[gpu,traces]'"
         ) from None
     with contextlib.closing(Traces(exporter_to(endpoint))) as traces:
         yield traces

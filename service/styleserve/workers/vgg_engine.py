@@ -66,7 +66,8 @@ class VggEngineFactory:
             from styleserve.optimizers.table import every_optimizer
         except ImportError as error:
             raise ConfigurationError(
-                f"the engine needs a package that cannot be imported ({error}); pip install 'styleserve[cpu]', or [gpu]"
+                f"the engine needs a package that cannot be imported ({error}); in a clone: pip install '.[cpu]', or "
+                "'.[gpu]'"
             ) from None
 
         begun = time.monotonic()
