@@ -201,6 +201,22 @@ def test_what_cannot_be_used_is_refused_with_its_reason(data, reason):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("read", [images.decode, images.measure])
+@pytest.mark.parametrize("fault", [(Image, "open"), (Image.Image, "convert")])
+def test_a_machine_without_memory_is_no_fault_of_the_image(monkeypatch, read, fault):
+    palette = Image.new("P", (64, 64))
+    palette.info["transparency"] = bytes(range(256))
+    encoded = io.BytesIO()
+    palette.save(encoded, "png", transparency=bytes(range(256)))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(*fault, fail)
+    with pytest.raises(MemoryError):
+        read(encoded.getvalue(), ImageLimits())
+
+
 def test_too_many_bytes_are_refused_before_anything_is_read():
     with pytest.raises(InvalidImageError, match="allowed: up to 10"):
         images.decode(encoded(two_halves()), ImageLimits(max_bytes=10))

@@ -15,7 +15,7 @@ _LARGEST_AT_ONCE = 2
 
 
 class Decoder:
-    """Decodes images within `limits`; it is for several threads, which wait for room in the order that they came."""
+    """Decodes images within `limits`; it is for several threads, which wait for room."""
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits

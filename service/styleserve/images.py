@@ -103,6 +103,8 @@ def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Pic
             colours, alpha = _shrink_transparent(colours, alpha, height, width)
             alpha = _turn(alpha, turn)
         colours = _turn(colours, turn)
+    except MemoryError:
+        raise
     except Exception as error:
         raise _truncated(error) from None
     return Picture(_to_float(colours), None if alpha is None else _to_float(alpha))
@@ -118,6 +120,8 @@ def measure(data: bytes, limits: ImageLimits) -> tuple[int, int]:
         if image.mode == "P":  # only converting shows whether its transparencies fit its colours
             _split_alpha(image)
         is_on_its_side = _orientation(image) in _ON_ITS_SIDE
+    except MemoryError:
+        raise
     except Exception as error:
         raise _truncated(error) from None
     return (width, height) if is_on_its_side else (height, width)
@@ -230,6 +234,8 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=[image_format.upper()])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidImageError("IMAGE_TOO_LARGE", f"allowed: up to {limits.max_pixels} pixels, got more") from None
+    except MemoryError:
+        raise
     except Exception as error:
         raise _truncated(error) from None
     _judge_size(image.height, image.width, limits)

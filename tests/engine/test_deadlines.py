@@ -289,6 +289,17 @@ def test_a_look_at_a_large_content_is_told_of_before_a_job_begins():
     assert told.seconds == pytest.approx(UNKNOWN_MARGIN * _CALIBRATION_S, rel=0.01)
 
 
+def test_a_look_is_not_told_of_as_the_first_evaluation_of_a_scale_which_takes_more():
+    cost = dataclasses.replace(COST, first_seconds=Line(100.0, 0.0))
+    studio = Studio(costs=dataclasses.replace(COSTS, costs=tuple((recipe, cost) for recipe, _ in COSTS.costs)))
+    studio.evaluator.unseen = lambda content, styles: [content[..., 0].size]
+    studio.engine.accept(without_deadline(one_scale(0.0, "large", 512, iterations=1)))
+    studio.run()
+    look, first, *_ = (event.seconds for event in studio.events if isinstance(event, Busy))
+    assert look == pytest.approx(UNKNOWN_MARGIN * _LARGE_S, rel=0.01)
+    assert first == pytest.approx(UNKNOWN_MARGIN * (_LARGE_S + 100.0), rel=0.01)
+
+
 def held_up(studio: Studio, seconds: float) -> None:
     """One evaluation of a job takes so much longer, in which its time passes."""
     studio.engine.accept(one_scale(10.0, "held-up", 128))

@@ -122,3 +122,11 @@ def test_float32_is_float32_whatever_the_network_computes_in(precision):
     tf.config.experimental.enable_tensor_float_32_execution(True)
     device.configure(precision, device.LEAST_BYTES_TO_FREEZE)
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_a_gpu_that_tensorflow_lists_and_leaves_alone_does_not_count(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["an old GPU"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: None)
+    monkeypatch.setattr(device.processor, "flags", set)
+    hardware = device.configure("auto", device.LEAST_BYTES_TO_FREEZE)
+    assert (hardware.device, hardware.precision, hardware.is_gpu) == ("cpu", "float32", False)

@@ -36,7 +36,7 @@ def test_the_features_of_a_large_content_are_in_memory_once_and_each_in_its_plac
     content = np.zeros((1, SIDE, SIDE, 3), np.float32)
     meter = MemoryMeter(is_gpu=False, pool=Pool(is_gpu=False))
     in_use = meter.restart()
-    (features,) = looks.Look(looks.content_features(CountingJudge(), content, TILE_SIDE)).finish()
+    (features,) = looks.Look(lambda: looks.content_features(CountingJudge(), content, TILE_SIDE)).finish()
     num_bytes = 4 * (SIDE // TAP.stride) ** 2 * TAP.channels
     assert meter.peak_bytes() - in_use < 1.5 * num_bytes
     tiles_a_row, positions_a_tile = SIDE // TILE_SIDE, TILE_SIDE // TAP.stride

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from styleserve.images import MAX_SIDE, MIN_SIDE
+from styleserve.model import targets
 from styleserve.model.targets import (
     TargetCache,
     TargetKey,
@@ -133,3 +134,9 @@ def test_a_disk_that_takes_nothing_is_told_and_does_no_harm(tmp_path, caplog):
     (tmp_path / "targets").write_text("a file in the way")
     TargetStore(tmp_path / "targets").write(KEY, GRAMS)
     assert "cannot be kept" in caplog.text
+
+
+def test_targets_of_another_method_are_not_read(tmp_path, monkeypatch):
+    TargetStore(tmp_path).write(KEY, GRAMS)
+    monkeypatch.setattr(targets, "METHOD", targets.METHOD + 1)
+    assert TargetStore(tmp_path).read(KEY) is None

@@ -102,6 +102,29 @@ def test_a_small_file_that_promises_more_than_memory_holds_is_refused_by_its_sha
         load_file(path, SMALL)
 
 
+def test_of_a_model_that_was_saved_whole_its_weights_are_read_and_not_its_optimizers(tmp_path):
+    path = write(tmp_path / "trained.h5", kernel_shapes(SMALL))
+    with h5py.File(path, "a") as file:
+        for name in kernel_shapes(SMALL):
+            file.move(name, f"model_weights/{name}")
+            for whose in ("kernel:0", "bias:0"):
+                moment = 0.5 * file[f"model_weights/{name}/{name}/{whose}"][...]
+                file.create_dataset(f"optimizer_weights/Adam/v/{name}/{whose}", data=moment)
+    assert all(np.all(kernel == 1.0) for kernel in load_file(path, SMALL).kernels.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(PermissionError(13, "no"), "may not read it"), (IsADirectoryError(21, "no"), "is a folder")]
+)
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, error, message):
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(WeightsError, match=message):
+        load_file(tmp_path / "vgg19.h5")
+
+
 def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
     whole = write(tmp_path / "whole.h5", kernel_shapes(SMALL)).read_bytes()
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
@@ -199,6 +222,7 @@ def test_a_damaged_light_network_is_refused_in_one_sentence(tmp_path, damage):
         ("block1_conv1.bias", np.zeros(15)),
         ("block1_conv1.bias", np.full(16, np.inf)),
         ("block1_conv1.map", np.ones((15, 16))),
+        ("block1_conv1.map", np.ones((16, 15))),
         ("block1_conv1.map", None),
         ("block1_conv1.mean", np.zeros(1)),
         ("block1_conv1.mean", None),

@@ -26,7 +26,7 @@ def serve_in_process(folder: Path, step_s: float = 0.01) -> Iterator[str]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield addresses[0]
     finally:
         ended.set()

@@ -110,8 +110,8 @@ class Job:
 
     @property
     def first_s(self) -> float:
-        """Seconds that the first step at this scale takes more, as predicted."""
-        return self.forecast.first_s(self.scale)
+        """Seconds that the first evaluation at this scale takes more, as predicted; none before a look."""
+        return self.forecast.first_s(self.scale) if self.run.objective.is_ready else 0.0
 
     @property
     def evaluations(self) -> int:

@@ -34,18 +34,24 @@ _FAST_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 class Hardware:
     """What the network runs on: `device` and `precision` as the contract's Provenance names them.
 
-    `memory_bytes` is what a GPU has; None for a CPU, whose memory is the machine's.
+    `gpu_bytes` is the memory of the GPU; None for a CPU, whose memory is the machine's.
     """
 
     device: str
     precision: Literal["float32", "bfloat16"]
-    memory_bytes: int | None = None
+    gpu_bytes: int | None = None
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a GPU."""
+        return self.gpu_bytes is not None
 
 
 def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: int) -> Hardware:
     """Choose GPU or CPU and the arithmetic; must come before TensorFlow's first operation.
 
-    A GPU's memory grows as it is needed. `auto` is bfloat16 where the machine is fast at it, else float32.
+    A GPU counts where TensorFlow computes on it: it lists some that it then leaves alone, such as old ones. Its memory
+    grows as it is needed. `auto` is bfloat16 where the machine is fast at it, else float32.
     TensorFloat-32 is off: a GPU that has it is fast at bfloat16 too, so that float32 is left there to those who ask for
     it and to line searches, which need all of its digits.
 
@@ -59,10 +65,14 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    gpu_bytes = _gpu_memory() if gpus else None
     if precision == "auto":
-        precision = "bfloat16" if gpus or processor.flags() & _FAST_BFLOAT16_FLAGS else "float32"
-    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else ""
-    return Hardware(f"gpu:0 {name}".strip() if gpus else "cpu", precision, _gpu_memory() if gpus else None)
+        is_fast = gpu_bytes is not None or processor.flags() & _FAST_BFLOAT16_FLAGS
+        precision = "bfloat16" if is_fast else "float32"
+    if gpu_bytes is None:
+        return Hardware("cpu", precision)
+    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "")
+    return Hardware(f"gpu:0 {name}".strip(), precision, gpu_bytes)
 
 
 class Pool:
@@ -168,7 +178,7 @@ def _take(num_bytes: int) -> tuple[tf.Tensor, int]:
 
 
 def _gpu_memory() -> int | None:
-    """Bytes that TensorFlow may take of the first GPU, none of which are taken by asking."""
+    """Bytes that TensorFlow may take of the first GPU that it computes on, none of which are taken by asking."""
     from tensorflow.python.client import device_lib
 
     options = tf.compat.v1.ConfigProto(gpu_options=tf.compat.v1.GPUOptions(allow_growth=True))

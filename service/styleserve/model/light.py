@@ -59,7 +59,7 @@ def _is_whole(weights: Weights) -> bool:
     return (
         {name: kernel.shape for name, kernel in weights.kernels.items()} == shapes
         and {name: bias.shape for name, bias in weights.biases.items()} == filters
-        and all(of_tap.ndim == 2 and of_tap.shape[:1] == filters[name] for name, of_tap in weights.maps.items())
+        and all(of_tap.shape == 2 * filters[name] for name, of_tap in weights.maps.items())
         and weights.maps.keys() == weights.means.keys()
         and all(np.isfinite(bias).all() for bias in weights.biases.values())
         and all(

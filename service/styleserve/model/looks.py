@@ -1,7 +1,6 @@
 """Looks: passes of the network over an image for a canvas's targets, a tile at a time, so that others have turns."""
 
-import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,17 +21,17 @@ Tiles: TypeAlias = Generator[Box, None, FoundT]
 
 
 class Look(Generic[FoundT]):
-    """Tiles on their way: `coming` is the one to be seen next, `found` is there after the last; both None at first."""
+    """Tiles on their way: `coming` is the one to be seen next, `found` is there after the last; both None at first.
 
-    def __init__(self, tiles: Tiles[FoundT]) -> None:
+    `see` begins to see all of them. A tile that fails is a fault for whoever advances then; the next one begins anew,
+    so that what one canvas met ends no other that shares the look.
+    """
+
+    def __init__(self, see: Callable[[], Tiles[FoundT]]) -> None:
         self.coming: Box | None = None
         self.found: FoundT | None = None
-        self._tiles = tiles
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more comes of it: all is found, or it has failed."""
-        return inspect.getgeneratorstate(self._tiles) == inspect.GEN_CLOSED
+        self._see = see
+        self._tiles: Tiles[FoundT] | None = None
 
     def begin(self) -> None:
         """Find out what comes first, if that was not done yet; nothing may be to be seen at all."""
@@ -41,12 +40,13 @@ class Look(Generic[FoundT]):
 
     def advance(self) -> None:
         """See the coming tile, or begin."""
+        tiles = self._tiles or self._see()
+        self._tiles, self.coming = None, None
         try:
-            self.coming = next(self._tiles)
+            self.coming = next(tiles)
+            self._tiles = tiles
         except StopIteration as end:
-            self.coming, self.found = None, end.value
-        if self.coming is None and self.found is None:
-            raise RuntimeError("this look has failed before, for another canvas that shared it")
+            self.found = end.value
 
     def finish(self) -> FoundT:
         """See all that is left."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
@@ -159,8 +160,8 @@ class PerceptualEvaluator:
         """The look at a style for its Gram matrices without gains; the one that other canvases wait for, if any do."""
         key = self._target_key(style, form, side)
         look = self._looks.get(key)
-        if look is None or look.is_over:
-            look = self._looks[key] = Look(self._style_grams(style, form, key))
+        if look is None or look.found is not None:
+            look = self._looks[key] = Look(partial(self._style_grams, style, form, key))
         return look
 
     def _style_grams(self, style: StyleImage, form: Form, key: TargetKey) -> Tiles[Grams]:
@@ -229,4 +230,4 @@ def _decoded(style: StyleImage, side: int) -> Pixels:
 
 def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[Features]:
     side = tile_side or tiling.aligned(max(content.shape))
-    return Look(looks.content_features(judge, content[np.newaxis], side))
+    return Look(partial(looks.content_features, judge, content[np.newaxis], side))

@@ -27,6 +27,8 @@ Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 #: Bytes of the targets on disk: those of some 800 images and sizes.
 MAX_STORED_BYTES = 10**9
 _DIGEST_BYTES = hashlib.sha256().digest_size
+#: Grows when the same image, network and size come to other matrices: by how images are decoded, resized or seen.
+METHOD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class TargetKey:
     @property
     def digest(self) -> str:
         """A name for it in hex."""
-        values = [getattr(self, name) for name in self.__slots__]
+        values = [METHOD, *(getattr(self, name) for name in self.__slots__)]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

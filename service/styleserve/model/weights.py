@@ -39,7 +39,7 @@ class Weights:
     """The convolutions of a network by layer name: kernels [3, 3, C_in, C_out] and biases [C_out], float32.
 
     `label` is `imagenet`, `light`, `untrained` or a file's name, then `@sha256:` and 12 hex digits of `digest`. `maps`,
-    [C_out, C], are what features at a tap are multiplied by before anything is compared, and `means` the mean
+    [C_out, C_out], are what features at a tap are multiplied by before anything is compared, and `means` the mean
     activations of the network that they are an image of; VGG19 has neither. Of how far a recipe lets the content's
     features move, `leeway` is the share that is allowed where this network looks: if it sees less, the rest goes along.
     """
@@ -84,6 +84,10 @@ def load_file(path: Path, blocks: Blocks = BLOCKS) -> Weights:
             arrays = {} if problems else {name: _read(*convolutions[name]) for name in shapes}
     except FileNotFoundError:
         raise WeightsError(f"weights file {path}: there is none; give the path of an HDF5 file of VGG19") from None
+    except IsADirectoryError:
+        raise WeightsError(f"weights file {path}: it is a folder; give the path of an HDF5 file of VGG19") from None
+    except PermissionError:
+        raise WeightsError(f"weights file {path}: the server's user may not read it; allow that user to") from None
     except Exception as error:
         logger.debug("h5py cannot read %s", path, exc_info=error)
         raise WeightsError(
@@ -133,13 +137,16 @@ def untrained(seed: int = 0, blocks: Blocks = BLOCKS) -> Weights:
 
 
 def _convolutions(group: h5py.Group) -> dict[str, tuple[h5py.Dataset, h5py.Dataset]]:
-    """Kernel and bias of every layer: of each group that holds one dataset of four dimensions and one of one."""
+    """Kernel and bias of every layer: of each group that holds datasets of four dimensions and of one, the first ones.
+
+    A model that was saved whole has its optimizer's arrays, of the same names and shapes, after its weights.
+    """
     found: dict[str, dict[int, h5py.Dataset]] = {}
 
     def visit(path: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim in (1, 4):
             layer = next((part for part in path.split("/") if part.startswith("block")), path)
-            found.setdefault(layer, {})[item.ndim] = item
+            found.setdefault(layer, {}).setdefault(item.ndim, item)
 
     group.visititems(visit)
     return {layer: (datasets[4], datasets[1]) for layer, datasets in found.items() if datasets.keys() == {1, 4}}

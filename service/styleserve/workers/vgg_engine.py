@@ -40,8 +40,8 @@ class VggEngineFactory:
     is the most bytes that the engine's process may take, or the device's where that is a GPU; None for most of what is
     free.
 
-    On a CPU jobs are judged together only where that changes no bit of a picture. Batches gain little there; a GPU
-    lives by them, so that there `deterministic` alone keeps jobs apart.
+    On a CPU jobs are judged together only where that changes no bit of the canvases that `exactness` tries. Batches
+    gain little there; a GPU lives by them, so that there `deterministic` alone keeps jobs apart.
     """
 
     network: str
@@ -71,22 +71,20 @@ class VggEngineFactory:
             ) from None
 
         begun = time.monotonic()
-        free_bytes = default_limit()
-        memory_bytes = self.memory_limit or (_UNKNOWN_MEMORY if free_bytes is None else free_bytes)
+        default_bytes = default_limit()
+        host_bytes = self.memory_limit or (_UNKNOWN_MEMORY if default_bytes is None else default_bytes)
         weights = acquire(self.weights, self.cache_dir, self.network)
-        hardware = device.configure(self.precision, memory_bytes)
+        hardware = device.configure(self.precision, host_bytes)
         evaluator = PerceptualEvaluator(weights, hardware.precision, TargetStore(self.cache_dir / "targets"))
         optimizers = every_optimizer(evaluator)
-        budget_bytes = self.memory_limit or hardware.memory_bytes or memory_bytes
-        pool = device.Pool(is_gpu=hardware.memory_bytes is not None)
-        meter = device.MemoryMeter(is_gpu=hardware.memory_bytes is not None, pool=pool)
+        budget_bytes = self.memory_limit or hardware.gpu_bytes or host_bytes
+        pool = device.Pool(hardware.is_gpu)
+        meter = device.MemoryMeter(hardware.is_gpu, pool)
         costs = fit_costs(evaluator, optimizers, natural_image, meter, budget_bytes)
-        _require_room(costs, started_bytes=0 if hardware.memory_bytes is not None else peak_resident_bytes())
+        _require_room(costs, started_bytes=0 if hardware.is_gpu else peak_resident_bytes())
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
         logger.info("the engine is warm after %.1f s: %s", time.monotonic() - begun, info)
-        has_batches = not self.deterministic and (
-            hardware.memory_bytes is not None or is_exact_in_batches(evaluator, natural_image)
-        )
+        has_batches = not self.deterministic and (hardware.is_gpu or is_exact_in_batches(evaluator, natural_image))
         logger.info("jobs of one size are judged %s", "together" if has_batches else "one by one")
         folder = CheckpointFolder(self.data_dir / CHECKPOINTS)
         checkpoints = Checkpoints(folder, f"{weights.label} {hardware.precision}")
