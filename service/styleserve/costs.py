@@ -180,10 +180,15 @@ class CostModel:
         return sum(_all_tiles(cost.tile_seconds, size, tile_side, cost.halo) for size in sizes)
 
     def scale_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
-        """Seconds of a whole scale: its targets and its evaluations."""
-        start_s = self.targets_s(recipe, scale, tile_side, style_scales) + self.first_s(recipe, scale, tile_side)
+        """Seconds of a whole scale."""
+        iterations_s = scale.iterations * self.evaluation_s(recipe, scale, tile_side)
+        return self.start_s(recipe, scale, tile_side, style_scales) + iterations_s
+
+    def start_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
+        """Seconds of a scale beside one evaluation an iteration: its targets, and whatever else is evaluated."""
         extra = self.upkeep[recipe.optimizer].extra_evaluations if scale.iterations else 1
-        return start_s + (scale.iterations + extra) * self.evaluation_s(recipe, scale, tile_side)
+        evaluations_s = self.first_s(recipe, scale, tile_side) + extra * self.evaluation_s(recipe, scale, tile_side)
+        return self.targets_s(recipe, scale, tile_side, style_scales) + evaluations_s
 
     def targets_s(self, recipe: Recipe, scale: Scale, tile_side: int | None, style_scales: Sequence[float]) -> float:
         """Seconds of the targets of a scale whose styles, none of them known, are seen at so many times its size.

@@ -43,15 +43,17 @@ class Deadlines:
     def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """The batch to serve next, and the jobs that would be late for it: they have to end before."""
         self._scheduler.gather(jobs)
-        batch, late, candidates = list[Job](), list[Job](), list(jobs)
+        candidates = list(jobs)
         while candidates:
             batch = self._scheduler.choose(candidates)
             step = self._pace.coming(batch)
             late = self.late(jobs, step)
             sooner = [job for job in self._still_fitting(late) if job in candidates and self._may_go(job, batch, step)]
+            if not sooner:
+                return batch, late
             # A whole batch whose jobs fit one by one is no smaller yet: whoever has the least time goes alone.
             candidates = sooner if len(sooner) < len(candidates) else [min(sooner, key=self.left_s)]
-        return batch, late
+        return [], []
 
     def _may_go(self, job: Job, batch: Sequence[Job], step: Coming) -> bool:
         """Whether a job may go in the place of a batch, or alone out of it, for which it would be late."""

@@ -69,11 +69,12 @@ class Forecast:
         deadline = self.specification.deadline
         if deadline is None or self.specification.fails_at_deadline or self.costs is None:
             return planning.whole(scales)
-        prices = []
-        for scale in scales:
-            iteration_s = slowness * self.step_s(scale)
-            scale_s = self.costs.scale_s(self.specification.recipe, scale, self.tile_side(scale), self._looks(scale))
-            prices.append(Price(slowness * scale_s - scale.iterations * iteration_s, iteration_s))
+        recipe, costs = self.specification.recipe, self.costs
+        starts_s = [costs.start_s(recipe, scale, self.tile_side(scale), self._looks(scale)) for scale in scales]
+        prices = [
+            Price(slowness * start_s, slowness * self.step_s(scale))
+            for start_s, scale in zip(starts_s, scales, strict=True)
+        ]
         return planning.fit(scales, prices, deadline - now, owed)
 
     def _looks(self, scale: Scale) -> list[float]:
