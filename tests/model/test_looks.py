@@ -1,5 +1,6 @@
 """What is looked at once is in memory once, however many tiles it was seen in."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,9 +37,12 @@ def test_the_features_of_a_large_content_are_in_memory_once_and_each_in_its_plac
     content = np.zeros((1, SIDE, SIDE, 3), np.float32)
     meter = MemoryMeter(is_gpu=False, pool=Pool(is_gpu=False))
     in_use = meter.restart()
+    tracemalloc.start()
     (features,) = looks.Look(lambda: looks.content_features(CountingJudge(), content, TILE_SIDE)).finish()
     num_bytes = 4 * (SIDE // TAP.stride) ** 2 * TAP.channels
-    assert meter.peak_bytes() - in_use < 1.5 * num_bytes
+    _, peak_of_arrays = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_of_arrays + meter.peak_bytes() - in_use < 1.5 * num_bytes
     tiles_a_row, positions_a_tile = SIDE // TILE_SIDE, TILE_SIDE // TAP.stride
     numbers = np.arange(tiles_a_row**2, dtype=np.float32).reshape(tiles_a_row, tiles_a_row)
     wanted = np.kron(numbers, np.ones((positions_a_tile, positions_a_tile), np.float32))

@@ -215,7 +215,7 @@ class Engine:
         """Step the batch and record what came of it; a fault of the batch ends its jobs and no other."""
         self._num_steps += 1
         group, expected = batch[0].batch_key, Expectation.of(batch)
-        is_look = not batch[0].run.objective.is_ready
+        is_look = batch[0].is_looking
         self._announce(self._pace.likely_s(expected))
         begun = self._clock()
         try:
@@ -244,7 +244,7 @@ class Engine:
     def _work(self, batch: Sequence[Job]) -> list[Job]:
         """Judge a batch, or compute a piece of the targets that one job lacks; returns those that were judged."""
         job, begun = batch[0], self._clock()
-        if not job.run.objective.is_ready:
+        if job.is_looking:
             self._look(job)
             return []
         evaluations = [job.run.evaluations for job in batch]

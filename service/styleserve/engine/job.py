@@ -89,6 +89,11 @@ class Job:
         return type(self.run), self.run.batch_key
 
     @property
+    def is_looking(self) -> bool:
+        """Whether its next step is a look at what its targets are made of."""
+        return not self.run.objective.is_ready
+
+    @property
     def is_in_pieces(self) -> bool:
         """Whether its next step is a piece: of its targets, or of the evaluation of a canvas in tiles."""
         return self.run.objective.piece is not WHOLE
@@ -111,7 +116,7 @@ class Job:
     @property
     def first_s(self) -> float:
         """Seconds that the first evaluation at this scale takes more, as predicted; none before a look."""
-        return self.forecast.first_s(self.scale) if self.run.objective.is_ready else 0.0
+        return 0.0 if self.is_looking else self.forecast.first_s(self.scale)
 
     @property
     def evaluations(self) -> int:

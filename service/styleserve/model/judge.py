@@ -177,7 +177,7 @@ class Judge:
 
     def _gram_factor(self, tap: Tap, shrink: int, size: Tensor) -> Tensor:
         """What makes a Gram sum comparable with a target: the gain, over the number of positions."""
-        return self.gram_gain(tap.name) / num_values(size, shrink * tap.stride, 1)
+        return self.gram_gain(tap.name) / tf.cast(num_values(size, shrink * tap.stride, 1), tf.float32)
 
     def _rescale(self, name: str, features: Tensor) -> Tensor:
         return tf.cast(features, tf.float32) * self._gain(name)
@@ -214,11 +214,8 @@ def spread(gradient: Pixels, shrink: int) -> Pixels:
 
 
 def num_values(size: Tensor, stride: int, channels: int) -> Tensor:
-    """Values of a layer: its positions, each `stride` pixels apart, times its channels.
-
-    Exact up to float32's 2^24, and beyond it for channels that are powers of two.
-    """
-    return tf.cast((size[0] // stride) * (size[1] // stride) * channels, tf.float32)
+    """Values of a layer: its positions, each `stride` pixels apart, times its channels; 2^30 at most, int32."""
+    return (size[0] // stride) * (size[1] // stride) * channels
 
 
 def _cut(features: Tensor, core: Tensor) -> Tensor:

@@ -119,7 +119,6 @@ class TiledEvaluation:
     """
 
     def __init__(self, judge: Judge, targets: Sequence[Tensor], height: int, width: int, side: int) -> None:
-        self.side = side
         self._judge = judge
         self._weights, self._contents, self._grams = judge.unpack(targets)
         self._height, self._width = height, width
