@@ -269,7 +269,7 @@ def test_a_look_that_failed_for_one_canvas_is_begun_anew_by_whoever_shares_it(tm
         with pytest.raises(ZeroDivisionError):
             one.look()
     shared = other.tensors()
-    alone = make_evaluator(TargetStore(tmp_path)).objective(smooth(3, 96, 96), [style(2)], recipe).tensors()
+    alone = make_narrow(tmp_path).objective(smooth(3, 96, 96), [style(2)], recipe).tensors()
     for own, wanted in zip(shared, alone, strict=True):
         np.testing.assert_allclose(own, wanted, rtol=1e-5)
 
