@@ -39,7 +39,7 @@ class Painter:
     def __init__(self, subject: subjects.Subject) -> None:
         meter = MemoryMeter(is_gpu=False, pool=Pool(is_gpu=False))
         self._engine = Engine(
-            subject.evaluator, {"adam": Adam(subject.evaluator)}, lambda _: None, give_back=meter.base_bytes
+            subject.evaluator, {"adam": Adam(subject.evaluator)}, lambda _: None, give_back=meter.settle
         )
         self._style = subject.style
         self._num_jobs = 0

@@ -19,13 +19,13 @@ from styleserve.model.device import MemoryMeter, Pool
 
 meter = MemoryMeter(is_gpu=False, pool=Pool(is_gpu=False))
 in_use = meter.restart()
-base = meter.base_bytes()
+base = meter.settle()
 tensor = tf.zeros([LARGE // 4])
 print(meter.peak_bytes() - in_use)
 del tensor
 in_use = meter.restart()
 print(meter.peak_bytes() - in_use)
-print(meter.base_bytes() - base)
+print(meter.settle() - base)
 """
 
 

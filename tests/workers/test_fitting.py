@@ -35,7 +35,7 @@ class MeteredEvaluator(ToyEvaluator):
     def peak_bytes(self):
         return self.peak
 
-    def base_bytes(self):
+    def settle(self):
         return 123
 
 
@@ -150,7 +150,7 @@ class KeepingEvaluator(MeteredEvaluator):
         self.kept[recipe.loss] = 200_000_000 if recipe.needs_float32 else 50_000_000
         return super().objective(content, styles, recipe, tile_side)
 
-    def base_bytes(self):
+    def settle(self):
         return sum(self.kept.values())
 
 

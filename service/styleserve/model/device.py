@@ -152,8 +152,8 @@ class MemoryMeter:
         """The most that was in use since."""
         return self._read()[1]
 
-    def base_bytes(self) -> int:
-        """What is taken while nothing is evaluated: of the GPU; or by the process, once what is free is given back."""
+    def settle(self) -> int:
+        """Give back what is free; returns the bytes taken while nothing is evaluated, of the GPU or by the process."""
         if self._is_gpu:
             return self._read()[0]
         self._pool.give_back()

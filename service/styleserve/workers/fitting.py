@@ -56,8 +56,8 @@ class Meter(Protocol):
         """The most that was in use since."""
         ...
 
-    def base_bytes(self) -> int:
-        """What the process takes beside the memory that the allocator has ready for the next evaluation."""
+    def settle(self) -> int:
+        """Give back what is free; returns the bytes taken while nothing is evaluated."""
         ...
 
 
@@ -89,14 +89,14 @@ def fit_costs(
     traced_bytes = {recipe.needs_float32: _LEAST_TRACED_BYTES for recipe in kinds.values()}
     for recipe in sorted(kinds.values(), key=lambda recipe: recipe.loss != PRESETS[DEFAULT_PRESET].loss):
         alike = known.get(recipe.needs_float32)
-        before = meter.base_bytes()
+        before = meter.settle()
         cost = _fit(evaluator, optimizers[recipe.optimizer], recipe, paint, meter, alike)
-        kept = meter.base_bytes() - before
+        kept = meter.settle() - before
         traced_bytes[recipe.needs_float32] = max(traced_bytes[recipe.needs_float32], kept)
         known.setdefault(recipe.needs_float32, (recipe, cost))
         costs.append((recipe, cost))
     upkeep = {name: optimizers[name].upkeep for name in OPTIMIZERS}
-    measured = CostModel(budget_bytes, meter.base_bytes(), tuple(costs), upkeep)
+    measured = CostModel(budget_bytes, meter.settle(), tuple(costs), upkeep)
     others = [
         dataclasses.replace(recipe, optimizer=optimizer)
         for recipe, _ in costs

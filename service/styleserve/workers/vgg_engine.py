@@ -96,7 +96,7 @@ class VggEngineFactory:
             max_batch=MAX_BATCH if has_batches else 1,
             checkpoints=checkpoints,
             resident_bytes=resident_bytes,
-            give_back=meter.base_bytes,
+            give_back=meter.settle,
         )
         return engine, info
 
