@@ -135,8 +135,14 @@ class Dispatcher:
             self.cancel(job)
         self._fill()
 
-    def cancel(self, job: Job) -> None:
-        """Stop a job, wherever it is; one whose picture is made already is delivered."""
+    def cancel(self, job: Job, is_orphaned: bool = False) -> None:
+        """Stop a job, wherever it is; for one whose picture is made already that comes too late.
+
+        `is_orphaned` when that is only because its last caller left.
+        """
+        if job in self._delivering:
+            return
+        job.is_orphaned |= is_orphaned and not job.is_cancel_wanted
         job.is_cancel_wanted = True
         if job.job_id in self._handed_over:
             self._patience.end(job)
@@ -200,6 +206,7 @@ class Dispatcher:
             case Finished(progress=progress, network_passes=passes, stop_reason=stop_reason):
                 job.note(Computed(job.job_id, progress.iteration, passes, stop_reason))
                 self._release(job)
+                job.is_cancel_wanted = job.is_orphaned = False  # too late
                 self._delivering.add(job)
                 self._spawn(self._deliver(job, event))
             case Failed(error=error, network_passes=passes):

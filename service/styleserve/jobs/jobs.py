@@ -259,14 +259,9 @@ class Jobs:
             if wish is not None:
                 job.feed.withdraw(wish)
                 self._dispatcher.order_previews(job)
-            if job.num_waiting == 0 and not job.has_ended and not self._is_draining:
-                self._orphan(job)
-
-    def _orphan(self, job: Job) -> None:
-        """The last who waited for a job has left before it ended."""
-        if job.submission.is_cancelled_when_orphaned:
-            job.is_orphaned = job.is_orphaned or not job.is_cancel_wanted
-            self.cancel(job)
+            is_wanted = job.num_waiting > 0 or not job.submission.is_cancelled_when_orphaned
+            if not (is_wanted or job.has_ended or self._is_draining):
+                self._dispatcher.cancel(job, is_orphaned=True)
 
     def _check_serving(self) -> None:
         if self._is_draining:
