@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve import logs
 from styleserve.config import Config
+from styleserve.engine.specification import JobSpecification
 from styleserve.errors import ConfigurationError, WeightsError
 from styleserve.jobs import dispatcher, engine_keeper, timing, watchdog
 from styleserve.jobs.image_store import ImageStore
@@ -146,6 +147,28 @@ async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
         incident = error_details_pb2.RequestInfo()
         assert ended.error.details[1].Unpack(incident)
         assert f"jobs/{incident.request_id}" == job.name
+
+
+class PoisonedWorker(ProcessWorker):
+    """What it hands the engine of a job ends the engine's process when that unpacks it, as when the memory is full."""
+
+    def send(self, command):
+        super().send(Poison() if isinstance(command, JobSpecification) else command)
+
+
+class Poison:
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+async def test_so_does_one_that_kills_engines_before_they_have_begun_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(dispatcher, "MAX_LOSSES", 2)
+    worker = PoisonedWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        name = (await service.transfer.Stylize(request(detached=True))).job.name
+        ended = await service.wait_for(name, *ENDED)
+    assert ended.state == job_pb2.JOB_STATE_FAILED
+    assert "fault is ours" in ended.error.message
 
 
 async def test_of_jobs_that_ran_together_when_engines_were_lost_only_the_guilty_one_fails(tmp_path, monkeypatch):
