@@ -233,8 +233,25 @@ async def test_watchers_of_what_cannot_end_in_time_are_sent_to_come_back(tmp_pat
         reading = asyncio.ensure_future(refused(read()))
         await asyncio.sleep(0.1)
         await service.server.drain()
+        await service.server.stop()
         code, reason, _ = await reading
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+@pytest.mark.parametrize("between_s", [0.05, 0.4])
+async def test_so_are_those_of_a_server_whose_draining_a_second_signal_cuts_short(tmp_path, between_s):
+    async with running(tmp_path, SLOWLY, drain_s=60.0) as service:
+        service.server.heed_signals()
+        serving = asyncio.create_task(service.server.serve_until_stopped())
+        waiting = asyncio.ensure_future(refused(service.transfer.Stylize(request(iterations=5000))))
+        await service.admitted(1)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(between_s)
+        code, reason, (retry,) = await waiting
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert retry.retry_delay.seconds > 0
+        await asyncio.wait_for(serving, 10)
 
 
 async def test_an_open_health_watch_does_not_hold_the_end_up(tmp_path):

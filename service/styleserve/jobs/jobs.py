@@ -143,20 +143,21 @@ class Jobs:
         )
 
     async def drain(self, patience_s: float) -> None:
-        """Take no new jobs, let those that run end for `patience_s` seconds, and send the watchers of the rest away.
-
-        What does not end goes on when the next server starts.
-        """
-        self.close_admission()
+        """Take no new jobs, and let those that run end for `patience_s` seconds."""
+        self._close_admission()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 for job in self._dispatcher.running:
                     await job.feed.ended()
+
+    def send_away(self) -> None:
+        """Take no new jobs, and tell who waits for one that has not ended: it goes on when the next server starts."""
+        self._close_admission()
         for job in self._store.all():
             if not job.has_ended:
                 job.feed.interrupt(DrainingError(DRAINING_RETRY_S))
 
-    def close_admission(self) -> None:
+    def _close_admission(self) -> None:
         """Take no new jobs and begin none; callers who are sent away from now on cancel nothing."""
         self._is_draining = True
         self._dispatcher.hold()
