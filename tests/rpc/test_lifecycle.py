@@ -254,6 +254,18 @@ async def test_so_are_those_of_a_server_whose_draining_a_second_signal_cuts_shor
         await asyncio.wait_for(serving, 10)
 
 
+async def test_draining_does_not_wait_for_jobs_whose_engine_is_lost_meanwhile(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker, drain_s=600.0) as service:
+        job = (await service.transfer.Stylize(request(iterations=5000, detached=True))).job
+        await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING)
+        draining = asyncio.create_task(service.server.drain())
+        await asyncio.sleep(0.5)
+        assert not draining.done()
+        os.kill(worker.pid, signal.SIGKILL)
+        await asyncio.wait_for(draining, 20)
+
+
 async def test_an_open_health_watch_does_not_hold_the_end_up(tmp_path):
     async with running(tmp_path) as service:
         watch = health_pb2_grpc.HealthStub(service.channel).Watch(health_pb2.HealthCheckRequest())

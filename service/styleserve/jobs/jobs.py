@@ -148,7 +148,8 @@ class Jobs:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 for job in self._dispatcher.running:
-                    await job.feed.ended()
+                    while job in self._dispatcher.running:  # until it has ended, or its engine was lost
+                        await job.feed.changed()
 
     def send_away(self) -> None:
         """Take no new jobs, and tell who waits for one that has not ended: it goes on when the next server starts."""
