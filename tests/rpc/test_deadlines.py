@@ -266,7 +266,7 @@ async def test_a_job_at_the_engine_whose_server_stops_is_left_to_the_next(tmp_pa
         call = asyncio.ensure_future(refused(stage.call("inherited")))
         await stage.worker.has_jobs(1)
         await stage.service.server.drain()
-        assert (await call)[1] == "DRAINING"
         await stage.service.server.stop()
+        assert (await call)[1] == "DRAINING"
         await asyncio.sleep(DEADLINE_S)
         assert stage.notes.of(Ended) == []

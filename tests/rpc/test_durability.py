@@ -85,6 +85,7 @@ async def test_the_same_request_finds_its_job_at_the_next_server(tmp_path):
         waiting = asyncio.ensure_future(refused(service.transfer.Stylize(asked)))
         await service.admitted(1)
         await service.server.drain()
+        await service.server.stop()
         code, reason, _ = await waiting
     assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
     async with running(tmp_path) as service:

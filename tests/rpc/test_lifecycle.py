@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve import logs
 from styleserve.config import Config
+from styleserve.engine.specification import JobSpecification
 from styleserve.errors import ConfigurationError, WeightsError
 from styleserve.jobs import dispatcher, engine_keeper, timing, watchdog
 from styleserve.jobs.image_store import ImageStore
@@ -148,6 +149,28 @@ async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
         assert f"jobs/{incident.request_id}" == job.name
 
 
+class PoisonedWorker(ProcessWorker):
+    """What it hands the engine of a job ends the engine's process when that unpacks it, as when the memory is full."""
+
+    def send(self, command):
+        super().send(Poison() if isinstance(command, JobSpecification) else command)
+
+
+class Poison:
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+async def test_so_does_one_that_kills_engines_before_they_have_begun_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(dispatcher, "MAX_LOSSES", 2)
+    worker = PoisonedWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker) as service:
+        name = (await service.transfer.Stylize(request(detached=True))).job.name
+        ended = await service.wait_for(name, *ENDED)
+    assert ended.state == job_pb2.JOB_STATE_FAILED
+    assert "fault is ours" in ended.error.message
+
+
 async def test_of_jobs_that_ran_together_when_engines_were_lost_only_the_guilty_one_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatcher, "MAX_LOSSES", 2)
     worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
@@ -210,8 +233,37 @@ async def test_watchers_of_what_cannot_end_in_time_are_sent_to_come_back(tmp_pat
         reading = asyncio.ensure_future(refused(read()))
         await asyncio.sleep(0.1)
         await service.server.drain()
+        await service.server.stop()
         code, reason, _ = await reading
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+@pytest.mark.parametrize("between_s", [0.05, 0.4])
+async def test_so_are_those_of_a_server_whose_draining_a_second_signal_cuts_short(tmp_path, between_s):
+    async with running(tmp_path, SLOWLY, drain_s=60.0) as service:
+        service.server.heed_signals()
+        serving = asyncio.create_task(service.server.serve_until_stopped())
+        waiting = asyncio.ensure_future(refused(service.transfer.Stylize(request(iterations=5000))))
+        await service.admitted(1)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(between_s)
+        code, reason, (retry,) = await waiting
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert retry.retry_delay.seconds > 0
+        await asyncio.wait_for(serving, 10)
+
+
+async def test_draining_does_not_wait_for_jobs_whose_engine_is_lost_meanwhile(tmp_path):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    async with running(tmp_path, worker=worker, drain_s=600.0) as service:
+        job = (await service.transfer.Stylize(request(iterations=5000, detached=True))).job
+        await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING)
+        draining = asyncio.create_task(service.server.drain())
+        await asyncio.sleep(0.5)
+        assert not draining.done()
+        os.kill(worker.pid, signal.SIGKILL)
+        await asyncio.wait_for(draining, 20)
 
 
 async def test_an_open_health_watch_does_not_hold_the_end_up(tmp_path):

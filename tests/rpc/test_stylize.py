@@ -5,8 +5,10 @@ import functools
 import hashlib
 import itertools
 import json
+import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -21,6 +23,7 @@ from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, sty
 from styleserve.workers.thread import ThreadWorker
 from styleserve_client import flows
 from support import carried
+from support.killing import until
 from support.rich_errors import details, refused
 from support.service import GREY, png, request, running
 from support.toy import ToyEngineFactory
@@ -244,6 +247,63 @@ async def test_a_request_whose_job_was_cancelled_as_nobody_waited_is_made_anew_w
     assert again.state == job_pb2.JOB_STATE_SUCCEEDED
     assert again.name != job.name
     assert (await slow_service.transfer.Stylize(asked)).job.name == again.name
+
+
+@pytest.fixture
+def encoding(monkeypatch):
+    """Held, once it has `begun`, until it is `allowed`."""
+    held = SimpleNamespace(begun=threading.Event(), allowed=threading.Event())
+    deliver = Pictures.deliver
+
+    def deliver_when_allowed(*arguments):
+        held.begun.set()
+        assert held.allowed.wait(20)
+        return deliver(*arguments)
+
+    monkeypatch.setattr(Pictures, "deliver", deliver_when_allowed)
+    yield held
+    held.allowed.set()
+
+
+async def assert_who_comes_back_gets_its_picture(service, asked, name, encoding):
+    job = service.server._jobs.find(name, None)
+    await until(lambda: job.num_waiting == 0)
+    again = asyncio.ensure_future(service.transfer.Stylize(asked))
+    await until(lambda: job.num_waiting == 1 or again.done() or service.server._jobs.num_running > 1)
+    encoding.allowed.set()
+    assert (await again).job.name == name
+
+
+async def test_a_picture_that_is_encoded_while_its_caller_is_cut_off_is_made_once(service, encoding):
+    asked = request(request_id=str(uuid.uuid4()))
+    call = service.transfer.Stylize(asked)
+    assert await asyncio.to_thread(encoding.begun.wait, 20)
+    (job,) = await service.admitted(1)
+    call.cancel()
+    await assert_who_comes_back_gets_its_picture(service, asked, job.name, encoding)
+
+
+async def test_so_is_one_that_the_engine_ends_before_it_hears_that_the_caller_was_cut_off(
+    slow_service, encoding, monkeypatch
+):
+    asked = request(iterations=20, request_id=str(uuid.uuid4()))
+    call = slow_service.transfer.Stylize(asked)
+    (job,) = await slow_service.admitted(1)
+    await slow_service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING)
+    with monkeypatch.context() as deaf:
+        deaf.setattr(slow_service.server._jobs._dispatcher._keeper, "send", lambda command: None)
+        call.cancel()
+        assert await asyncio.to_thread(encoding.begun.wait, 20)
+    await assert_who_comes_back_gets_its_picture(slow_service, asked, job.name, encoding)
+
+
+async def test_a_cancellation_that_comes_while_the_picture_is_encoded_comes_too_late(service, encoding):
+    call = service.transfer.Stylize(request())
+    assert await asyncio.to_thread(encoding.begun.wait, 20)
+    (job,) = await service.admitted(1)
+    await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=job.name))
+    encoding.allowed.set()
+    assert (await call).result.inline
 
 
 async def test_a_request_whose_job_somebody_cancelled_stays_cancelled(slow_service):

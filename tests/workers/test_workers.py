@@ -68,6 +68,29 @@ class Slow(Cancel):
         return Cancel, (self.job_id,)
 
 
+def fail(*_):
+    raise MemoryError("as when there is too little memory for it")
+
+
+class Unsendable(Cancel):
+    """A command that cannot be written down for the engine's process."""
+
+    __reduce__ = fail
+
+
+class Unreceivable(Cancel):
+    """A command that the engine's process cannot read."""
+
+    def __reduce__(self):
+        return fail, ()
+
+
+def tell_of_unreceivable(report):
+    engine, info = ToyEngineFactory(SLOWLY)(report)
+    report(Unreceivable("a"))
+    return engine, info
+
+
 class Listening:
     """A worker that was started, and the events it told."""
 
@@ -154,6 +177,24 @@ def test_a_command_that_is_on_its_way_when_the_engine_is_killed_goes_with_it():
     worker.kill()
     assert "-9" in listening.until(Lost).description
     worker.stop()
+
+
+@pytest.mark.parametrize("command", [Unsendable("a"), Unreceivable("a")], ids=["writes it", "reads it"])
+def test_an_engine_that_a_command_does_not_reach_as_a_thread_failed_that_passes_it_on_is_lost(command, capfd, caplog):
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    listening = Listening(worker)
+    listening.until(Ready)
+    worker.send(command)
+    listening.until(Lost)
+    worker.stop()
+    assert "too little memory" in caplog.text + capfd.readouterr().err
+
+
+def test_an_engine_of_which_an_event_cannot_be_read_is_lost(caplog):
+    worker = ProcessWorker(tell_of_unreceivable)
+    Listening(worker).until(Lost)
+    worker.stop()
+    assert "too little memory" in caplog.text
 
 
 @pytest.mark.parametrize("scarce", ["handles", "the thread that writes", "the thread that reads"])

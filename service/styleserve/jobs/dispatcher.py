@@ -1,9 +1,9 @@
 """Dispatcher: keeps the engine busy with the queue's jobs, and brings what the engine tells to them.
 
 It lives on the event loop. The jobs of an engine that is lost go on in the next one from their checkpoints. Each job
-that had begun may be the cause: it has the engine for itself from then on, and fails when `MAX_LOSSES` are lost under
-it and it never came further than before. A job that the engine did not get to paint by its deadline is given up here,
-whatever the engine is at, so that its caller hears of it in time; what the engine still tells of it is nobody's.
+that it was handed may be the cause: it has the engine for itself from then on, and fails when `MAX_LOSSES` are lost
+under it and it never came further than before. A job that the engine did not get to paint by its deadline is given up
+here, whatever the engine is at, so that its caller hears of it in time; what the engine still tells of it is nobody's.
 """
 
 import asyncio
@@ -135,8 +135,14 @@ class Dispatcher:
             self.cancel(job)
         self._fill()
 
-    def cancel(self, job: Job) -> None:
-        """Stop a job, wherever it is; one whose picture is made already is delivered."""
+    def cancel(self, job: Job, is_orphaned: bool = False) -> None:
+        """Stop a job, wherever it is; for one whose picture is made already that comes too late.
+
+        `is_orphaned` when that is only because its last caller left.
+        """
+        if job in self._delivering:
+            return
+        job.is_orphaned |= is_orphaned and not job.is_cancel_wanted
         job.is_cancel_wanted = True
         if job.job_id in self._handed_over:
             self._patience.end(job)
@@ -200,6 +206,7 @@ class Dispatcher:
             case Finished(progress=progress, network_passes=passes, stop_reason=stop_reason):
                 job.note(Computed(job.job_id, progress.iteration, passes, stop_reason))
                 self._release(job)
+                job.is_cancel_wanted = job.is_orphaned = False  # too late
                 self._delivering.add(job)
                 self._spawn(self._deliver(job, event))
             case Failed(error=error, network_passes=passes):
@@ -218,15 +225,15 @@ class Dispatcher:
     def _take_all_back(self) -> None:
         """The engine is lost: its jobs wait for the next, but for those that were given up."""
         jobs, self._in_engine = list(self._in_engine.values()), {}
-        self._handed_over.clear()
+        handed_over, self._handed_over = self._handed_over, set()
         for job in jobs:
             if job.has_ended:
                 self._drop_checkpoint(job.job_id)
             else:
-                self._take_back(job)
+                self._take_back(job, job.job_id in handed_over)
 
-    def _take_back(self, job: Job) -> None:
-        if job.status.state == "running":
+    def _take_back(self, job: Job, was_handed_over: bool) -> None:
+        if was_handed_over:
             job.lose_engine()
         if job.is_cancel_wanted:
             self._end(job, job.cancel)

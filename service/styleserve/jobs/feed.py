@@ -198,7 +198,11 @@ class Feed:
         while not self.is_closed:
             if self._interruption is not None:
                 raise self._interruption
-            await self._changed.wait()
+            await self.changed()
+
+    async def changed(self) -> None:
+        """Wait until anything more is told."""
+        await self._changed.wait()
 
     def _must_tell(self, cursor: int) -> bool:
         """Whether there is news after `cursor` that must not wait: a change of state, or the end."""

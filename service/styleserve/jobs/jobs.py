@@ -143,20 +143,22 @@ class Jobs:
         )
 
     async def drain(self, patience_s: float) -> None:
-        """Take no new jobs, let those that run end for `patience_s` seconds, and send the watchers of the rest away.
-
-        What does not end goes on when the next server starts.
-        """
-        self.close_admission()
+        """Take no new jobs, and let those that run end for `patience_s` seconds."""
+        self._close_admission()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 for job in self._dispatcher.running:
-                    await job.feed.ended()
+                    while job in self._dispatcher.running:  # until it has ended, or its engine was lost
+                        await job.feed.changed()
+
+    def send_away(self) -> None:
+        """Take no new jobs, and tell who waits for one that has not ended: it goes on when the next server starts."""
+        self._close_admission()
         for job in self._store.all():
             if not job.has_ended:
                 job.feed.interrupt(DrainingError(DRAINING_RETRY_S))
 
-    def close_admission(self) -> None:
+    def _close_admission(self) -> None:
         """Take no new jobs and begin none; callers who are sent away from now on cancel nothing."""
         self._is_draining = True
         self._dispatcher.hold()
@@ -259,14 +261,9 @@ class Jobs:
             if wish is not None:
                 job.feed.withdraw(wish)
                 self._dispatcher.order_previews(job)
-            if job.num_waiting == 0 and not job.has_ended and not self._is_draining:
-                self._orphan(job)
-
-    def _orphan(self, job: Job) -> None:
-        """The last who waited for a job has left before it ended."""
-        if job.submission.is_cancelled_when_orphaned:
-            job.is_orphaned = job.is_orphaned or not job.is_cancel_wanted
-            self.cancel(job)
+            is_wanted = job.num_waiting > 0 or not job.submission.is_cancelled_when_orphaned
+            if not (is_wanted or job.has_ended or self._is_draining):
+                self._dispatcher.cancel(job, is_orphaned=True)
 
     def _check_serving(self) -> None:
         if self._is_draining:

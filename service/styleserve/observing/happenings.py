@@ -96,7 +96,7 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class LostEngine:
-    """The engine was lost under a job that ran."""
+    """The engine that had a job was lost."""
 
     job_id: str
 

@@ -207,7 +207,7 @@ class Server:
     async def stop(self) -> None:
         """End every call and the engine; jobs that have not ended go on when the next server starts."""
         self._health.close()
-        self._jobs.close_admission()
+        self._jobs.send_away()
         await self._server.stop(_GRACE_S)
         await self._watcher.stop()
         await self._catalogs.stop()

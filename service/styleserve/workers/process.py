@@ -74,7 +74,7 @@ class ProcessWorker:
             )
             with _signals_held():
                 process.start()
-            end_writing = self._start_writing(ours)
+            end_writing = self._start_writing(ours, process)
             undoing.callback(end_writing)
             reading = threading.Thread(
                 target=self._read, args=(ours, process, end_writing, listener), name="engine-events", daemon=True
@@ -83,10 +83,12 @@ class ProcessWorker:
             undoing.pop_all()
         self._process, self._reading = process, reading
 
-    def _start_writing(self, connection: Connection) -> Callable[[], None]:
+    def _start_writing(self, connection: Connection, process: BaseProcess) -> Callable[[], None]:
         """Send what comes to the outbox from now on; returns what ends that, before the connection may be closed."""
         outbox = self._outbox
-        writing = threading.Thread(target=_write, args=(connection, outbox), name="engine-commands", daemon=True)
+        writing = threading.Thread(
+            target=_write, args=(connection, process, outbox), name="engine-commands", daemon=True
+        )
         writing.start()
 
         def end() -> None:
@@ -144,6 +146,9 @@ class ProcessWorker:
                     listener(event)
         except (EOFError, OSError):
             pass
+        except Exception:
+            logger.exception("what the engine tells cannot be passed on: it is killed")
+            process.kill()
         if not self._is_stopping:  # else `stop` joins it: of two threads that do, one is told that it lives
             process.join(KILL_TIMEOUT_S)
         end_writing()
@@ -165,8 +170,8 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held_before)
 
 
-def _write(connection: Connection, outbox: Inbox) -> None:
-    """Send what is in the outbox until None, which is sent too."""
+def _write(connection: Connection, process: BaseProcess, outbox: Inbox) -> None:
+    """Send what is in the outbox until None, which is sent too; a process that cannot be told any more is killed."""
     try:
         while True:
             command = outbox.get()
@@ -175,6 +180,9 @@ def _write(connection: Connection, outbox: Inbox) -> None:
                 return
     except OSError:
         return
+    except Exception:
+        logger.exception("the engine cannot be told what to do: it is killed")
+        process.kill()
 
 
 def _live(connection: Connection, factory: EngineFactory, initialize: Callable[[], None]) -> None:
@@ -195,12 +203,14 @@ def _live(connection: Connection, factory: EngineFactory, initialize: Callable[[
 
 
 def _receive(connection: Connection, inbox: Inbox) -> None:
-    """Pass commands on; when the parent is gone, go too, since nobody can want what is computed."""
+    """Pass commands on; when the parent is gone, or cannot be understood, go too: nobody can want what is computed."""
     try:
         while True:
             command: Command | None = connection.recv()
             inbox.put(command)
             if command is None:
                 return
-    except (EOFError, OSError):
+    except Exception as error:
+        if not isinstance(error, EOFError | OSError):
+            logger.exception("a command cannot be read: the engine ends")
         os._exit(1)
