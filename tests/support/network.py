@@ -1,5 +1,6 @@
-"""A perceptual evaluator for tests: untrained weights by default, the real ones where they lie beside the checkout."""
+"""A perceptual evaluator of untrained weights for tests, and where the real ones lie beside the checkout."""
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,11 @@ from styleserve import images, processor
 from styleserve.evaluation import Evaluation, Objective, StyleImage
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
-from styleserve.model.weights import load_file, untrained
+from styleserve.model.weights import BLOCKS, Blocks, Weights, untrained
 
 SIDE = 48
+#: VGG19's layers with few filters: for whatever is not about the network itself, which takes seconds at its full width.
+NARROW: Blocks = tuple((depth, 8) for depth, _ in BLOCKS)
 REAL_WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "vgg19_imagenet_notop.h5"
 
 needs_onednn = pytest.mark.skipif(
@@ -25,11 +28,17 @@ needs_weights = pytest.mark.skipif(
 )
 
 
+@functools.cache
+def random_filters(seed: int = 0, blocks: Blocks = BLOCKS) -> Weights:
+    """Untrained weights, which all tests of a process share."""
+    return untrained(seed, blocks)
+
+
 def make_evaluator(
-    store: TargetStore, weights: Path | None = None, precision: Literal["float32", "bfloat16"] = "float32"
+    store: TargetStore, blocks: Blocks = BLOCKS, precision: Literal["float32", "bfloat16"] = "float32", seed: int = 0
 ) -> PerceptualEvaluator:
     """An evaluator with targets in `store`."""
-    return PerceptualEvaluator(untrained() if weights is None else load_file(weights), precision, store)
+    return PerceptualEvaluator(random_filters(seed, blocks), precision, store)
 
 
 def smooth(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
