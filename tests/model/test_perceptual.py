@@ -27,6 +27,7 @@ from styleserve.recipes import FARTHEST_CONTENT, RecipeChanges
 from styleserve.workers.exactness import is_exact_in_batches
 from support.network import NARROW, make_evaluator, needs_onednn, random_filters, see, smooth, style
 
+TERMS = ("content", "style", "total_variation")
 NEVER_IN_BATCHES = "this processor's kernels round a canvas in a batch otherwise; an engine judges one by one on it"
 
 
@@ -111,34 +112,58 @@ def test_an_evaluation_is_the_same_to_the_bit_alone_and_in_a_batch(exact, preset
         np.testing.assert_array_equal(batched.gradient, alone.gradient)
 
 
-def test_the_terms_are_weighted_and_add_up(evaluator):
-    recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb")
-    doubled = dataclasses.replace(recipe, content_weight=2 * recipe.content_weight)
-    canvas, content = smooth(1), smooth(2)
-    (plain,) = evaluator.evaluate([canvas], [evaluator.objective(content, [style(3)], recipe)])
-    (heavy,) = evaluator.evaluate([canvas], [evaluator.objective(content, [style(3)], doubled)])
-    losses = plain.losses
-    assert losses.total == pytest.approx(losses.content + losses.style + losses.total_variation)
-    assert heavy.losses.content == pytest.approx(2 * losses.content)
-    assert heavy.losses.style == pytest.approx(losses.style)
-
-
-def test_a_canvas_that_is_the_content_has_no_content_loss(evaluator):
-    for preset in ("classic", "paper", "standard"):
-        recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb")
-        objective = evaluator.objective(smooth(1), [style(2)], recipe)
-        (evaluation,) = evaluator.evaluate([smooth(1)], [objective])
-        assert evaluation.losses.content == pytest.approx(0, abs=1e-9 * evaluation.losses.total)
-        assert evaluation.losses.style > 0
-
-
-def test_a_canvas_that_is_the_style_has_no_style_loss(evaluator):
-    recipe = dataclasses.replace(PRESETS["paper"], total_variation_weight=0.0)
-    start = evaluator.objective(smooth(2, 64, 64), [style(2)], recipe)
-    own, other = evaluator.evaluate(
-        [images.decode(style(2).data, images.ImageLimits()).pixels, smooth(5, 64, 64)], [start] * 2
+@pytest.mark.parametrize("term", TERMS)
+def test_a_weight_counts_for_its_own_term_alone_and_the_terms_add_up(evaluator, term):
+    recipe = dataclasses.replace(PRESETS["standard"], optimizer="lbfgsb", content_bound=0.1)
+    doubled = dataclasses.replace(recipe, **{f"{term}_weight": 2 * getattr(recipe, f"{term}_weight")})
+    plain, heavy = (
+        evaluator.evaluate([smooth(1)], [evaluator.objective(smooth(2), [style(3)], own)])[0].losses
+        for own in (recipe, doubled)
     )
-    assert own.losses.style < 1e-6 * other.losses.style
+    for name in TERMS:
+        assert getattr(plain, name) > 0
+        assert getattr(heavy, name) == pytest.approx((2 if name == term else 1) * getattr(plain, name)), name
+    assert heavy.total == pytest.approx(heavy.content + heavy.style + heavy.total_variation)
+
+
+@pytest.mark.parametrize("preset", ["classic", "paper", "standard"])
+def test_a_canvas_that_is_the_content_has_no_content_loss(evaluator, preset):
+    recipe = dataclasses.replace(PRESETS[preset], optimizer="lbfgsb", content_bound=0.01)
+    objective = evaluator.objective(smooth(1), [style(2)], recipe)
+    own, other = (evaluator.evaluate([canvas], [objective])[0].losses for canvas in (smooth(1), smooth(3)))
+    assert own.content < 1e-9 * other.content
+    assert own.style > 0
+
+
+def test_a_canvas_that_is_the_style_has_no_style_loss(narrow):
+    standard = PRESETS["standard"]
+    recipe = dataclasses.replace(standard, loss=dataclasses.replace(standard.loss, style_sizes=1))
+    objective = narrow.objective(smooth(2, 64, 64), [style(2)], recipe)
+    painting = images.decode(style(2).data, images.ImageLimits()).pixels
+    own, other = (narrow.evaluate([canvas], [objective])[0].losses for canvas in (painting, smooth(5, 64, 64)))
+    assert own.style < 1e-4 * other.style
+
+
+def test_where_edges_are_continued_the_features_of_a_content_of_one_colour_have_no_frame(narrow):
+    standard, plain = PRESETS["standard"], np.full((64, 64, 3), (0.9, 0.4, 0.1), np.float32)
+    layers = (("block1_conv1", 1.0),)
+    for replicates in (True, False):
+        loss = dataclasses.replace(standard.loss, content_layers=layers, replicate_edges=replicates)
+        recipe = dataclasses.replace(standard, loss=loss)
+        features = np.asarray(narrow.objective(plain, [style(2)], recipe).tensors()[1])
+        assert np.allclose(features, features[:, 9:10, 9:10], rtol=1e-4) == replicates
+
+
+def test_a_texture_is_scaled_relative_to_the_canvas(narrow):
+    """A style at twice the size of a canvas is what it is to a canvas twice as large."""
+    recipe, twice = PRESETS["classic"], dataclasses.replace(style(2), scale=2.0)
+    found, plain, expected = (
+        grams_of(narrow.objective(smooth(1, side, side), [seen], recipe))
+        for side, seen in ((48, twice), (48, style(2)), (96, style(2)))
+    )
+    for scaled, unscaled, wanted in zip(found, plain, expected, strict=True):
+        np.testing.assert_allclose(scaled, wanted, rtol=1e-5)
+        assert not np.allclose(unscaled, wanted, rtol=1e-2)
 
 
 def test_targets_of_a_blend_lie_between_those_of_its_styles(narrow):
@@ -170,6 +195,16 @@ def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
     ):
         np.testing.assert_allclose(stored, computed, rtol=1e-5)
     assert objective.network_passes == 1
+
+
+def test_targets_of_other_weights_are_not_taken_from_the_same_folder(tmp_path):
+    recipe, catalogued = PRESETS["classic"], style(2, is_catalogued=True)
+    grams = []
+    for seed in (0, 1):
+        objective = make_narrow(tmp_path, seed).objective(smooth(1), [catalogued], recipe)
+        grams.append(grams_of(objective)[0])
+        assert objective.network_passes == 2
+    assert not np.allclose(*grams, rtol=0.1)
 
 
 def test_a_style_is_prepared_a_tile_at_a_time_and_its_targets_are_those_that_a_canvas_finds(tmp_path, monkeypatch):
@@ -363,6 +398,14 @@ def test_a_network_that_sees_less_of_a_content_allows_it_less(tmp_path):
         for own in (weights, dataclasses.replace(weights, leeway=0.5))
     ]
     assert bounds[1] == pytest.approx(bounds[0] / 2, rel=1e-4)
+
+
+def test_a_content_that_may_not_move_at_all_is_judged_in_numbers(narrow):
+    recipe = resolve(RecipeChanges(), RecipeChanges(strength=1e-300))
+    calibrated, _ = narrow.calibrate(smooth(1), recipe)
+    (evaluation,) = narrow.evaluate([smooth(3)], [narrow.objective(smooth(1), [style(2)], calibrated)])
+    assert evaluation.losses.is_finite
+    assert np.isfinite(evaluation.gradient).all()
 
 
 def test_a_recipe_without_a_bound_is_what_it_was_and_costs_no_look_at_the_content(narrow):

@@ -44,3 +44,24 @@ def test_the_network_is_keras_own(is_trained):
     for name, features in zip(names, expected, strict=True):
         scale = float(tf.reduce_max(features))
         np.testing.assert_allclose(ours[name] / scale, features / scale, atol=1e-5)
+
+
+def test_a_picture_of_one_colour_looks_the_same_up_to_its_border_where_its_edges_are_continued():
+    network = VggNetwork(random_filters(0, NARROW), tf.float32)
+    plain = np.full((SIDE, SIDE, 3), (0.9, 0.4, 0.1), np.float32)
+    continued, framed = (see(network, plain, ["block1_conv1"], edges)["block1_conv1"][0] for edges in (True, False))
+    np.testing.assert_allclose(continued, np.broadcast_to(continued[9, 9], continued.shape), rtol=1e-4)
+    assert np.abs(framed - framed[9, 9]).max() > 0.1 * np.abs(framed).max()
+
+
+def test_features_go_through_the_map_of_their_tap_and_on_to_the_next_layer_without_it():
+    """F' = F A at each position, A the map, [C, C']."""
+    plain = random_filters(0, NARROW)
+    maps = {name: RANDOM.normal(size=(8, 5)).astype(np.float32) for name in ("block1_conv1", "block2_conv1")}
+    seen, mapped = (
+        see(VggNetwork(weights, tf.float32), smooth(1), ["block1_conv1", "block2_conv1", "block2_conv2"], True)
+        for weights in (plain, dataclasses.replace(plain, maps=maps))
+    )
+    for name, matrix in maps.items():
+        np.testing.assert_allclose(mapped[name], seen[name].numpy() @ matrix, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(mapped["block2_conv2"], seen["block2_conv2"], rtol=1e-5)
