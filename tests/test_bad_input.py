@@ -149,6 +149,9 @@ CASES = [
     refused("strength beside weights", changed(lambda made: made.recipe.MergeFrom(recipe_pb2.Recipe(
         strength=0.5, weights=recipe_pb2.LossWeights(style=1)))), ("recipe.strength", "CONFLICT")),
     refused("too many labels", request(labels={str(n): "x" for n in range(17)}), ("labels", "TOO_MANY")),
+    refused("a label with a long key", request(labels={"k" * 64: "x"}), ("labels", "TOO_LONG")),
+    refused("a label with a long value", request(labels={"k": "x" * 256}), ("labels", "TOO_LONG")),
+    accepted("the longest label", request(labels={"k" * 63: "x" * 255}), 32, 24),
     refused("too many styles", changed(lambda made: made.styles.extend([made.styles[0]] * 8)), ("styles", "TOO_MANY")),
     accepted("two targets in a oneof", two_styles_on_the_wire(), 32, 24),
     Case("an expired deadline", request(), code=grpc.StatusCode.DEADLINE_EXCEEDED, timeout_s=0),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from styleserve_client import Previews, requests
+from styleserve_client import Previews, Style, requests
 
 ORANGE = (230, 120, 40)
 
@@ -59,6 +59,12 @@ def test_a_rotated_photograph_is_sent_upright():
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20)).save(buffer, "JPEG", exif=exif)
     assert sent(Image.open(buffer)).size == (20, 30)
+
+
+def test_styles_are_sent_with_their_weights_and_the_sizes_of_their_textures():
+    request = requests.build(b"content", ["mosaic", Style(b"image", weight=3.0), Style("waves", scale=0.5)], {})
+    sent = [(style.style, style.image.inline, style.weight, style.scale) for style in request.styles]
+    assert sent == [("styles/mosaic", b"", 1.0, 1.0), ("", b"image", 3.0, 1.0), ("styles/waves", b"", 1.0, 0.5)]
 
 
 def test_an_option_that_does_not_exist_is_refused_with_the_nearest():

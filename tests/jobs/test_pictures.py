@@ -74,3 +74,11 @@ def test_a_style_is_matched_to_the_colours_that_are_seen_of_the_content(studio):
         sent(studio, noise(SIDE, "png"), content=content, color="content_matched").data, ImageLimits()
     )
     np.testing.assert_allclose(matched.pixels.mean(axis=(0, 1)), pixels[0, 0], atol=0.01)
+
+
+def test_a_style_that_is_matched_to_one_content_is_not_known_as_what_is_matched_to_another(studio):
+    style = noise(SIDE, "png")
+    one, other = (sent(studio, style, True, noise(SIDE, "png"), color="content_matched") for _ in range(2))
+    assert one.data != other.data
+    assert one.key != other.key
+    assert not one.is_catalogued

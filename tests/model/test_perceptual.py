@@ -135,14 +135,13 @@ def test_a_canvas_that_is_the_content_has_no_content_loss(evaluator, preset):
     assert own.style > 0
 
 
-@pytest.mark.parametrize("replicates", [False, True])
-def test_a_canvas_that_is_the_style_has_no_style_loss(narrow, replicates):
-    paper = PRESETS["paper"]
-    recipe = dataclasses.replace(paper, loss=dataclasses.replace(paper.loss, replicate_edges=replicates))
+def test_a_canvas_that_is_the_style_has_no_style_loss(narrow):
+    standard = PRESETS["standard"]
+    recipe = dataclasses.replace(standard, loss=dataclasses.replace(standard.loss, style_sizes=1))
     objective = narrow.objective(smooth(2, 64, 64), [style(2)], recipe)
     painting = images.decode(style(2).data, images.ImageLimits()).pixels
     own, other = (narrow.evaluate([canvas], [objective])[0].losses for canvas in (painting, smooth(5, 64, 64)))
-    assert own.style < 1e-6 * other.style
+    assert own.style < 1e-4 * other.style
 
 
 def test_where_edges_are_continued_the_features_of_a_content_of_one_colour_have_no_frame(narrow):
@@ -199,14 +198,13 @@ def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
 
 
 def test_targets_of_other_weights_are_not_taken_from_the_same_folder(tmp_path):
-    content, catalogued, recipe = smooth(1), style(2, is_catalogued=True), PRESETS["classic"]
-    make_narrow(tmp_path).objective(content, [catalogued], recipe).tensors()
-    other = make_narrow(tmp_path, seed=1)
-    assert not other.has_targets(catalogued, recipe, *content.shape[:2])
-    found = grams_of(other.objective(content, [catalogued], recipe))
-    expected = grams_of(make_narrow(tmp_path / "own", seed=1).objective(content, [catalogued], recipe))
-    for gram, wanted in zip(found, expected, strict=True):
-        np.testing.assert_allclose(gram, wanted, rtol=1e-5)
+    recipe, catalogued = PRESETS["classic"], style(2, is_catalogued=True)
+    grams = []
+    for seed in (0, 1):
+        objective = make_narrow(tmp_path, seed).objective(smooth(1), [catalogued], recipe)
+        grams.append(grams_of(objective)[0])
+        assert objective.network_passes == 2
+    assert not np.allclose(*grams, rtol=0.1)
 
 
 def test_a_style_is_prepared_a_tile_at_a_time_and_its_targets_are_those_that_a_canvas_finds(tmp_path, monkeypatch):
@@ -373,7 +371,7 @@ def test_the_same_job_gives_the_same_pixels_to_the_bit(evaluator, twin, optimize
     for own in (evaluator, twin):
         events: list[EngineEvent] = []
         engine = Engine(own, {"adam": Adam(own), "lbfgs": Lbfgs(own)}, events.append)
-        recipe = dataclasses.replace(PRESETS["standard"], iterations=4, optimizer=optimizer)
+        recipe = dataclasses.replace(PRESETS["standard"], iterations=6, optimizer=optimizer)
         engine.accept(JobSpecification("a", smooth(1, 100, 75), (style(2),), recipe))
         while engine.step():
             pass
@@ -453,7 +451,7 @@ def test_a_canvas_too_small_to_halve_is_compared_at_its_own_size(narrow):
 @pytest.mark.parametrize("fixture", ["exact", "exact_half"], ids=["float32", "bfloat16"])
 def test_a_job_beside_others_gives_the_same_pixels_to_the_bit(request, fixture):
     evaluator = request.getfixturevalue(fixture)
-    recipe = dataclasses.replace(PRESETS["standard"], optimizer="adam", iterations=4)
+    recipe = dataclasses.replace(PRESETS["standard"], optimizer="adam", iterations=3)
 
     def paint(names: str) -> dict[str, np.ndarray]:
         events: list[EngineEvent] = []

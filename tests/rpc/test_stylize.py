@@ -17,6 +17,7 @@ from google.protobuf import duration_pb2
 
 from styleserve import images
 from styleserve.engine.pace import KNOWN_MARGIN
+from styleserve.engine.specification import JobSpecification
 from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.requests import RequestReader
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_catalog_pb2, style_transfer_pb2
@@ -30,6 +31,18 @@ from support.toy import ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+
+
+class NotingWorker(ThreadWorker):
+    """Notes what the engine is told."""
+
+    def __init__(self, factory):
+        super().__init__(factory)
+        self.told = []
+
+    def send(self, command):
+        self.told.append(command)
+        super().send(command)
 
 
 @pytest.fixture
@@ -109,6 +122,17 @@ async def test_the_result_has_the_format_and_size_asked_for(service, image_forma
     assert f"image/{images.sniff(result.inline)}" == mime_type
 
 
+async def test_a_jpeg_has_the_quality_asked_for(service):
+    noise = np.random.default_rng(2).random((64, 64, 3)).astype(np.float32)
+    made = request(0, content=image_pb2.ImageSource(inline=images.encode(images.Picture(noise), "png").data))
+    made.output.format = image_pb2.IMAGE_FORMAT_JPEG
+    files = {}
+    for quality in (0, 20, 95):
+        made.output.quality = quality
+        files[quality] = (await service.transfer.Stylize(made)).result.inline
+    assert 2 * len(files[20]) < len(files[0]) < len(files[95])
+
+
 async def test_strength_zero_is_the_content_itself(service):
     recipe = recipe_pb2.Recipe(preset="standard", strength=0.0)
     response = await service.transfer.Stylize(request(recipe=recipe))
@@ -133,6 +157,41 @@ async def test_no_job_has_more_iterations_than_the_server_allows_whoever_set_the
             assert (await service.transfer.Stylize(made)).job.progress.total_iterations == 7
         _, reason, (violations,) = await refused(service.transfer.Stylize(request(iterations=8)))
         assert (reason, violations.field_violations[0].field) == ("INVALID_REQUEST", "recipe.iterations")
+
+
+async def test_a_style_sets_of_the_recipe_what_the_request_leaves_and_of_a_blend_it_is_the_first(tmp_path):
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    (styles / "own.yaml").write_text("title: Own\nimage: grey.png\nrecipe: {preset: classic, iterations: 2, seed: 7}\n")
+    own, grey = recipe_pb2.StyleInput(style="styles/own"), recipe_pb2.StyleInput(style=GREY)
+    recipes = []
+    async with running(tmp_path) as service:
+        for chosen, recipe in (
+            ([own], {}),
+            ([own], {"iterations": 1}),
+            ([own, grey], {"preset": "draft"}),
+            ([grey, own], {"iterations": 1}),
+        ):
+            made = request()
+            del made.styles[:]
+            made.styles.extend(chosen)
+            made.recipe.CopyFrom(recipe_pb2.Recipe(**recipe))
+            job = (await service.transfer.Stylize(made)).job
+            recipes.append(json.loads(job.provenance.recipe_json))
+    found = [(recipe["preset"], recipe["iterations"], recipe["seed"]) for recipe in recipes]
+    assert found == [("classic", 2, 7), ("classic", 1, 7), ("draft", 2, 7), ("standard", 1, 0)]
+
+
+@pytest.mark.parametrize("color", [recipe_pb2.COLOR_MODE_STYLE, recipe_pb2.COLOR_MODE_CONTENT_MATCHED])
+async def test_the_engine_is_told_of_each_style_its_share_and_the_size_of_its_texture(tmp_path, color):
+    worker = NotingWorker(ToyEngineFactory())
+    async with running(tmp_path, worker=worker) as service:
+        made = request(recipe=recipe_pb2.Recipe(color=color))
+        made.styles[0].scale = 0.5
+        made.styles.add(image=image_pb2.ImageSource(inline=png(0.9)), weight=3.0, scale=2.0)
+        await service.transfer.Stylize(made)
+    (told,) = (command for command in worker.told if isinstance(command, JobSpecification))
+    assert [(style.weight, style.scale) for style in told.styles] == [(0.25, 0.5), (0.75, 2.0)]
 
 
 async def test_a_large_result_is_downloaded(service):
