@@ -194,11 +194,11 @@ class QueueFullError(RetryLaterError):
 
 
 class QuotaExceededError(RetryLaterError):
-    """The caller has as much as it may; `subject` is of what, `limit` how much."""
+    """The caller has as much as it may, or all callers together, where it is None; `subject` is of what."""
 
     reason = "QUOTA_EXCEEDED"
 
-    def __init__(self, retry_after_s: float, caller: str, subject: str, limit: int) -> None:
+    def __init__(self, retry_after_s: float, caller: str | None, subject: str, limit: int) -> None:
         super().__init__(retry_after_s)
         self.args = (retry_after_s, caller, subject, limit)
         self.caller = caller
@@ -206,9 +206,11 @@ class QuotaExceededError(RetryLaterError):
         self.limit = limit
 
     def __str__(self) -> str:
+        when = f"try again in {self.retry_after_s:.0f} s"
+        if self.caller is None:
+            return f"all callers together may have {self.limit} {self.subject}, and have them; {when}"
         return (
-            f"{self.caller!r} may have {self.limit} {self.subject}, and has them; try again in "
-            f"{self.retry_after_s:.0f} s, or ask the operator for more"
+            f"{self.caller!r} may have {self.limit} {self.subject}, and has them; {when}, or ask the operator for more"
         )
 
 

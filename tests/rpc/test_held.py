@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from styleserve import images
-from styleserve.callers import ANONYMOUS
+from styleserve.callers import ANONYMOUS, token_sha256
 from styleserve.decoding import Decoder
 from styleserve.rpc import held
 from styleserve.rpc.requests import fingerprint
@@ -29,7 +29,7 @@ REQUEST_ID = "0f4b8a1e-6d2c-4c1f-9a59-0c7f4d1f2b11"
 
 @pytest.fixture
 async def service(tmp_path, monkeypatch):
-    monkeypatch.setattr(held, "MOST_BYTES", 70_000)
+    monkeypatch.setattr(held, "MOST_BYTES", 140_000)  # of which half may be one caller's
     async with running(tmp_path, SLOWLY) as service:
         yield service
 
@@ -62,6 +62,29 @@ async def test_what_there_is_no_room_for_is_told_to_be_uploaded_and_that_is_take
     assert (await service.transfer.Stylize(named)).job.state == job_pb2.JOB_STATE_SUCCEEDED
     for call in watching:
         call.cancel()
+
+
+async def test_no_caller_takes_the_room_of_the_others_and_who_finds_none_is_told_whose_it_is(tmp_path, monkeypatch):
+    names = ["one", "two", "three"]
+    entries = [f"  {name}: {{token_sha256: [{token_sha256(name)}], scopes: [stylize, read]}}" for name in names]
+    (tmp_path / "callers.yaml").write_text("\n".join(["callers:", *entries]))
+    monkeypatch.setattr(held, "MOST_BYTES", 70_000)
+    async with running(tmp_path, SLOWLY, callers=tmp_path / "callers.yaml") as service:
+
+        def begin(name: str) -> grpc.aio.UnaryStreamCall:
+            return service.transfer.StreamProgress(start(large()), metadata=[("authorization", f"Bearer {name}")])
+
+        first = begin("one")
+        await first.read()
+        _, _, (of_caller, _) = await refused(begin("one").read())
+        second = begin("two")
+        await second.read()
+        _, _, (of_all, _) = await refused(begin("three").read())
+        told = [(each.violations[0].subject, each.violations[0].description) for each in (of_caller, of_all)]
+        assert [subject for subject, _ in told] == ["caller:one", "all callers"]
+        assert [description.partition(" ")[0] for _, description in told] == ["35000", "70000"]
+        for call in (first, second):
+            call.cancel()
 
 
 async def test_whoever_goes_makes_room(service):

@@ -93,22 +93,23 @@ async def test_an_empty_chunk_is_refused(service):
 
 
 @pytest.mark.parametrize("limit", ["MOST_OF_CALLER", "MOST_OF_ALL"])
-async def test_more_uploads_at_once_than_may_be_are_told_when_to_come_back(service, tmp_path, monkeypatch, limit):
+async def test_more_uploads_at_once_than_may_be_are_told_when_to_come_back(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(uploads, limit, 3)
-    calls = [service.transfer.UploadImage(stalled()) for _ in range(3)]
-    waiting = [asyncio.ensure_future(call) for call in calls]
-    await until(lambda: under_way(tmp_path) == 3)
-    code, reason, (failure, retry) = await refused(service.transfer.UploadImage(iter([header()])))
-    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
-    assert failure.violations[0].description.startswith("3 uploads at once")
-    assert retry.retry_delay.seconds == 1
-    calls[0].cancel()
-    await until(lambda: under_way(tmp_path) == 2)
-    data = png(0.3)
-    await service.transfer.UploadImage(iter([header(len(data)), chunk(data)]))
-    for call in calls:
-        call.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
+    async with running(tmp_path) as service:
+        calls = [service.transfer.UploadImage(stalled()) for _ in range(3)]
+        waiting = [asyncio.ensure_future(call) for call in calls]
+        await until(lambda: under_way(tmp_path) == 3)
+        code, reason, (failure, retry) = await refused(service.transfer.UploadImage(iter([header()])))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+        assert failure.violations[0].description.startswith("3 uploads at once")
+        assert retry.retry_delay.seconds == 1
+        calls[0].cancel()
+        await until(lambda: under_way(tmp_path) == 2)
+        data = png(0.3)
+        await service.transfer.UploadImage(iter([header(len(data)), chunk(data)]))
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @pytest.mark.parametrize("work", ["write", "keep"])

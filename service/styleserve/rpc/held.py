@@ -5,13 +5,13 @@ its answer until whoever called has received it. Of very many that wait, join on
 of the memory. Small requests always pass: images that were uploaded are only named in them.
 """
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-from styleserve.errors import QuotaExceededError
 from styleserve.rpc.handlers import Context
+from styleserve.rpc.shares import Shares
 
 #: What requests may take together, as they came: a queue and an engine full of what our clients send inside, 3 MB each.
+#: Half of it may be one caller's.
 MOST_BYTES = 256 * 1024 * 1024
 #: What pictures inside of answers may take together.
 MOST_RESULT_BYTES = 256 * 1024 * 1024
@@ -23,20 +23,12 @@ class HeldRequests:
     """The bytes of the requests that are held now."""
 
     def __init__(self) -> None:
-        self._num_bytes = 0
+        subject = "bytes in waiting requests (UploadImage first needs none)"
+        self._shares = Shares(subject, MOST_BYTES // 2, MOST_BYTES, _RETRY_S)
 
-    @contextlib.contextmanager
-    def one_more(self, caller: str, num_bytes: int) -> Iterator[None]:
+    def one_more(self, caller: str, num_bytes: int) -> AbstractContextManager[None]:
         """While this lasts the caller's request is held; raises QuotaExceededError when there is no room for it."""
-        counted = num_bytes if num_bytes > _SMALL_BYTES else 0
-        if counted and self._num_bytes + counted > MOST_BYTES:
-            subject = "bytes in waiting requests with all other callers (UploadImage first needs none)"
-            raise QuotaExceededError(_RETRY_S, caller, subject, MOST_BYTES)
-        self._num_bytes += counted
-        try:
-            yield
-        finally:
-            self._num_bytes -= counted
+        return self._shares.taken(caller, num_bytes if num_bytes > _SMALL_BYTES else 0)
 
 
 class HeldResults:

@@ -181,7 +181,8 @@ def _bad_request(error: InvalidRequestError) -> error_details_pb2.BadRequest:
 
 def _quota_failure(error: QuotaExceededError) -> error_details_pb2.QuotaFailure:
     failure = error_details_pb2.QuotaFailure()
-    failure.violations.add(subject=f"caller:{error.caller}", description=f"{error.limit} {error.subject}")
+    subject = "all callers" if error.caller is None else f"caller:{error.caller}"
+    failure.violations.add(subject=subject, description=f"{error.limit} {error.subject}")
     return failure
 
 

@@ -22,12 +22,14 @@ from styleserve.rpc.handlers import Context
 from styleserve.rpc.held import HeldRequests, HeldResults
 from styleserve.rpc.paging import decode_token, encode_token, fill_page, page_size
 from styleserve.rpc.requests import RequestReader, canonical_request_id, fingerprint, read_preview
+from styleserve.rpc.shares import Shares
 from styleserve.rpc.threads import Threads
 from styleserve.v1 import image_pb2, style_transfer_pb2, style_transfer_pb2_grpc
 
 CHUNK_BYTES = 1024 * 1024
 _DEFAULT_PAGE = 50
 _NUM_DISK_THREADS = 4
+_RETRY_S = 1.0
 
 
 class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer):
@@ -42,7 +44,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._reader = reader
         self._limits = limits
         self._disk = Threads("disk", _NUM_DISK_THREADS)
-        self._uploads = uploads.UploadCount()
+        self._uploads = Shares("uploads at once", uploads.MOST_OF_CALLER, uploads.MOST_OF_ALL, _RETRY_S)
         self._held = HeldRequests()
         self._held_results = HeldResults()
 
@@ -128,7 +130,7 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
     ) -> style_transfer_pb2.UploadImageResponse:
         """Store an image that comes in chunks; one that is there already is answered at once."""
         caller = calling()
-        with self._uploads.one_more(caller.name):
+        with self._uploads.taken(caller.name):
             digest = await self._receive(uploads.arriving(request_iterator), caller)
         return style_transfer_pb2.UploadImageResponse(image=IMAGE_PREFIX + digest)
 

@@ -1,13 +1,11 @@
 """Uploads: what a header and the chunks after it must be, how long they may take, and how many may come at once."""
 
 import asyncio
-import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from styleserve import images
 from styleserve.digests import is_sha256
-from styleserve.errors import QuotaExceededError, UploadIdleError, violation
+from styleserve.errors import UploadIdleError, violation
 from styleserve.images import ImageLimits
 from styleserve.jobs.image_store import Incoming
 from styleserve.v1 import style_transfer_pb2
@@ -19,27 +17,6 @@ IDLE_S = 30.0
 LEAST_BYTES_PER_S = 10_000
 #: Uploads at once, of one caller and of all, whose files stay well within the 1024 that a process may usually open.
 MOST_OF_CALLER, MOST_OF_ALL = 64, 256
-_RETRY_S = 1.0
-
-
-class UploadCount:
-    """How many uploads are under way, by caller."""
-
-    def __init__(self) -> None:
-        self._by_caller: Counter[str] = Counter()
-
-    @contextlib.contextmanager
-    def one_more(self, caller: str) -> Iterator[None]:
-        """While this lasts the caller has one more; raises QuotaExceededError when that is too many."""
-        if self._by_caller[caller] >= MOST_OF_CALLER:
-            raise QuotaExceededError(_RETRY_S, caller, "uploads at once", MOST_OF_CALLER)
-        if self._by_caller.total() >= MOST_OF_ALL:
-            raise QuotaExceededError(_RETRY_S, caller, "uploads at once with all other callers", MOST_OF_ALL)
-        self._by_caller[caller] += 1
-        try:
-            yield
-        finally:
-            self._by_caller -= Counter([caller])  # which forgets a caller that has none left
 
 
 async def arriving(
