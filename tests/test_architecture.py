@@ -28,7 +28,7 @@ ROWS = (
     ("recipes",),
     ("images", "download", "sizes"),
     ("image_parts", "followed", "storing"),
-    ("errors", "logs", "files", "addresses", "detached", "digests", "memory", "processor", "version"),
+    ("errors", "hints", "logs", "files", "addresses", "detached", "digests", "memory", "processor", "version"),
     ("v1",),
 )
 #: Who may import the contract, and each library that has a door.

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from styleserve.errors import ConfigurationError, nearest
+from styleserve.errors import ConfigurationError
 from styleserve.files import read_bounded
+from styleserve.hints import nearest
 
 #: Of a file, in bytes; reading YAML takes about a second for each 100 kB.
 MAX_BYTES = 64 * 1024

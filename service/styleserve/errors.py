@@ -42,14 +42,11 @@ quotes an unknown exception.
 """
 
 import copy
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-#: More characters than any name has that there is.
-_LONGEST_COMPARED = 200
 #: Less time than this is none.
 _LEAST_TOLD_S = 0.01
 
@@ -523,13 +520,3 @@ class CatalogError(ConfigurationError):
 
 class WeightsError(ConfigurationError):
     """Network weights that cannot be fetched or are not what they should be."""
-
-
-def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """Up to three of `known` that look like `name`, the most alike first; for the hints of errors.
-
-    Comparing takes time and memory by the length of the name, which a caller chooses: nothing is like a very long one.
-    """
-    if len(name) > _LONGEST_COMPARED:
-        return []
-    return difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from styleserve.errors import Violation, nearest
+from styleserve.errors import Violation
+from styleserve.hints import nearest
 from styleserve.recipes import (
     CANVAS_INITS,
     COLOR_MODES,

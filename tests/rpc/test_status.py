@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from styleserve import errors
+from styleserve import errors, hints
 from styleserve.errors import RequestError, Violation
 from styleserve.rpc.status import CODES, to_message, to_status
 
@@ -129,5 +129,5 @@ def test_a_long_name_in_whatever_script_leaves_room_in_eight_kibibytes_of_metada
 
 
 def test_nothing_is_like_a_name_of_a_million_characters():
-    assert errors.nearest("styles/mosiac", ["styles/mosaic"]) == ["styles/mosaic"]
-    assert errors.nearest("styles/mosaic" * 100_000, ["styles/mosaic" * 100_000]) == []
+    assert hints.nearest("styles/mosiac", ["styles/mosaic"]) == ["styles/mosaic"]
+    assert hints.nearest("styles/mosaic" * 100_000, ["styles/mosaic" * 100_000]) == []

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from styleserve.errors import StyleNotFoundError, nearest
+from styleserve.errors import StyleNotFoundError
+from styleserve.hints import nearest
 from styleserve.recipes import RecipeChanges
 
 #: The contract's resource names of styles begin so.
