@@ -4,10 +4,11 @@ Reading trusts nothing: the codec is sniffed from the first bytes, the size is j
 decoded, and whatever a decoder stumbles over becomes an InvalidImageError.
 """
 
+import contextlib
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
@@ -91,7 +92,7 @@ def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Pic
     """
     image = _open(data, limits)
     height, width = fitted_size(image.height, image.width, fit_side or max(image.size))
-    try:
+    with _telling_damage():
         draft = image.draft(None, (_DRAFT_EXCESS * width, _DRAFT_EXCESS * height))
         image.load()
         turn, box = _TURNS.get(_orientation(image)), draft[1] if draft else None
@@ -103,10 +104,6 @@ def decode(data: bytes, limits: ImageLimits, fit_side: int | None = None) -> Pic
             colours, alpha = _shrink_transparent(colours, alpha, height, width)
             alpha = _turn(alpha, turn)
         colours = _turn(colours, turn)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _truncated(error) from None
     return Picture(_to_float(colours), None if alpha is None else _to_float(alpha))
 
 
@@ -114,16 +111,12 @@ def measure(data: bytes, limits: ImageLimits) -> tuple[int, int]:
     """Height and width of an image once it is upright; decoded whole, so what `decode` refuses is refused here."""
     image = _open(data, limits)
     width, height = image.size
-    try:
+    with _telling_damage():
         image.draft(None, (1, 1))
         image.load()
         if image.mode == "P":  # only converting shows whether its transparencies fit its colours
             _split_alpha(image)
         is_on_its_side = _orientation(image) in _ON_ITS_SIDE
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _truncated(error) from None
     return (width, height) if is_on_its_side else (height, width)
 
 
@@ -230,14 +223,11 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
         judge_png(data)
     elif image_format == "jpeg":
         judge_jpeg(data)
-    try:
-        image = Image.open(io.BytesIO(data), formats=[image_format.upper()])
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InvalidImageError("IMAGE_TOO_LARGE", f"allowed: up to {limits.max_pixels} pixels, got more") from None
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _truncated(error) from None
+    with _telling_damage():
+        try:
+            image = Image.open(io.BytesIO(data), formats=[image_format.upper()])
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise InvalidImageError("IMAGE_TOO_LARGE", f"allowed: up to {limits.max_pixels} pixels, got more") from None
     _judge_size(image.height, image.width, limits)
     return image
 
@@ -258,10 +248,19 @@ def _judge_size(height: int, width: int, limits: ImageLimits) -> None:
         )
 
 
-def _truncated(error: Exception) -> InvalidImageError:
-    """Decoders raise OSError, SyntaxError, ValueError and their libraries' own for broken files: all mean this."""
-    logger.debug("an image cannot be decoded", exc_info=error)
-    return InvalidImageError("IMAGE_TRUNCATED", "the image is truncated or damaged; send the whole file")
+@contextlib.contextmanager
+def _telling_damage() -> Iterator[None]:
+    """Decoders raise OSError, SyntaxError, ValueError and their libraries' own for broken files: all mean this.
+
+    All but a lack of memory, which says nothing of the file.
+    """
+    try:
+        yield
+    except (InvalidImageError, MemoryError):
+        raise
+    except Exception as error:
+        logger.debug("an image cannot be decoded", exc_info=error)
+        raise InvalidImageError("IMAGE_TRUNCATED", "the image is truncated or damaged; send the whole file") from None
 
 
 def _allowed_formats() -> str:

@@ -210,7 +210,8 @@ def _receive(connection: Connection, inbox: Inbox) -> None:
             inbox.put(command)
             if command is None:
                 return
-    except Exception as error:
-        if not isinstance(error, EOFError | OSError):
-            logger.exception("a command cannot be read: the engine ends")
-        os._exit(1)
+    except (EOFError, OSError):
+        pass
+    except Exception:
+        logger.exception("a command cannot be read: the engine ends")
+    os._exit(1)
