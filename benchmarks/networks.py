@@ -65,7 +65,8 @@ def main() -> None:
         if not arguments.distances_only:
             alike = opened.enter_context(gallery.opened("auto"))
             for side in arguments.sides:
-                results[f"{side} evaluation"] = _timed(alike, of_light, side, arguments.repeats)
+                timed = _timed(alike, of_light, side, arguments.repeats)
+                results[f"{side} evaluation, {of_light.subject.precision}"] = timed
             _draw_grid([alike, of_light])
     report.write("networks", results)
 
@@ -126,7 +127,7 @@ def _quality(
 
 def evaluations(of_vgg19: Gallery, of_light: Gallery, pair: Pair, repeats: int) -> dict[str, report.Value]:
     """Median seconds of a step by each network, taken in turn, and how many times cheaper the light one is."""
-    told: dict[str, report.Value] = {"precision": of_light.subject.precision}
+    told: dict[str, report.Value] = {}
     for recipe in (_STANDARD, _CLASSIC):
         runs = []
         for own in (of_vgg19, of_light):

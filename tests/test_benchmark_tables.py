@@ -279,11 +279,13 @@ NETWORKS_COLUMNS = [f"{name}, {what}" for name in ("classic", "standard", "light
 
 def networks_evaluation(table: Table, results: dict) -> None:
     known = {}
-    for side in ("256", "512"):
-        told = results[f"{side} evaluation"]["evaluation"]
-        for preset in ("standard", "classic"):
-            known[f"{preset}, {side}"] = [told[f"{preset}, {name}"] for name in ("vgg19 s", "light s", "times cheaper")]
-    compare(table, known)
+    for name, timed in results.items():
+        side, _, precision = name.partition(" evaluation, ")
+        if precision:
+            for preset in ("standard", "classic"):
+                seconds = [timed["evaluation"][f"{preset}, {what}"] for what in ("vgg19 s", "light s", "times cheaper")]
+                known[f"{preset}, {side}, {precision}"] = seconds
+    compare(table, known, num_names=2)
 
 
 def fidelity(table: Table, results: dict) -> None:
