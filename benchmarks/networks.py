@@ -1,13 +1,15 @@
 """The light network beside VGG19: its pictures, judged by VGG19 in float32, and the seconds of an evaluation.
 
     python -m benchmarks.networks [--sides 256 512] [--pairs 16 4] [--beside classic standard] [--weights FILE]
+                                  [--timed float32 bfloat16]
 
 Pairs of `benchmarks.quality`, to whose pictures no training image belongs. `standard` by the light network stands
 beside `standard` and `classic` by VGG19, whose paintings are taken from the gallery where they are there already in
-one of `--reference-precision`. Evaluations, loss and gradient of `standard`'s L-BFGS and of `classic`'s Adam, are
-timed in turn. The cosines are those of the gradients to the pixels of both networks, at the content and on the way. A
-grid of pictures by both, in styles that the project draws itself, goes to docs/light.jpg. With `--distances-only`
-nothing is timed or drawn. What the file has of other sides and numbers of pairs by the same weights stays.
+one of `--reference-precision`. Evaluations, loss and gradient as `standard` and `classic` ask for them, are timed in
+turn, in each of the precisions of `--timed`. The cosines are those of the gradients to the pixels of both networks, at
+the content and on the way. A grid of pictures by both, in styles that the project draws itself, goes to
+docs/light.jpg. With `--distances-only` nothing is timed or drawn. What the file has of other sides and numbers of pairs
+by the same weights stays.
 """
 
 import argparse
@@ -25,9 +27,10 @@ from benchmarks.gallery import Gallery, Pair
 from styleserve import images
 from styleserve.evaluation import Pixels
 from styleserve.model.light import FILE, light
-from styleserve.optimizers.table import every_optimizer
+from styleserve.model.weights import Weights
 from styleserve.presets import PRESETS
 from styleserve.recipes import Recipe
+from styleserve.workers.vgg_engine import PrecisionChoice
 
 GRID = subjects.ROOT / "docs" / "light.jpg"
 _GRID_CELL = 256
@@ -49,6 +52,9 @@ def main() -> None:
         help="VGG19's; what is painted in none of them is painted in the last (default: auto)",
     )
     parser.add_argument("--distances-only", action="store_true", help="time and draw nothing")
+    parser.add_argument(
+        "--timed", nargs="+", choices=gallery.PRECISIONS, default=["auto"], help="of evaluations (default: auto)"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="turns of each network that are timed (default: 7)")
     arguments = parser.parse_args()
     weights = light(arguments.weights)
@@ -63,11 +69,8 @@ def main() -> None:
             print(f"\n{side} px\n{report.table(header, rows)}", flush=True)
             results[f"{side}, {num_pairs} pairs"] = [dict(zip(header, row, strict=True)) for row in rows]
         if not arguments.distances_only:
-            alike = opened.enter_context(gallery.opened("auto"))
-            for side in arguments.sides:
-                timed = _timed(alike, of_light, side, arguments.repeats)
-                results[f"{side} evaluation, {of_light.subject.precision}"] = timed
-            _draw_grid([alike, of_light])
+            _draw_grid([opened.enter_context(gallery.opened("auto")), of_light])
+            results |= _timed(weights, arguments.timed, arguments.sides, arguments.repeats)
     report.write("networks", results)
 
 
@@ -77,14 +80,21 @@ def _known(weights: str) -> dict[str, report.Value]:
     return written if written.get("weights") == weights else {"weights": weights}
 
 
-def _timed(of_vgg19: Gallery, of_light: Gallery, side: int, repeats: int) -> report.Value:
-    """Seconds of evaluations, and cosines of gradients."""
-    pairs = gallery.pairs(side, 4)
-    timed: report.Value = {
-        "evaluation": evaluations(of_vgg19, of_light, pairs[0], repeats),
-        "cosine": cosines(of_vgg19, of_light, pairs),
-    }
-    print(timed, flush=True)
+def _timed(
+    weights: Weights, precisions: Sequence[PrecisionChoice], sides: Sequence[int], repeats: int
+) -> dict[str, report.Value]:
+    """Seconds of evaluations, and cosines of gradients, in each precision at each side."""
+    timed: dict[str, report.Value] = {}
+    for precision in precisions:
+        with gallery.opened(precision) as of_vgg19, gallery.opened(precision, weights=weights) as of_light:
+            for side in sides:
+                pairs = gallery.pairs(side, 4)
+                own: report.Value = {
+                    "evaluation": evaluations(of_vgg19, of_light, pairs[0], repeats),
+                    "cosine": cosines(of_vgg19, of_light, pairs),
+                }
+                timed[f"{side} evaluation, {of_light.subject.precision}"] = own
+                print(side, of_light.subject.precision, own, flush=True)
     return timed
 
 
@@ -126,21 +136,18 @@ def _quality(
 
 
 def evaluations(of_vgg19: Gallery, of_light: Gallery, pair: Pair, repeats: int) -> dict[str, report.Value]:
-    """Median seconds of a step by each network, taken in turn, and how many times cheaper the light one is."""
+    """Median seconds of an evaluation by each network, in turn, and how many times cheaper the light one is."""
     told: dict[str, report.Value] = {}
+    canvas = images.noise(pair.content.shape[0], pair.content.shape[1], seed=0)
+    evaluators = [own.subject.evaluator for own in (of_vgg19, of_light)]
     for recipe in (_STANDARD, _CLASSIC):
-        runs = []
-        for own in (of_vgg19, of_light):
-            optimizer = every_optimizer(own.subject.evaluator)[recipe.optimizer]
-            objective = own.subject.evaluator.objective(pair.content, [pair.style], recipe)
-            canvas = images.noise(pair.content.shape[0], pair.content.shape[1], seed=0)
-            runs.append((optimizer, optimizer.start(canvas, objective, recipe, 10**6)))
+        objectives = [own.objective(pair.content, [pair.style], recipe) for own in evaluators]
         seconds: list[list[float]] = [[], []]
         for turn in range(repeats + 1):
-            for rank, (optimizer, run) in enumerate(runs):
+            for rank, (evaluator, objective) in enumerate(zip(evaluators, objectives, strict=True)):
                 begun = time.perf_counter()
                 for _ in range(1 + 3 * rank):
-                    optimizer.step([run])
+                    evaluator.evaluate([canvas], [objective])
                 if turn > 0:
                     seconds[rank].append((time.perf_counter() - begun) / (1 + 3 * rank))
         of_each = [median(own) for own in seconds]

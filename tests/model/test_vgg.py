@@ -1,4 +1,4 @@
-"""The network sees what Keras' own VGG19 sees, but for edges that are continued and maps that features go through."""
+"""The network sees what Keras' own VGG19 sees, but for edges that are continued; maps multiply features."""
 
 import dataclasses
 
@@ -54,14 +54,22 @@ def test_a_picture_of_one_colour_looks_the_same_up_to_its_border_where_its_edges
     assert np.abs(framed - framed[9, 9]).max() > 0.1 * np.abs(framed).max()
 
 
-def test_features_go_through_the_map_of_their_tap_and_on_to_the_next_layer_without_it():
+def test_a_map_multiplies_the_features_of_its_tap_and_those_of_others_stay():
     """F' = F A at each position, A the map, [C, C']."""
-    plain = random_filters(0, NARROW)
-    maps = {name: RANDOM.normal(size=(8, 5)).astype(np.float32) for name in ("block1_conv1", "block2_conv1")}
-    seen, mapped = (
-        see(VggNetwork(weights, tf.float32), smooth(1), ["block1_conv1", "block2_conv1", "block2_conv2"], True)
-        for weights in (plain, dataclasses.replace(plain, maps=maps))
-    )
-    for name, matrix in maps.items():
-        np.testing.assert_allclose(mapped[name], seen[name].numpy() @ matrix, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(mapped["block2_conv2"], seen["block2_conv2"], rtol=1e-5)
+    matrix = RANDOM.normal(size=(8, 5)).astype(np.float32)
+    network = VggNetwork(dataclasses.replace(random_filters(0, NARROW), maps={"block1_conv1": matrix}), tf.float32)
+    features = RANDOM.normal(size=(1, 4, 6, 8)).astype(np.float32)
+    np.testing.assert_allclose(network.mapped("block1_conv1", features), features @ matrix, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(network.mapped("block2_conv1", features), features)
+
+
+def test_the_gram_matrix_of_mapped_features_comes_of_that_of_the_features():
+    """(F A)^T F A, for A that are no symmetric matrices."""
+    matrix = RANDOM.normal(size=(8, 5)).astype(np.float32)
+    network = VggNetwork(dataclasses.replace(random_filters(0, NARROW), maps={"block1_conv1": matrix}), tf.float32)
+    features = RANDOM.normal(size=(2, 30, 8)).astype(np.float32)
+    gram = np.swapaxes(features, 1, 2) @ features
+    mapped = features @ matrix
+    expected = np.swapaxes(mapped, 1, 2) @ mapped
+    np.testing.assert_allclose(network.mapped_gram("block1_conv1", gram), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(network.mapped_gram("block2_conv1", gram), gram)

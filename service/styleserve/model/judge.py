@@ -95,7 +95,9 @@ class Judge:
         features = self._within(self._network.features(canvases, names, replicates), core)
         differences = [
             losses.difference_sums(
-                self._rescale(tap.name, features[tap.name]), self._rescale(tap.name, target), self.form.design.distance
+                self._rescale(tap.name, self._network.mapped(tap.name, features[tap.name])),
+                self._rescale(tap.name, target),
+                self.form.design.distance,
             )
             for tap, target in zip(self.form.content_taps, contents, strict=True)
         ]
@@ -112,7 +114,9 @@ class Judge:
         return self._gram_sums(self._within(raw, core))
 
     def _gram_sums(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        return tuple(losses.gram_sum(features[tap.name]) for tap in self.form.style_taps)
+        return tuple(
+            self._network.mapped_gram(tap.name, losses.gram_sum(features[tap.name])) for tap in self.form.style_taps
+        )
 
     def losses(self, sums: Sequence[Tensor], weights: Tensor, grams: Sequence[Tensor], size: Tensor) -> Tensor:
         """The weighted losses [B, 4] of canvases of `size`, (height, width), of all their sums."""
@@ -164,8 +168,9 @@ class Judge:
     def content_features(self, content: Tensor, core: Tensor) -> tuple[Tensor, ...]:
         """The content's features in the network's precision, as targets; not rescaled, which would round them."""
         taps = self.form.content_taps
-        raw = self._network.features(content, [tap.name for tap in taps], self.form.design.replicate_edges)
-        return tuple(self._within(raw, core)[tap.name] for tap in taps)
+        names = [tap.name for tap in taps]
+        seen = self._within(self._network.features(content, names, self.form.design.replicate_edges), core)
+        return tuple(self._network.mapped(name, seen[name]) for name in names)
 
     def strength(self, tap: Tap, features: Tensor) -> float:
         """Root mean square of a layer's features, as the losses see them."""

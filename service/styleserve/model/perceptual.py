@@ -122,7 +122,7 @@ class PerceptualEvaluator:
         assert len(known) == len(canvases)
         if known[0].tile_side is not None:
             return [own.judge_tile(canvas) for own, canvas in zip(known, canvases, strict=True)]
-        targets = [tf.concat(tensors, axis=0) for tensors in zip(*(own.tensors() for own in known), strict=True)]
+        targets = [_batch(tensors) for tensors in zip(*(own.tensors() for own in known), strict=True)]
         judged, gradients = self._judge(known[0].form).traced("judge")(tf.constant(np.stack(canvases)), targets)
         return [
             Evaluation(Losses(*terms), gradient)
@@ -226,6 +226,11 @@ def _decoded(style: StyleImage, side: int) -> Pixels:
     """The style's image with its longest side as it is seen; nothing else of it stays."""
     pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
     return images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
+
+
+def _batch(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor of those of several canvases, [1, ...] each; that of a single one as it is, for a copy takes time."""
+    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=0)
 
 
 def _content_look(judge: Judge, content: Pixels, tile_side: int | None) -> Look[Features]:

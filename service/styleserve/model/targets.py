@@ -28,7 +28,7 @@ Grams: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 MAX_STORED_BYTES = 10**9
 _DIGEST_BYTES = hashlib.sha256().digest_size
 #: Grows when the same image, network and size come to other matrices: by how images are decoded, resized or seen.
-METHOD = 1
+METHOD = 2
 
 
 @dataclass(frozen=True, slots=True)

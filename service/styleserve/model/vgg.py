@@ -9,9 +9,10 @@ from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
-from styleserve.model.weights import Blocks, Weights, kernel_shapes
+from styleserve.model.weights import Array, Blocks, Weights, kernel_shapes
 
 Tensor: TypeAlias = tf.Tensor
 
@@ -19,8 +20,10 @@ Padding: TypeAlias = Literal["SAME", "VALID"]
 #: Padding of a convolution's gradient, by that of the convolution: where it added no pixels, its result is smaller.
 _PADDING_BACK = {"SAME": "SAME", "VALID": [[0, 0], [2, 2], [2, 2], [0, 0]]}
 
-#: ImageNet's mean colour in BGR, 0 to 255, which the network was trained to see subtracted.
-_MEAN_BGR = (103.939, 116.779, 123.68)
+#: ImageNet's mean colour in RGB, 0 to 255, which the network was trained to see subtracted.
+_MEAN_RGB = (123.68, 116.779, 103.939)
+_RANGE = 255.0
+_FIRST = "block1_conv1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,18 @@ class VggNetwork:
     def __init__(self, weights: Weights, dtype: tf.DType) -> None:
         self._dtype = dtype
         self._taps = taps_of(weights.blocks)
+        kernels = {**weights.kernels, _FIRST: _for_rgb(weights.kernels[_FIRST])}
         self._layers = {
-            name: _Layer(tf.constant(weights.kernels[name], dtype), tf.constant(weights.biases[name], dtype))
+            name: _Layer(tf.constant(kernels[name], dtype), tf.constant(weights.biases[name], dtype))
             for name in self._taps
         }
-        self._maps = {name: tf.constant(matrix[None, None], dtype) for name, matrix in weights.maps.items()}
+        self._maps = {name: tf.constant(matrix) for name, matrix in weights.maps.items()}
 
     def features(self, images: Tensor, names: Sequence[str], replicate_edges: bool) -> dict[str, Tensor]:
         """Features of RGB images in [0, 1], [B, H, W, 3], at the taps `names`, each [B, H/stride, W/stride, C].
 
         The network ends at the deepest of them. With `replicate_edges` the first convolution sees the image's edge
-        continued in the place of zeros (the colour of ImageNet's mean), which keeps frames out of pictures. Those of a
-        tap that has a map go through it.
+        continued in the place of zeros (the colour of ImageNet's mean), which keeps frames out of pictures.
 
         To be traced: oneDNN may take the kernel of an earlier call for one of the same shape when it is not.
         """
@@ -113,20 +116,42 @@ class VggNetwork:
                 flow = self.pool(flow)
                 block += 1
             layer = self._layers[name]
-            is_continued = replicate_edges and name == "block1_conv1"
+            is_continued = replicate_edges and name == _FIRST
             flow = layer.apply(_continue_edges(flow), "VALID") if is_continued else layer.apply(flow, "SAME")
             if name in names:
-                features[name] = tf.nn.conv2d(flow, self._maps[name], 1, "VALID") if name in self._maps else flow
+                features[name] = flow
             if len(features) == len(set(names)):
                 break
         return features
+
+    def mapped(self, name: str, features: Tensor) -> Tensor:
+        """Features of a tap as distances see them, F A with its map A, [C, C]; F where it has none."""
+        if name not in self._maps:
+            return features
+        return tf.nn.conv2d(features, tf.cast(self._maps[name], features.dtype)[None, None], 1, "VALID")
+
+    def mapped_gram(self, name: str, gram: Tensor) -> Tensor:
+        """The Gram matrix of mapped features, (F A)^T (F A) = A^T G A, of that of the features, G, [B, C, C].
+
+        Two products of small matrices in float32, in the place of one of all positions in the network's arithmetic.
+        """
+        if name not in self._maps:
+            return gram
+        matrix = self._maps[name]
+        return tf.matmul(matrix, tf.matmul(gram, matrix), transpose_a=True)
 
     def pool(self, flow: Tensor) -> Tensor:
         """Half as high and wide: the greatest of each four positions."""
         return tf.nn.max_pool2d(flow, 2, 2, "VALID")
 
     def _prepare(self, images: Tensor) -> Tensor:
-        return tf.cast(tf.reverse(images, [-1]) * 255.0 - tf.constant(_MEAN_BGR, tf.float32), self._dtype)
+        """Without the mean colour, in the range of images, which the first kernel makes up for."""
+        return tf.cast(images - tf.constant(_MEAN_RGB, tf.float32) / _RANGE, self._dtype)
+
+
+def _for_rgb(kernel: Array) -> Array:
+    """The first kernel, made for BGR from 0 to 255, as one for RGB from 0 to 1."""
+    return np.ascontiguousarray(kernel[:, :, ::-1]) * np.float32(_RANGE)
 
 
 def _continue_edges(images: Tensor) -> Tensor:
