@@ -126,7 +126,7 @@ class Jobs:
     def start(self) -> None:
         """Start the engine, and let the jobs that have yet to end wait for it, in their order."""
         unfinished = [job for job in reversed(self._store.all()) if not job.has_ended]
-        self._checkpoints.keep_only(job.job_id for job in unfinished)
+        self._checkpoints.keep_only([*(job.job_id for job in unfinished), *self._store.unread_ids])
         self._dispatcher.start()
         for job in unfinished:
             job.observer = self._observer
@@ -200,7 +200,7 @@ class Jobs:
         if job is not None:
             return job
         self._check_serving()
-        if submission.job_id and self._store.get(submission.job_id) is not None:
+        if submission.job_id and self._store.is_taken(submission.job_id):
             raise JobIdTakenError(PREFIX + submission.job_id)
         maker = self._maker(submission)
         if maker is None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from styleserve.errors import ConfigurationError, StorageError
+from styleserve.jobs.image_store import Owned
 from styleserve.jobs.job import Job
-from styleserve.jobs.records import Records
+from styleserve.jobs.records import Records, needed_images
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,9 @@ _ALL = "SELECT ifnull(CAST(job_id AS BLOB), x''), ifnull(CAST(record AS BLOB), x
 class JobStore:
     """Jobs by ID and by request ID; the event loop's thread alone uses it.
 
+    `unread_ids` and `unread_images` are those of records that cannot be read, as after a return to an older version:
+    they stay, with what belongs to them, for a server that can.
+
     It has the file for itself: a second server on the same folder is refused, with ConfigurationError, and so is a file
     that is damaged or of a newer version.
     """
@@ -37,12 +41,14 @@ class JobStore:
         self._by_id: dict[str, Job] = {}
         self._by_request: dict[tuple[str, str], Job] = {}
         self._behind: dict[str, Job] = {}
+        self.unread_ids: set[str] = set()
+        self.unread_images: set[Owned] = set()
         for job in sorted(self._recall(path, retention_s), key=lambda job: job.number):
             self._index(job)
 
     def add(self, job: Job) -> None:
         """Keep a new job, whose ID and request ID are free; raises StorageError when the disk does not take it."""
-        assert job.job_id not in self._by_id
+        assert not self.is_taken(job.job_id)
         try:
             self._write(job)
         except _DAMAGES:
@@ -75,6 +81,10 @@ class JobStore:
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
         return self._by_id.get(job_id)
+
+    def is_taken(self, job_id: str) -> bool:
+        """Whether there is a job of this ID, be it one that cannot be read."""
+        return job_id in self._by_id or job_id in self.unread_ids
 
     def find_request(self, caller: str, request_id: str) -> Job | None:
         """The newest job that this request ID of the caller's made, or None."""
@@ -113,6 +123,8 @@ class JobStore:
                 if job.job_id.encode() != job_id:
                     raise ValueError("it is another job's record")
             except Exception:
+                self.unread_ids.add(job_id.decode(errors="replace"))
+                self.unread_images |= needed_images(record.decode(errors="replace"))
                 fields = {"job": job_id.decode(errors="replace")}
                 logger.exception(
                     "the record of job %r in %s cannot be read; it is left there", job_id, path, extra=fields
