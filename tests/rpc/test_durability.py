@@ -10,6 +10,7 @@ import resource
 import sqlite3
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from styleserve.costs import Line
 from styleserve.errors import ConfigurationError, StorageError
 from styleserve.jobs import retention
 from styleserve.jobs.pictures import Pictures
+from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.store import JobStore
 from styleserve.presets import PRESETS
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
@@ -120,6 +123,26 @@ async def test_callers_who_lose_a_stopping_server_cancel_nothing(tmp_path):
         await asyncio.gather(waiting, return_exceptions=True)
     async with running(tmp_path) as service:
         assert (await service.wait_for("jobs/awaited", *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_long_queue_is_taken_over_at_once(tmp_path, monkeypatch):
+    async with running(tmp_path, SLOWLY, drain_s=0, max_running=1) as service:
+        for _ in range(40):
+            await service.transfer.Stylize(request(5000, detached=True))
+        await service.server.drain()
+    counted = Counter()
+
+    def count(owner: type, method: str) -> None:
+        whole = getattr(owner, method)
+        monkeypatch.setattr(owner, method, lambda *arguments: (counted.update([method]), whole(*arguments))[1])
+
+    count(JobStore, "_write")
+    count(JobQueue, "_tell_positions")
+    async with running(tmp_path, SLOWLY, drain_s=0, max_running=1) as service:
+        jobs = await service.admitted(40)
+    assert sorted(job.queue_position for job in jobs) == list(range(40))
+    assert counted["_write"] < 5, "each waits for the disk"
+    assert counted["_tell_positions"] < 5, "each goes through the whole queue"
 
 
 def rewrite(folder: Path, old: str, new: str) -> None:

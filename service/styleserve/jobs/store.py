@@ -56,17 +56,21 @@ class JobStore:
             raise StorageError from None
         self._index(job)
 
-    def save(self, job: Job) -> bool:
-        """Keep how the job stands now, and say whether the disk took it; what it did not take is tried again."""
+    def save(self, *jobs: Job) -> bool:
+        """Keep how the jobs stand now, all of them for one synchronisation, and say whether the disk took them.
+
+        What it did not take is tried again.
+        """
         try:
-            self._write(job)
+            self._write(*jobs)
         except _DAMAGES:
-            self._behind[job.job_id] = job
-            logger.exception(
-                "%s: its state cannot be stored; until the disk takes it again, a restart makes it what it was before",
-                job.job_id,
-                extra=job.log_fields,
-            )
+            for job in jobs:
+                self._behind[job.job_id] = job
+                logger.exception(
+                    "%s: its state cannot be stored; until the disk takes it, a restart makes it what it was before",
+                    job.job_id,
+                    extra=job.log_fields,
+                )
             return False
         self.catch_up()
         return True
@@ -97,9 +101,7 @@ class JobStore:
     def remove(self, jobs: Sequence[Job]) -> None:
         """Forget these jobs, all of them for one synchronisation; raises StorageError, and then none is forgotten."""
         try:
-            with self._database:
-                self._database.execute("BEGIN")
-                self._database.executemany("DELETE FROM jobs WHERE job_id = ?", [(job.job_id,) for job in jobs])
+            self._change("DELETE FROM jobs WHERE job_id = ?", [(job.job_id,) for job in jobs])
         except _DAMAGES:
             logger.exception("%d ended jobs cannot be forgotten", len(jobs))
             raise StorageError from None
@@ -138,10 +140,17 @@ class JobStore:
         if job.submission.request_id:
             self._by_request[request] = job  # the newest of a request, since they come in the order of their numbers
 
-    def _write(self, job: Job) -> None:
-        record = self._records.write(job)
-        self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job.job_id, record))
-        self._behind.pop(job.job_id, None)
+    def _write(self, *jobs: Job) -> None:
+        rows = [(job.job_id, self._records.write(job)) for job in jobs]
+        self._change("INSERT OR REPLACE INTO jobs VALUES (?, ?)", rows)
+        for job in jobs:
+            self._behind.pop(job.job_id, None)
+
+    def _change(self, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
+        """Do this with all rows or, where it raises, with none."""
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(statement, rows)
 
 
 def _open(path: Path) -> sqlite3.Connection:
