@@ -18,6 +18,7 @@
     |   |   +-- DrainingError            UNAVAILABLE          DRAINING
     |   |   +-- StyleImageUnavailableError UNAVAILABLE        STYLE_IMAGE_UNAVAILABLE
     |   |   +-- StorageError             UNAVAILABLE          STORAGE_UNAVAILABLE
+    |   |   +-- RequestLateError         UNAVAILABLE          REQUEST_LATE
     |   +-- ImageTooLargeForDeviceError  RESOURCE_EXHAUSTED   IMAGE_TOO_LARGE_FOR_DEVICE
     |   +-- DeadlineUnattainableError    FAILED_PRECONDITION  DEADLINE_UNATTAINABLE
     |   +-- StyleReadOnlyError           FAILED_PRECONDITION  STYLE_READ_ONLY
@@ -258,6 +259,23 @@ class StorageError(RetryLaterError):
         return (
             "the server's disk is full or fails, or too many of its files are open, and nothing is wrong with the "
             f"request; tell the operator, or try again in {self.retry_after_s:.0f} s"
+        )
+
+
+class RequestLateError(RetryLaterError):
+    """The request was held up on its way, for longer than `longest_s` seconds."""
+
+    reason = "REQUEST_LATE"
+
+    def __init__(self, retry_after_s: float, longest_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.args = (retry_after_s, longest_s)
+        self.longest_s = longest_s
+
+    def __str__(self) -> str:
+        return (
+            f"the request did not come whole within {self.longest_s:g} s; send it again; images that take long go up "
+            "with UploadImage first"
         )
 
 

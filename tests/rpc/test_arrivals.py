@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from styleserve.errors import InvalidRequestError
+from styleserve.errors import RetryLaterError
 from styleserve.rpc import arrivals
 from styleserve.rpc.access import NEEDED
 from styleserve.rpc.arrivals import WITH_IMAGES, Arrivals
@@ -77,14 +77,14 @@ async def test_one_that_does_not_come_whole_is_refused_and_holds_up_its_caller_f
         stuck = asyncio.create_task(refused(Stub(channel).Stylize(large)))
         await asyncio.sleep(0.2)
         await service.transfer.Stylize(small, timeout=5)
-        code, reason, (problems,) = await asyncio.wait_for(stuck, 5)
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-    assert [(problem.field, problem.reason) for problem in problems.field_violations] == [("request", "TOO_SLOW")]
+        code, reason, (retry,) = await asyncio.wait_for(stuck, 5)
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "REQUEST_LATE")
+    assert retry.retry_delay.seconds == 1
 
 
-async def test_one_without_images_that_never_comes_is_refused_soon(monkeypatch):
+async def test_one_without_images_that_is_held_up_on_its_way_is_to_be_sent_again_soon(monkeypatch):
     monkeypatch.setattr(arrivals, "LONGEST_WITHOUT_IMAGES_S", 0.05)
-    with pytest.raises(InvalidRequestError, match="request"):
+    with pytest.raises(RetryLaterError, match="did not come whole"):
         await Arrivals().receive("a", GET_JOB, Coming())
 
 

@@ -7,8 +7,10 @@ import errno
 import functools
 import os
 import resource
+import sqlite3
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from styleserve.costs import Line
 from styleserve.errors import ConfigurationError, StorageError
 from styleserve.jobs import retention
 from styleserve.jobs.pictures import Pictures
+from styleserve.jobs.queue import JobQueue
+from styleserve.jobs.store import JobStore
 from styleserve.presets import PRESETS
 from styleserve.v1 import image_pb2, job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
@@ -119,6 +123,55 @@ async def test_callers_who_lose_a_stopping_server_cancel_nothing(tmp_path):
         await asyncio.gather(waiting, return_exceptions=True)
     async with running(tmp_path) as service:
         assert (await service.wait_for("jobs/awaited", *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_long_queue_is_taken_over_at_once(tmp_path, monkeypatch):
+    async with running(tmp_path, SLOWLY, drain_s=0, max_running=1) as service:
+        for _ in range(40):
+            await service.transfer.Stylize(request(5000, detached=True))
+        await service.server.drain()
+    counted = Counter()
+
+    def count(owner: type, method: str) -> None:
+        whole = getattr(owner, method)
+        monkeypatch.setattr(owner, method, lambda *arguments: (counted.update([method]), whole(*arguments))[1])
+
+    count(JobStore, "_write")
+    count(JobQueue, "_tell_positions")
+    async with running(tmp_path, SLOWLY, drain_s=0, max_running=1) as service:
+        jobs = await service.admitted(40)
+    assert sorted(job.queue_position for job in jobs) == list(range(40))
+    assert counted["_write"] < 5, "each waits for the disk"
+    assert counted["_tell_positions"] < 5, "each goes through the whole queue"
+
+
+def rewrite(folder: Path, old: str, new: str) -> None:
+    """Change the records of the jobs of a server that has stopped."""
+    with contextlib.closing(sqlite3.connect(folder / "data" / "jobs.sqlite3", isolation_level=None)) as database:
+        database.execute("UPDATE jobs SET record = replace(record, ?, ?)", (old, new))
+
+
+async def test_what_an_older_server_cannot_read_it_leaves_to_a_newer_one_with_all_that_belongs_to_it(tmp_path):
+    def worker() -> ThreadWorker:
+        folder = tmp_path / "data" / "checkpoints"
+        return ThreadWorker(ToyEngineFactory(SLOWLY, checkpoints_dir=folder, checkpoint_s=0.0))
+
+    async with running(tmp_path, worker=worker(), drain_s=0) as service:
+        name = (await service.transfer.Stylize(request(60, job_id="from-the-future", detached=True))).job.name
+        await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=5)
+        await service.server.drain()
+    rewrite(tmp_path, '"optimizer": "adam"', '"optimizer": "one of the future"')
+    async with running(tmp_path, worker=worker(), retention_s=1.0) as service:
+        other = (await service.transfer.Stylize(request())).job.name
+        assert (await refused(service.transfer.GetJob(get(name))))[1] == "JOB_NOT_FOUND"
+        assert (await refused(service.transfer.Stylize(request(job_id="from-the-future"))))[1] == "JOB_ID_TAKEN"
+        await service.kept(0)
+        assert (await refused(service.transfer.GetJob(get(other))))[1] == "JOB_NOT_FOUND"
+    rewrite(tmp_path, '"optimizer": "one of the future"', '"optimizer": "adam"')
+    async with running(tmp_path, worker=worker()) as service:
+        assert (await service.wait_for(name, *ENDED)).state == job_pb2.JOB_STATE_SUCCEEDED
+        log = (await service.transfer.GetJobLog(style_transfer_pb2.GetJobLogRequest(name=name))).lines
+    assert any(line.text.startswith("goes on from its checkpoint") for line in log)
 
 
 async def test_a_job_whose_cancelling_was_answered_is_not_taken_up_again(tmp_path, monkeypatch):

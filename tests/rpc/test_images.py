@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from styleserve import images
+from styleserve.rpc import uploads
 from styleserve.v1 import image_pb2, style_transfer_pb2
 from support.killing import until
 from support.rich_errors import refused
@@ -118,6 +119,21 @@ async def test_readers_who_stall_keep_no_file_open(service, tmp_path):
     await until(lambda: not open_files(tmp_path / "data" / "images"))
     for call in stalled:
         call.cancel()
+
+
+async def test_more_downloads_at_once_than_may_be_are_told_when_to_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_OF_CALLER", 3)
+    async with running(tmp_path) as service:
+        image = (await service.transfer.UploadImage(parts(LARGE))).image
+        asked = style_transfer_pb2.DownloadImageRequest(image=image)
+        stalled = [service.transfer.DownloadImage(asked) for _ in range(3)]
+        for call in stalled:
+            assert (await call.read()).chunk
+        code, reason, (failure, _) = await refused(service.transfer.DownloadImage(asked).read())
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+        assert failure.violations[0].description == "3 downloads at once"
+        for call in stalled:
+            call.cancel()
 
 
 async def test_an_image_that_is_forgotten_while_it_is_read_is_not_there_any_more(service, tmp_path):

@@ -9,7 +9,7 @@ here, whatever the engine is at, so that its caller hears of it in time; what th
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from styleserve.engine.specification import Cancel, Preview
 from styleserve.errors import ConfigurationError, EngineError, RequestError
@@ -54,7 +54,7 @@ MAX_LOSSES = 3
 class Dispatcher:
     """Between the queue and one worker.
 
-    `save` hears of every job whose state changed, `drop_checkpoint` of the ID of one that had ended before the engine
+    `save` hears of all jobs whose state changed, `drop_checkpoint` of the ID of one that had ended before the engine
     let go of it, `tell_alive` whether an engine lives, `tell_broken` what the operator has to mend before one can.
     """
 
@@ -66,7 +66,7 @@ class Dispatcher:
         max_queue: int,
         max_running: int,
         quotas: Quotas,
-        save: Callable[[Job], None],
+        save: Callable[[Sequence[Job]], None],
         drop_checkpoint: Callable[[str], None],
         tell_alive: Callable[[bool], None],
         tell_broken: Callable[[ConfigurationError], None],
@@ -127,12 +127,13 @@ class Dispatcher:
         await self._keeper.stop()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def enqueue(self, job: Job) -> None:
-        """Let a job wait for its turn, a new one or one of an earlier server, which may have been cancelled there."""
-        self.queue.push(job)
-        self._begin_waiting(job)
-        if job.is_cancel_wanted:
-            self.cancel(job)
+    def enqueue(self, *jobs: Job) -> None:
+        """Let jobs wait for their turns: new ones, or those of an earlier server, which may be cancelled already."""
+        self.queue.push(*jobs)
+        self._begin_waiting(*jobs)
+        for job in jobs:
+            if job.is_cancel_wanted:
+                self.cancel(job)
         self._fill()
 
     def cancel(self, job: Job, is_orphaned: bool = False) -> None:
@@ -146,7 +147,7 @@ class Dispatcher:
         job.is_cancel_wanted = True
         if job.job_id in self._handed_over:
             self._patience.end(job)
-            self._save(job)
+            self._save([job])
             self._keeper.send(Cancel(job.job_id))
         elif self._withdraw(job):
             self._end(job, job.cancel)
@@ -190,7 +191,7 @@ class Dispatcher:
         match event:
             case Started():
                 job.start()
-                self._save(job)
+                self._save([job])
             case Planned():
                 job.plan(event)
             case Progressed(progress=progress):
@@ -246,10 +247,11 @@ class Dispatcher:
             self.queue.put_back(job)
             self._begin_waiting(job)
 
-    def _begin_waiting(self, job: Job) -> None:
-        job.begin_waiting()
-        self._patience.begin(job)
-        self._save(job)
+    def _begin_waiting(self, *jobs: Job) -> None:
+        for job in jobs:
+            job.begin_waiting()
+            self._patience.begin(job)
+        self._save(jobs)
 
     def _fill(self) -> None:
         """Let jobs leave the queue while the engine has room."""
@@ -342,7 +344,7 @@ class Dispatcher:
     def _end(self, job: Job, change: Callable[[], None]) -> None:
         self._patience.end(job)
         change()
-        self._save(job)
+        self._save([job])
         logger.info("%s %s", job.job_id, job.status.state, extra=job.log_fields)
 
     def _release(self, job: Job) -> None:

@@ -126,13 +126,13 @@ class Jobs:
     def start(self) -> None:
         """Start the engine, and let the jobs that have yet to end wait for it, in their order."""
         unfinished = [job for job in reversed(self._store.all()) if not job.has_ended]
-        self._checkpoints.keep_only(job.job_id for job in unfinished)
+        self._checkpoints.keep_only([*(job.job_id for job in unfinished), *self._store.unread_ids])
         self._dispatcher.start()
         for job in unfinished:
             job.observer = self._observer
             job.note(Inherited(job.job_id))
-            self._dispatcher.enqueue(job)
         if unfinished:
+            self._dispatcher.enqueue(*unfinished)
             logger.info("%d jobs of an earlier server go on", len(unfinished))
         self._sweeper = asyncio.get_running_loop().create_task(self._retention.keep_sweeping())
 
@@ -200,7 +200,7 @@ class Jobs:
         if job is not None:
             return job
         self._check_serving()
-        if submission.job_id and self._store.get(submission.job_id) is not None:
+        if submission.job_id and self._store.is_taken(submission.job_id):
             raise JobIdTakenError(PREFIX + submission.job_id)
         maker = self._maker(submission)
         if maker is None:
@@ -318,12 +318,13 @@ class Jobs:
         provenance = dataclasses.replace(known.provenance, network_passes=0, reused_from=reused_from)
         job.note(Reused(job.job_id))
         job.succeed(known.result, known.progress, known.stop_reason, provenance)
-        self._save(job)
+        self._save([job])
 
-    def _save(self, job: Job) -> None:
-        is_stored = self._store.save(job)
-        if job.has_ended:
-            self._index.note(job)
-            self._retention.note(job)
-            if is_stored:  # else the next server may have to go on from there, and removes it once it has not
-                self._checkpoints.remove(job.job_id)
+    def _save(self, jobs: Sequence[Job]) -> None:
+        is_stored = self._store.save(*jobs)
+        for job in jobs:
+            if job.has_ended:
+                self._index.note(job)
+                self._retention.note(job)
+                if is_stored:  # else the next server may have to go on from there, and removes it once it has not
+                    self._checkpoints.remove(job.job_id)

@@ -58,9 +58,10 @@ class JobQueue:
         tagged.sort(key=lambda turn: (turn[0], _rank(turn[1])))
         return (job for _, job in tagged)
 
-    def push(self, job: Job) -> None:
-        """Let a job wait."""
-        self._enter(job)
+    def push(self, *jobs: Job) -> None:
+        """Let jobs wait."""
+        for job in jobs:
+            self._enter(job)
         self._tell_positions()
 
     def put_back(self, job: Job) -> None:

@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 from cattrs.preconf.json import make_converter
 
 from styleserve.errors import RequestError, RetryLaterError
+from styleserve.jobs.image_store import Owned
 from styleserve.jobs.job import Job
 from styleserve.jobs.journal import Journal, LogLine
-from styleserve.jobs.status import PREFIX, JobStatus
+from styleserve.jobs.status import ENDED, PREFIX, JobStatus
 from styleserve.jobs.submission import Submission
 
 #: Of anything that a job counts; messages have 32 bits for most of it.
@@ -87,6 +88,18 @@ class Records:
         hints = [hint for name, hint in get_type_hints(kind.__init__).items() if name != "return"]
         arguments = zip(description["arguments"], hints, strict=False)
         return kind(*(self._converter.structure(argument, hint) for argument, hint in arguments))
+
+
+def needed_images(text: str) -> set[Owned]:
+    """The images that the job of a record needs which `read` cannot read, as far as it can be told."""
+    try:
+        record = json.loads(text)
+        submission = record["submission"]
+        digests = [submission["content_digest"], *(chosen["digest"] for chosen in submission["styles"])]
+        has_ended = record["status"]["state"] in ENDED
+        return set() if has_ended else {(submission["caller"], digest) for digest in digests}
+    except Exception:  # whatever is missing, or is something else
+        return set()
 
 
 def _with_deadline(submission: Submission, offset_s: float) -> Submission:

@@ -74,6 +74,7 @@ class Retention:
             if not job.has_ended
             for digest in job.submission.digests
         }
+        needed |= self._store.unread_images
         # What is gone is remembered until its jobs are, which the disk may not let go at once.
         self._gone |= await asyncio.to_thread(self._image_store.expire, self._retention_s, self._max_bytes, needed)
         self._store.catch_up()

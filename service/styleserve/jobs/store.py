@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from styleserve.errors import ConfigurationError, StorageError
+from styleserve.jobs.image_store import Owned
 from styleserve.jobs.job import Job
-from styleserve.jobs.records import Records
+from styleserve.jobs.records import Records, needed_images
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,9 @@ _ALL = "SELECT ifnull(CAST(job_id AS BLOB), x''), ifnull(CAST(record AS BLOB), x
 class JobStore:
     """Jobs by ID and by request ID; the event loop's thread alone uses it.
 
+    `unread_ids` and `unread_images` are those of records that cannot be read, as after a return to an older version:
+    they stay, with what belongs to them, for a server that can.
+
     It has the file for itself: a second server on the same folder is refused, with ConfigurationError, and so is a file
     that is damaged or of a newer version.
     """
@@ -37,12 +41,14 @@ class JobStore:
         self._by_id: dict[str, Job] = {}
         self._by_request: dict[tuple[str, str], Job] = {}
         self._behind: dict[str, Job] = {}
+        self.unread_ids: set[str] = set()
+        self.unread_images: set[Owned] = set()
         for job in sorted(self._recall(path, retention_s), key=lambda job: job.number):
             self._index(job)
 
     def add(self, job: Job) -> None:
         """Keep a new job, whose ID and request ID are free; raises StorageError when the disk does not take it."""
-        assert job.job_id not in self._by_id
+        assert not self.is_taken(job.job_id)
         try:
             self._write(job)
         except _DAMAGES:
@@ -50,17 +56,21 @@ class JobStore:
             raise StorageError from None
         self._index(job)
 
-    def save(self, job: Job) -> bool:
-        """Keep how the job stands now, and say whether the disk took it; what it did not take is tried again."""
+    def save(self, *jobs: Job) -> bool:
+        """Keep how the jobs stand now, all of them for one synchronisation, and say whether the disk took them.
+
+        What it did not take is tried again.
+        """
         try:
-            self._write(job)
+            self._write(*jobs)
         except _DAMAGES:
-            self._behind[job.job_id] = job
-            logger.exception(
-                "%s: its state cannot be stored; until the disk takes it again, a restart makes it what it was before",
-                job.job_id,
-                extra=job.log_fields,
-            )
+            for job in jobs:
+                self._behind[job.job_id] = job
+                logger.exception(
+                    "%s: its state cannot be stored; until the disk takes it, a restart makes it what it was before",
+                    job.job_id,
+                    extra=job.log_fields,
+                )
             return False
         self.catch_up()
         return True
@@ -76,6 +86,10 @@ class JobStore:
         """The job, or None."""
         return self._by_id.get(job_id)
 
+    def is_taken(self, job_id: str) -> bool:
+        """Whether there is a job of this ID, be it one that cannot be read."""
+        return job_id in self._by_id or job_id in self.unread_ids
+
     def find_request(self, caller: str, request_id: str) -> Job | None:
         """The newest job that this request ID of the caller's made, or None."""
         return self._by_request.get((caller, request_id))
@@ -87,9 +101,7 @@ class JobStore:
     def remove(self, jobs: Sequence[Job]) -> None:
         """Forget these jobs, all of them for one synchronisation; raises StorageError, and then none is forgotten."""
         try:
-            with self._database:
-                self._database.execute("BEGIN")
-                self._database.executemany("DELETE FROM jobs WHERE job_id = ?", [(job.job_id,) for job in jobs])
+            self._change("DELETE FROM jobs WHERE job_id = ?", [(job.job_id,) for job in jobs])
         except _DAMAGES:
             logger.exception("%d ended jobs cannot be forgotten", len(jobs))
             raise StorageError from None
@@ -113,6 +125,8 @@ class JobStore:
                 if job.job_id.encode() != job_id:
                     raise ValueError("it is another job's record")
             except Exception:
+                self.unread_ids.add(job_id.decode(errors="replace"))
+                self.unread_images |= needed_images(record.decode(errors="replace"))
                 fields = {"job": job_id.decode(errors="replace")}
                 logger.exception(
                     "the record of job %r in %s cannot be read; it is left there", job_id, path, extra=fields
@@ -126,10 +140,17 @@ class JobStore:
         if job.submission.request_id:
             self._by_request[request] = job  # the newest of a request, since they come in the order of their numbers
 
-    def _write(self, job: Job) -> None:
-        record = self._records.write(job)
-        self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job.job_id, record))
-        self._behind.pop(job.job_id, None)
+    def _write(self, *jobs: Job) -> None:
+        rows = [(job.job_id, self._records.write(job)) for job in jobs]
+        self._change("INSERT OR REPLACE INTO jobs VALUES (?, ?)", rows)
+        for job in jobs:
+            self._behind.pop(job.job_id, None)
+
+    def _change(self, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
+        """Do this with all rows or, where it raises, with none."""
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(statement, rows)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from weakref import WeakValueDictionary
 
-from styleserve.errors import violation
+from styleserve.errors import RequestLateError, violation
 
 #: Methods whose requests may have images inside.
 WITH_IMAGES = frozenset(
@@ -25,6 +25,7 @@ WITH_IMAGES = frozenset(
 MOST_OF_CALLER = 16
 #: How long a request with images may take, which are 3 MB at the least pace of an upload; and any other.
 LONGEST_S, LONGEST_WITHOUT_IMAGES_S = 300.0, 5.0
+_RETRY_S = 1.0
 
 
 class Arrivals:
@@ -34,7 +35,7 @@ class Arrivals:
         self._turns: WeakValueDictionary[tuple[str, bool], asyncio.Semaphore] = WeakValueDictionary()
 
     async def receive(self, caller: str, method: str, requests: AsyncIterator[Any]) -> Any:
-        """The request of a call that has one; raises InvalidRequestError when it ends without, or takes too long."""
+        """The request of a call that has one; raises RequestLateError when it takes too long, or as `single`."""
         has_images = method in WITH_IMAGES
         longest_s = LONGEST_S if has_images else LONGEST_WITHOUT_IMAGES_S
         async with self._turns.setdefault((caller, has_images), asyncio.Semaphore(MOST_OF_CALLER)):
@@ -42,8 +43,7 @@ class Arrivals:
                 async with asyncio.timeout(longest_s):
                     return await single(requests)
             except TimeoutError:
-                explanation = f"did not come whole in time; allowed: up to {longest_s:g} s (UploadImage takes more)"
-                raise violation("request", explanation, "TOO_SLOW") from None
+                raise RequestLateError(_RETRY_S, longest_s) from None
 
 
 async def single(requests: AsyncIterator[Any]) -> Any:

@@ -44,7 +44,10 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self._reader = reader
         self._limits = limits
         self._disk = Threads("disk", _NUM_DISK_THREADS)
-        self._uploads = Shares("uploads at once", uploads.MOST_OF_CALLER, uploads.MOST_OF_ALL, _RETRY_S)
+        self._uploads, self._downloads = (
+            Shares(f"{kind} at once", uploads.MOST_OF_CALLER, uploads.MOST_OF_ALL, _RETRY_S)
+            for kind in ("uploads", "downloads")
+        )
         self._held = HeldRequests()
         self._held_results = HeldResults()
 
@@ -138,13 +141,15 @@ class StyleTransferServicer(style_transfer_pb2_grpc.StyleTransferServiceServicer
         self, request: style_transfer_pb2.DownloadImageRequest, context: Context
     ) -> AsyncIterator[style_transfer_pb2.DownloadImageResponse]:
         """Send an image from an offset in chunks; between them no file is open, since a reader may take any time."""
-        shelf, offset = self._image_store.shelf(calling().name), request.offset
-        size = await self._disk.do(shelf.num_bytes, request.image)
-        if not 0 <= offset <= size:
-            raise violation("offset", f"got {offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
-        while chunk := await self._disk.do(shelf.read_part, request.image, offset, CHUNK_BYTES):
-            yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
-            offset += len(chunk)
+        caller = calling().name
+        shelf, offset = self._image_store.shelf(caller), request.offset
+        with self._downloads.taken(caller):
+            size = await self._disk.do(shelf.num_bytes, request.image)
+            if not 0 <= offset <= size:
+                raise violation("offset", f"got {offset}; allowed: 0 to {size}", "OUT_OF_RANGE")
+            while chunk := await self._disk.do(shelf.read_part, request.image, offset, CHUNK_BYTES):
+                yield style_transfer_pb2.DownloadImageResponse(offset=offset, chunk=chunk)
+                offset += len(chunk)
 
     async def _receive(self, parts: AsyncIterator[style_transfer_pb2.UploadImageRequest], caller: Caller) -> str:
         """Keep the image that comes; returns its digest."""

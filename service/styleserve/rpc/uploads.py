@@ -15,7 +15,8 @@ MAX_CHUNK_BYTES = 1024 * 1024
 IDLE_S = 30.0
 #: What comes more slowly than this over the whole, beside one pause, is taken for no upload: each holds an open file.
 LEAST_BYTES_PER_S = 10_000
-#: Uploads at once, of one caller and of all, whose files stay well within the 1024 that a process may usually open.
+#: Uploads at once, of one caller and of all, whose files stay well within the 1024 that a process may usually open; and
+#: downloads, each of which holds a chunk until it is read.
 MOST_OF_CALLER, MOST_OF_ALL = 64, 256
 
 
