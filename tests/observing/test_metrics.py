@@ -169,7 +169,7 @@ async def test_seconds_computed_for_nothing_are_told(tmp_path):
 
 
 async def test_a_killed_engine_is_a_loss_and_a_restart_and_its_seconds_are_told(tmp_path):
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    worker = ProcessWorker(ToyEngineFactory(SLOWLY, has_adam=False), functools.partial(logs.configure, "text"))
     async with observed(tmp_path, worker=worker) as (service, scraper):
         name = (await service.transfer.Stylize(request(5000, detached=True))).job.name
         await service.wait_for(name, job_pb2.JOB_STATE_RUNNING, iteration=20)

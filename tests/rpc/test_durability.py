@@ -328,7 +328,7 @@ def full_disk(mark: str) -> Iterator[None]:
 
 async def test_what_the_system_does_not_store_is_told_and_other_jobs_go_on(tmp_path):
     address = free_address()
-    victim = toy_victim(tmp_path, address)
+    victim = toy_victim(tmp_path, address, has_adam=False)
     noise = np.random.default_rng(1).random((1000, 1000, 3), np.float32)
     content = image_pb2.ImageSource(inline=images.encode(images.Picture(noise), "jpeg", quality=50).data)
     large = request(2, content=content)  # whose PNG is larger than may be kept

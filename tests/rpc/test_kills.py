@@ -199,7 +199,7 @@ async def all_running(stub, num_jobs: int) -> None:
 
 
 async def test_an_upload_that_a_kill_broke_off_leaves_nothing_behind_and_is_made_again(tmp_path):
-    victim, address = start(tmp_path)
+    victim, address = start(tmp_path, has_adam=False)
     data = large_png(0.4)
     async with living(victim, address) as stub:
         await until_ready(stub)
@@ -220,7 +220,7 @@ async def test_an_upload_that_a_kill_broke_off_leaves_nothing_behind_and_is_made
     [("cut in half", "engine"), torture("random bytes", "engine"), torture("cut in half", "both")],
 )
 async def test_a_job_whose_checkpoint_was_damaged_begins_anew_and_the_log_says_so(tmp_path, damage, whom):
-    victim, address = start(tmp_path)
+    victim, address = start(tmp_path, has_adam=False)
     async with living(victim, address) as stub:
         account = Account(0.3)
         job = asyncio.create_task(stylize(stub, account))
@@ -235,10 +235,10 @@ async def test_a_job_whose_checkpoint_was_damaged_begins_anew_and_the_log_says_s
     assert_nothing_is_left_over(tmp_path)
 
 
-def start(folder: Path, *moment: str) -> tuple[Victim, str]:
+def start(folder: Path, *moment: str, **settings: object) -> tuple[Victim, str]:
     """A server to be killed, and its address."""
     address = free_address()
-    return toy_victim(folder, address, *moment), address
+    return toy_victim(folder, address, *moment, **settings), address
 
 
 async def call_until(ended: "asyncio.Task[list[Kill]]", stub, colours, accounts: list[Account]) -> None:

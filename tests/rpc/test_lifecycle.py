@@ -5,6 +5,7 @@ import functools
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -28,6 +29,11 @@ from support.toy import ToyEngineFactory
 
 SLOWLY = functools.partial(time.sleep, 0.02)
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+
+
+def process_worker(before_step: Callable[[], None] = SLOWLY) -> ProcessWorker:
+    """A toy engine in a process of its own that is soon there."""
+    return ProcessWorker(ToyEngineFactory(before_step, has_adam=False), functools.partial(logs.configure, "text"))
 
 
 def build_late(report):
@@ -94,7 +100,7 @@ async def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    worker = process_worker()
     async with running(tmp_path, worker=worker) as service:
         job = (await service.transfer.Stylize(request(iterations=30, detached=True))).job
         await service.wait_for(job.name, job_pb2.JOB_STATE_RUNNING)
@@ -114,7 +120,7 @@ async def test_a_lost_engine_is_replaced_and_its_jobs_go_on(tmp_path):
 
 
 async def test_a_job_that_lost_its_engine_waits_for_the_next_however_short_its_queue_timeout_is(tmp_path):
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    worker = process_worker()
     async with running(tmp_path, worker=worker) as service:
         asked = request(iterations=30, detached=True, queue_timeout=duration_pb2.Duration(nanos=500_000_000))
         name = (await service.transfer.Stylize(asked)).job.name
@@ -126,7 +132,7 @@ async def test_a_job_that_lost_its_engine_waits_for_the_next_however_short_its_q
 async def test_an_engine_that_hangs_is_replaced_and_its_job_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(watchdog, "LOOK_S", 0.2)
     monkeypatch.setattr(timing, "_LEAST_SILENCE_S", 5.0)
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    worker = process_worker()
     async with running(tmp_path, worker=worker) as service:
         name = (await service.transfer.Stylize(request(iterations=30, detached=True))).job.name
         await service.wait_for(name, job_pb2.JOB_STATE_RUNNING)
@@ -136,7 +142,7 @@ async def test_an_engine_that_hangs_is_replaced_and_its_job_goes_on(tmp_path, mo
 
 
 async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
-    worker = ProcessWorker(ToyEngineFactory(functools.partial(os._exit, 3)), functools.partial(logs.configure, "text"))
+    worker = process_worker(functools.partial(os._exit, 3))
     async with running(tmp_path, worker=worker) as service:
         job = (await service.transfer.Stylize(request(detached=True))).job
         ended = await service.wait_for(job.name, *ENDED)
@@ -150,7 +156,7 @@ async def test_a_job_that_kills_engines_fails_and_takes_nobody_along(tmp_path):
 
 async def test_of_jobs_that_ran_together_when_engines_were_lost_only_the_guilty_one_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatcher, "MAX_LOSSES", 2)
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY), functools.partial(logs.configure, "text"))
+    worker = process_worker()
     async with running(tmp_path, worker=worker) as service:
         names = [(await service.transfer.Stylize(request(iterations=60, detached=True))).job.name for _ in range(3)]
         for name in names[1:]:

@@ -30,6 +30,8 @@ from support.toy import TOY_INFO, ToyEngineFactory, plain_image, plain_style
 
 ProcessWorker = functools.partial(PlainProcessWorker, initialize=logging.basicConfig)
 SLOWLY = functools.partial(time.sleep, 0.02)
+#: What is shown here is how processes start and end, and not what they compute.
+SLOW_ENGINE = ToyEngineFactory(SLOWLY, has_adam=False)
 
 
 def fail_to_build(report):
@@ -84,7 +86,7 @@ class Listening:
 
 @pytest.fixture(params=[ThreadWorker, ProcessWorker])
 def worker(request):
-    worker = request.param(ToyEngineFactory(SLOWLY))
+    worker = request.param(SLOW_ENGINE)
     yield worker
     worker.stop()
 
@@ -132,7 +134,7 @@ def test_what_the_operator_must_mend_reaches_the_owner(kind):
 
 
 def test_a_killed_engine_is_lost_and_can_be_replaced():
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    worker = ProcessWorker(SLOW_ENGINE)
     listening = Listening(worker)
     worker.send(job(iterations=5000, optimizer="adam"))
     listening.until(Started)
@@ -145,7 +147,7 @@ def test_a_killed_engine_is_lost_and_can_be_replaced():
 
 
 def test_a_command_that_is_on_its_way_when_the_engine_is_killed_goes_with_it():
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    worker = ProcessWorker(SLOW_ENGINE)
     listening = Listening(worker)
     listening.until(Ready)
     command = Slow("a")
@@ -158,7 +160,7 @@ def test_a_command_that_is_on_its_way_when_the_engine_is_killed_goes_with_it():
 
 @pytest.mark.parametrize("scarce", ["handles", "the thread that writes", "the thread that reads"])
 def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_one_lives(scarce, monkeypatch):
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    worker = ProcessWorker(SLOW_ENGINE)
     other_threads, other_children = set(threading.enumerate()), set(multiprocessing.active_children())
     threads_left = ["the thread that writes", "the thread that reads", "handles"].index(scarce)
 
@@ -184,7 +186,7 @@ def test_an_engine_for_which_the_machine_has_nothing_left_is_lost_and_a_later_on
 
 
 def test_a_large_command_does_not_block_the_sender_while_the_engine_is_busy():
-    worker = ProcessWorker(ToyEngineFactory(functools.partial(time.sleep, 0.5)))
+    worker = ProcessWorker(dataclasses.replace(SLOW_ENGINE, before_step=functools.partial(time.sleep, 0.5)))
     listening = Listening(worker)
     listening.until(Ready)
     worker.send(job(iterations=5000, optimizer="adam"))
@@ -196,7 +198,7 @@ def test_a_large_command_does_not_block_the_sender_while_the_engine_is_busy():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_no_process_is_left_behind():
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    worker = ProcessWorker(SLOW_ENGINE)
     Listening(worker).until(Ready)
     pid = worker.pid
     worker.stop()
@@ -207,7 +209,7 @@ def test_no_process_is_left_behind():
 def test_a_process_that_cannot_be_killed_is_left_behind(monkeypatch, caplog):
     monkeypatch.setattr(process, "STOP_TIMEOUT_S", 0.2)
     monkeypatch.setattr(process, "KILL_TIMEOUT_S", 0.2)
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY))
+    worker = ProcessWorker(SLOW_ENGINE)
     Listening(worker).until(Ready)
     pid = worker.pid
     os.kill(pid, signal.SIGSTOP)
@@ -236,7 +238,7 @@ if __name__ == "__main__":
     kill = multiprocessing.process.BaseProcess.kill
     multiprocessing.process.BaseProcess.kill = multiprocessing.process.BaseProcess.terminate = lambda self: None
     slowly, events = functools.partial(time.sleep, 0.02), SimpleQueue()
-    worker = process.ProcessWorker(ToyEngineFactory(slowly), logging.basicConfig)
+    worker = process.ProcessWorker(ToyEngineFactory(slowly, has_adam=False), logging.basicConfig)
     worker.start(events.put)
     while not isinstance(events.get(timeout=20), Ready):
         pass
@@ -266,7 +268,7 @@ def test_a_program_ends_though_an_engine_cannot_be_killed(tmp_path, has_another)
 
 
 def test_what_a_killed_process_left_the_next_one_goes_on_from(tmp_path):
-    worker = ProcessWorker(ToyEngineFactory(SLOWLY, checkpoints_dir=tmp_path, checkpoint_s=0.0))
+    worker = ProcessWorker(dataclasses.replace(SLOW_ENGINE, checkpoints_dir=tmp_path, checkpoint_s=0.0))
     listening = Listening(worker)
     worker.send(job(iterations=1000, optimizer="adam"))
     while (reached := listening.until(Progressed).progress.iteration) < 60:
