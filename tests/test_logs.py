@@ -1,6 +1,5 @@
 """The log as JSON: whatever a line is about can be found by its fields."""
 
-import functools
 import io
 import itertools
 import json
@@ -8,11 +7,12 @@ import logging
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 
 from styleserve import logs
+from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.access import Access
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
@@ -93,12 +93,16 @@ def test_who_waits_for_the_end_finds_every_line_also_why_it_failed(tmp_path):
     assert told[-1] == "RuntimeError: no disk"
 
 
-async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines):
-    async with running(tmp_path, functools.partial(time.sleep, 0.02), max_running=1) as service:
-        first = (await service.transfer.Stylize(request(20, detached=True, job_id="first"), metadata=CALLER)).job.name
+async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines, monkeypatch):
+    specify, goes_on = Pictures.specify, threading.Event()
+    monkeypatch.setattr(Pictures, "specify", lambda *arguments: (goes_on.wait(20), specify(*arguments))[1])
+    async with running(tmp_path, max_running=1) as service:
+        first = (await service.transfer.Stylize(request(detached=True, job_id="first"), metadata=CALLER)).job.name
         second = (await service.transfer.Stylize(request(1, detached=True, job_id="second"))).job.name
-        # The second leaves the queue within the call that cancels the first, whose trace is not the second's.
+        # The first is still on its way to the engine, so that the second leaves the queue within the call that cancels
+        # the first, whose trace is not the second's.
         await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=first), metadata=CALLER)
+        goes_on.set()
         await service.wait_for(second, job_pb2.JOB_STATE_SUCCEEDED)
     told = {(line["message"], line.get("trace")) for line in lines() if line.get("job") in ("first", "second")}
     assert {("first admitted", TRACE), ("first cancelled", TRACE), ("second admitted", None)} <= told
