@@ -7,15 +7,14 @@ import logging
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from styleserve import logs
-from styleserve.jobs.pictures import Pictures
 from styleserve.rpc.access import Access
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
+from support.gate import Gate
 from support.service import request, running
 from support.toy import ToyEngineFactory
 
@@ -93,16 +92,16 @@ def test_who_waits_for_the_end_finds_every_line_also_why_it_failed(tmp_path):
     assert told[-1] == "RuntimeError: no disk"
 
 
-async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines, monkeypatch):
-    specify, goes_on = Pictures.specify, threading.Event()
-    monkeypatch.setattr(Pictures, "specify", lambda *arguments: (goes_on.wait(20), specify(*arguments))[1])
-    async with running(tmp_path, max_running=1) as service:
+async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines):
+    gate = Gate()
+    gate.shut()
+    async with running(tmp_path, gate, max_running=1) as service:
         first = (await service.transfer.Stylize(request(detached=True, job_id="first"), metadata=CALLER)).job.name
         second = (await service.transfer.Stylize(request(1, detached=True, job_id="second"))).job.name
-        # The first is still on its way to the engine, so that the second leaves the queue within the call that cancels
-        # the first, whose trace is not the second's.
+        # The engine tells of the end of the first, and the second leaves the queue, when no call's trace is at hand.
+        await gate.until_reached()
         await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=first), metadata=CALLER)
-        goes_on.set()
+        gate.opened.set()
         await service.wait_for(second, job_pb2.JOB_STATE_SUCCEEDED)
     told = {(line["message"], line.get("trace")) for line in lines() if line.get("job") in ("first", "second")}
     assert {("first admitted", TRACE), ("first cancelled", TRACE), ("second admitted", None)} <= told
