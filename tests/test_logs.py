@@ -1,6 +1,5 @@
 """The log as JSON: whatever a line is about can be found by its fields."""
 
-import functools
 import io
 import itertools
 import json
@@ -8,7 +7,6 @@ import logging
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,6 +14,7 @@ from styleserve import logs
 from styleserve.rpc.access import Access
 from styleserve.v1 import job_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
+from support.gate import Gate
 from support.service import request, running
 from support.toy import ToyEngineFactory
 
@@ -94,11 +93,15 @@ def test_who_waits_for_the_end_finds_every_line_also_why_it_failed(tmp_path):
 
 
 async def test_every_line_about_a_job_has_the_job_and_its_trace(tmp_path, lines):
-    async with running(tmp_path, functools.partial(time.sleep, 0.02), max_running=1) as service:
-        first = (await service.transfer.Stylize(request(20, detached=True, job_id="first"), metadata=CALLER)).job.name
+    gate = Gate()
+    gate.shut()
+    async with running(tmp_path, gate, max_running=1) as service:
+        first = (await service.transfer.Stylize(request(detached=True, job_id="first"), metadata=CALLER)).job.name
         second = (await service.transfer.Stylize(request(1, detached=True, job_id="second"))).job.name
-        # The second leaves the queue within the call that cancels the first, whose trace is not the second's.
+        # The engine tells of the end of the first, and the second leaves the queue, when no call's trace is at hand.
+        await gate.until_reached()
         await service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=first), metadata=CALLER)
+        gate.opened.set()
         await service.wait_for(second, job_pb2.JOB_STATE_SUCCEEDED)
     told = {(line["message"], line.get("trace")) for line in lines() if line.get("job") in ("first", "second")}
     assert {("first admitted", TRACE), ("first cancelled", TRACE), ("second admitted", None)} <= told

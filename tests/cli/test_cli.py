@@ -17,7 +17,6 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner
-from PIL import Image
 from rich.console import Console
 
 from styleserve import images
@@ -45,7 +44,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 async def until_serving(address: str) -> None:
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with asyncio.timeout(90), grpc.aio.insecure_channel(address) as channel:
         await wait_until_serving(channel)
 
 
@@ -344,13 +343,21 @@ async def test_a_server_tells_about_itself_and_its_health(run):
 def test_the_plot_has_a_line_for_each_term_and_a_mark_for_each_scale(tmp_path):
     history = [
         job_pb2.Progress(
-            iteration=n, width=8 * (1 + n // 5), height=8, losses=job_pb2.Losses(total=10 - n, style=10 - n)
+            iteration=n,
+            width=8 * (1 + n // 5),
+            height=8,
+            losses=job_pb2.Losses(total=30 - n, style=20 - n, content=10 - n),
         )
         for n in range(10)
     ]
-    plot_losses(history, tmp_path / "plot.png")
-    with Image.open(tmp_path / "plot.png") as plot:
-        assert plot.size[0] > 500
+    plot_losses(history, tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    texts = re.findall(r"<!-- (.+?) -->", drawn)
+    lines = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="([^"]*)"', drawn)
+    assert [path.count("L") for path, _ in lines if path.count("L") > 1] == 3 * [len(history) - 1]
+    assert texts[-3:] == ["total", "style", "content"], "a term that is nothing throughout has no line"
+    assert sum("stroke-dasharray" in style for _, style in lines) == 1
+    assert [text for text in texts if " x " in text] == ["16 x 8"]
 
 
 def test_a_file_of_callers_grows_by_what_is_printed_for_each(tmp_path):

@@ -57,7 +57,7 @@ print(int(tf.reduce_sum(kept)))
 """
 
 
-@pytest.fixture(params=[True, False], ids=["an allocator that counts", "one that does not"])
+@pytest.fixture(scope="module", params=[True, False], ids=["an allocator that counts", "one that does not"])
 def told_by(request: pytest.FixtureRequest) -> Callable[[str], list[int]]:
     """The numbers that a script prints in a process of its own with such an allocator."""
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPU_ALLOCATOR_USE_BFC": str(int(request.param))}
@@ -80,7 +80,7 @@ def test_where_the_system_refuses_the_pieces_nothing_is_given_back_and_nothing_b
     assert "not given back" in caplog.text
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def readings(told_by: Callable[[str], list[int]]) -> list[int]:
     """A tensor's bytes, those that are left when it is gone, and by how many the base has grown."""
     return told_by(READINGS)

@@ -141,7 +141,7 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
             acquire(name, tmp_path)
 
 
-def test_untrained_filters_keep_activations_in_scale_and_follow_their_seed():
+def test_untrained_filters_follow_their_seed():
     first, again, other = untrained(0, SMALL), untrained(0, SMALL), untrained(1, SMALL)
     np.testing.assert_array_equal(first.kernels["block2_conv2"], again.kernels["block2_conv2"])
     assert first.label == again.label != other.label

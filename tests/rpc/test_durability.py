@@ -197,16 +197,17 @@ async def test_a_job_that_ran_has_done_with_its_queue_timeout_whatever_the_next_
 
 
 async def test_a_job_that_never_ran_has_waited_since_it_was_submitted_whatever_servers_came_and_went(tmp_path):
-    asked = request(3, detached=True, queue_timeout=duration_pb2.Duration(seconds=1))
+    asked = request(3, detached=True, queue_timeout=duration_pb2.Duration(seconds=2))
     async with running(tmp_path, SLOWLY, drain_s=0.1, max_running=1) as service:
         await service.transfer.Stylize(request(400, detached=True))
         name = (await service.transfer.Stylize(asked)).job.name
         await service.server.drain()
+    await asyncio.sleep(1)
+    started = time.time()
     async with running(tmp_path, worker=ThreadWorker(build_late)) as service:
         job = await service.wait_for(name, *ENDED)
     assert "queue_timeout" in job.error.message
-    waited = job.end_time.ToMicroseconds() - job.create_time.ToMicroseconds()
-    assert waited == pytest.approx(1e6, abs=0.4e6)
+    assert job.create_time.ToMicroseconds() / 1e6 + 2 <= job.end_time.ToMicroseconds() / 1e6 < started + 2
 
 
 async def test_a_job_keeps_the_style_that_it_was_asked_with(tmp_path):
@@ -382,7 +383,7 @@ def full_disk(mark: str) -> Iterator[None]:
 
 async def test_what_the_system_does_not_store_is_told_and_other_jobs_go_on(tmp_path):
     address = free_address()
-    victim = toy_victim(tmp_path, address)
+    victim = toy_victim(tmp_path, address, has_adam=False)
     noise = np.random.default_rng(1).random((1000, 1000, 3), np.float32)
     content = image_pb2.ImageSource(inline=images.encode(images.Picture(noise), "jpeg", quality=50).data)
     large = request(2, content=content)  # whose PNG is larger than may be kept

@@ -6,6 +6,7 @@ import time
 
 from styleserve.decoding import Decoder
 from styleserve.rpc.inspections import Inspections
+from support.killing import until
 from support.rich_errors import refused
 from support.service import request, running
 
@@ -20,8 +21,9 @@ async def test_a_caller_with_many_requests_waits_for_itself_alone():
         goes_on.wait(20)
 
     busy = [asyncio.create_task(inspections.do("busy", look, "busy")) for _ in range(9)]
-    await asyncio.sleep(0.1)
+    await until(lambda: len(begun) >= 2)
     other = asyncio.create_task(inspections.do("other", look, "other"))
+    await until(lambda: "other" in begun)
     await asyncio.sleep(0.1)
     assert begun == ["busy", "busy", "other"]
     goes_on.set()
@@ -37,7 +39,7 @@ async def test_a_call_that_is_cancelled_has_its_turn_until_it_is_out_of_the_way(
         goes_on.wait(20)
 
     calls = [asyncio.create_task(inspections.do("busy", look)) for _ in range(4)]
-    await asyncio.sleep(0.1)
+    await until(lambda: len(begun) >= 2)
     for call in calls[:2]:
         call.cancel()
     await asyncio.sleep(0.1)

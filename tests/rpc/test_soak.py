@@ -25,7 +25,7 @@ for _ in range(600):
 
 
 async def test_a_soak_of_seconds_loses_nothing(tmp_path, report):
-    servers = [toy_server(tmp_path, "toy", killed_every_s=4.0)]
+    servers = [toy_server(tmp_path, "toy", killed_every_s=4.0, has_adam=False)]
     await soak(servers, 8.0)
     judge(servers, 8.0, report)
     assert servers[0].kills.total() > 0

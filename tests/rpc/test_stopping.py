@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -14,6 +13,7 @@ from google.protobuf import duration_pb2
 from styleserve.engine.specification import Cancel
 from styleserve.v1 import job_pb2, recipe_pb2, style_transfer_pb2
 from styleserve.workers.thread import ThreadWorker
+from support.gate import LONGEST_WAIT_S, Gate
 from support.service import Service, request, running
 from support.toy import ToyEngineFactory
 
@@ -26,29 +26,6 @@ OPTIMIZERS = {
 #: From the call until its deadline; by then the first evaluation has begun.
 DEADLINE_S = 2.0
 JOB = "jobs/stop-me"
-LONGEST_WAIT_S = 20.0
-
-
-@dataclass
-class Gate:
-    """Stands before every evaluation. While it is shut, the next one waits, which is then under way."""
-
-    num_evaluations: int = 0
-    reached: threading.Event = field(default_factory=threading.Event)
-    opened: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.opened.set()
-
-    def __call__(self) -> None:
-        self.num_evaluations += 1
-        if not self.opened.is_set():
-            self.reached.set()
-            assert self.opened.wait(LONGEST_WAIT_S)
-
-    def shut(self) -> None:
-        self.num_evaluations = 0
-        self.opened.clear()
 
 
 class ListeningWorker(ThreadWorker):
@@ -78,34 +55,31 @@ class Stopping:
         made.recipe.optimizer = self.optimizer
         return made
 
-    async def until_under_way(self) -> None:
-        assert await asyncio.to_thread(self.gate.reached.wait, LONGEST_WAIT_S)
-
     async def until_told(self) -> None:
         async with asyncio.timeout(LONGEST_WAIT_S):
             await self.worker.told_to_stop.wait()
 
     async def cancel_job(self) -> None:
         await self.service.transfer.Stylize(self.asked(detached=True))
-        await self.until_under_way()
+        await self.gate.until_reached()
         await self.service.transfer.CancelJob(style_transfer_pb2.CancelJobRequest(name=JOB))
 
     async def hang_up_on_a_picture(self) -> None:
         call = self.service.transfer.Stylize(self.asked())
-        await self.until_under_way()
+        await self.gate.until_reached()
         call.cancel()
         await self.until_told()
 
     async def hang_up_on_progress(self) -> None:
         call = self.service.transfer.StreamProgress(style_transfer_pb2.StreamProgressRequest(start=self.asked()))
         await call.read()
-        await self.until_under_way()
+        await self.gate.until_reached()
         call.cancel()
         await self.until_told()
 
     async def let_the_calls_deadline_pass(self) -> None:
         call = self.service.transfer.Stylize(self.asked(), timeout=DEADLINE_S)
-        await self.until_under_way()
+        await self.gate.until_reached()
         with pytest.raises(grpc.aio.AioRpcError):
             await call
 
@@ -113,7 +87,7 @@ class Stopping:
         allowed = duration_pb2.Duration(nanos=round(DEADLINE_S * 1e9))
         deadline = time.monotonic() + DEADLINE_S
         await self.service.transfer.Stylize(self.asked(detached=True, run_timeout=allowed))
-        await self.until_under_way()
+        await self.gate.until_reached()
         await asyncio.sleep(deadline - time.monotonic())
 
 

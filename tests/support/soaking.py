@@ -59,11 +59,11 @@ class Soaked:
         return [each for each in growths(settled) if each.name.split()[0] not in mortal]
 
 
-def toy_server(folder: Path, name: str, killed_every_s: float | None = None) -> Soaked:
-    """A server with the toy engine, in a folder of its own."""
+def toy_server(folder: Path, name: str, killed_every_s: float | None = None, has_adam: bool = True) -> Soaked:
+    """A server with the toy engine, in a folder of its own; without Adam it is sooner back after a kill."""
     place, address = _place(folder, name)
     retention_s = _RETENTION_S if killed_every_s is None else _RETENTION_OF_KILLED_S
-    victim = toy_victim(place, address, retention_s=retention_s)
+    victim = toy_victim(place, address, retention_s=retention_s, has_adam=has_adam)
     killed: tuple[Whom, ...] = () if killed_every_s is None else ("front", "engine", "both")
     return Soaked(name, victim, address, GREY, 40, killed_every_s, killed)
 

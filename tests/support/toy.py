@@ -8,7 +8,7 @@ it comes to 0.22, and the loss to 1/2 * 48 * 0.38^2 = 3.4656. L-BFGS-B finds t i
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,13 @@ from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
 from styleserve.evaluation import WHOLE, Evaluation, Losses, Objective, Piece, Pixels, StyleImage
 from styleserve.events import EngineInfo
+from styleserve.optimizers import AnyOptimizer
+from styleserve.optimizers.lbfgs import Lbfgs
+from styleserve.optimizers.lbfgsb import Lbfgsb
 from styleserve.presets import PRESETS
-from styleserve.recipes import OPTIMIZERS, Recipe
+from styleserve.recipes import OPTIMIZERS, OptimizerName, Recipe
 from styleserve.workers.loop import Report
+from support.plodder import Plodder
 
 #: A megapixel costs 10 ms and 1 GB, one of a tile 20 ms and 0.5 GB; a job keeps 76 MB a megapixel beside its content.
 TOY_COST = EvaluationCost(
@@ -186,7 +190,10 @@ class WavyEvaluator(ToyEvaluator):
 
 @dataclass(frozen=True)
 class ToyEngineFactory:
-    """Builds an engine with the toy evaluator and every optimizer; picklable, so a process can build it too."""
+    """Builds an engine with the toy evaluator and every optimizer; picklable, so a process can build it too.
+
+    Without Adam a `Plodder` stands in for it, and a process is there in a second: it imports no TensorFlow.
+    """
 
     before_step: Callable[[], None] = lambda: None
     diverging_colour: float | None = None
@@ -196,10 +203,9 @@ class ToyEngineFactory:
     pull: float = 1.0
     network: str = "toy"
     content_bound: float = 1.0
+    has_adam: bool = True
 
     def __call__(self, report: Report) -> tuple[Engine, EngineInfo]:
-        from styleserve.optimizers.table import every_optimizer
-
         evaluator = ToyEvaluator(
             self.before_step, self.diverging_colour, pull=self.pull, content_bound=self.content_bound
         )
@@ -208,7 +214,7 @@ class ToyEngineFactory:
         )
         engine = Engine(
             evaluator,
-            every_optimizer(evaluator),
+            self._optimizers(evaluator),
             report,
             costs=self.costs,
             checkpoints=checkpoints,
@@ -216,6 +222,13 @@ class ToyEngineFactory:
             resident_bytes=memory.resident_bytes,
         )
         return engine, dataclasses.replace(TOY_INFO, costs=self.costs)
+
+    def _optimizers(self, evaluator: ToyEvaluator) -> Mapping[OptimizerName, AnyOptimizer]:
+        if not self.has_adam:
+            return {"adam": Plodder(evaluator), "lbfgs": Lbfgs(evaluator), "lbfgsb": Lbfgsb(evaluator)}
+        from styleserve.optimizers.table import every_optimizer
+
+        return every_optimizer(evaluator)
 
 
 def plain_image(colour: float | tuple[float, float, float], height: int = 4, width: int = 4) -> Pixels:

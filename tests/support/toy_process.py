@@ -20,7 +20,7 @@ from support.toy import ToyEngineFactory
 
 STEP_S = 0.02
 CHECKPOINT_S = 0.5
-#: The environment may hold settings, those of Config, and the toy's `pull`, as JSON.
+#: The environment may hold settings, those of Config, and the toy's `pull` and `has_adam`, as JSON.
 SETTINGS = "TOY_SETTINGS"
 
 
@@ -33,6 +33,7 @@ async def serve(folder: Path, address: str) -> None:
         checkpoints_dir=folder / "data" / "checkpoints",
         checkpoint_s=CHECKPOINT_S,
         pull=settings.pop("pull", 1.0),
+        has_adam=settings.pop("has_adam", True),
     )
     worker = ProcessWorker(factory, functools.partial(logs.configure, "text"))
     async with running(folder, worker=worker, listen=address, **settings) as service:

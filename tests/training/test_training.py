@@ -1,5 +1,6 @@
 """The training of the light network: what it learns from, that it goes on where it stood, and what it hands over."""
 
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 torch = pytest.importorskip("torch", reason="PyTorch comes with the extra `train`, which tests do without")
-pytest.importorskip("sklearn", reason="scikit-learn comes with the extra `train`, which tests do without")
 
 from benchmarks import subjects
 from training.easels import Easels
@@ -24,6 +24,10 @@ from styleserve.model.weights import BLOCKS, kernel_shapes, untrained
 from support.network import see, smooth
 from training import beginning
 
+#: A photograph of the collection is scikit-learn's.
+needs_collection = pytest.mark.skipif(
+    find_spec("sklearn") is None, reason="scikit-learn comes with the extra `train`, which tests do without"
+)
 CPU = torch.device("cpu")
 FILTERS = {name: shape[3] for name, shape in kernel_shapes(BLOCKS).items()}
 
@@ -75,6 +79,7 @@ def test_a_distance_of_gram_matrices_in_the_file_is_the_one_by_the_students_idea
             assert np.linalg.norm(own[0] - own[1]) / np.linalg.norm(own[1]) == pytest.approx(expected, rel=0.01)
 
 
+@needs_collection
 def test_no_picture_that_benchmarks_judge_by_is_trained_on():
     paintings = subjects.SHARED / "images" / "styles"
     kinds = collection(paintings if paintings.exists() else None)
@@ -84,6 +89,7 @@ def test_no_picture_that_benchmarks_judge_by_is_trained_on():
     assert len(kinds.get("paintings", [])) in (0, 2)
 
 
+@needs_collection
 def test_crops_follow_their_seed_and_stay_in_range():
     kinds = collection(None)
     first, again, other = (stack(iter(Crops(kinds, 64, seed)), 20, CPU) for seed in (0, 0, 1))
@@ -93,6 +99,7 @@ def test_crops_follow_their_seed_and_stay_in_range():
     assert 0 <= float(first.min()) < float(first.max()) <= 1
 
 
+@needs_collection
 def test_a_student_begins_nearer_to_its_teacher_than_at_random_and_learns():
     teacher = Teacher(untrained(), CPU)
     chunks = stack(iter(Crops(collection(None), 64, 0)), 24, CPU).split(8)
@@ -180,6 +187,7 @@ def test_gradients_of_a_scene_are_those_of_its_relative_distances():
     assert [float((gradient * direction).sum()) for gradient in found] == pytest.approx(expected, rel=1e-5)
 
 
+@needs_collection
 def test_gradients_are_learnt_where_they_count(tmp_path):
     """A student whose example are its own gradients errs by nothing; another comes nearer to it where they count."""
     torch.manual_seed(0)
@@ -209,6 +217,7 @@ def style_distances(student, images, styles):
     return torch.stack([relative(gram(own[name]), gram(of_styles[name])) for name in STYLE_LAYERS]).mean(0)
 
 
+@needs_collection
 def test_what_stands_on_an_easel_comes_nearer_to_its_style_as_the_student_sees_it(student):
     easels = Easels(iter(Crops(collection(None), 48, 0)), 6, np.random.default_rng(0), CPU)
     moved = [easels.move(student) for _ in range(9)]
@@ -218,6 +227,7 @@ def test_what_stands_on_an_easel_comes_nearer_to_its_style_as_the_student_sees_i
     assert all(float(seen.min()) >= 0 and float(seen.max()) <= 1 for seen in moved)
 
 
+@needs_collection
 def test_easels_take_turns_and_another_canvas_takes_the_place_of_one_that_is_done(student, monkeypatch):
     monkeypatch.setattr("training.easels._LIVES", (2, 3))
     easels = Easels(iter(Crops(collection(None), 48, 0)), 12, np.random.default_rng(0), CPU)
@@ -237,6 +247,7 @@ def test_easels_take_turns_and_another_canvas_takes_the_place_of_one_that_is_don
 
 
 @pytest.mark.parametrize("canvases", [0.0, 1.0])
+@needs_collection
 def test_lessons_hold_what_the_student_paints_where_that_counts(student, monkeypatch, canvases):
     monkeypatch.setattr("training.train.POOL_SIZE", 16)
     monkeypatch.setattr("training.train.NUM_EASELS", 6)

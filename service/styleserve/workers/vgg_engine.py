@@ -6,6 +6,7 @@ Whatever is heavy is imported and made inside the call, in the worker's process,
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -84,8 +85,8 @@ class VggEngineFactory:
         _require_room(costs, started_bytes=0 if hardware.is_gpu else peak_resident_bytes())
         info = EngineInfo(weights.label, weights.is_trained, hardware.device, hardware.precision, costs)
         logger.info("the engine is warm after %.1f s: %s", time.monotonic() - begun, info)
-        has_batches = not self.deterministic and (hardware.is_gpu or is_exact_in_batches(evaluator, natural_image))
-        logger.info("jobs of one size are judged %s", "together" if has_batches else "one by one")
+        max_batch = self.max_batch(hardware.is_gpu, lambda: is_exact_in_batches(evaluator, natural_image))
+        logger.info("jobs of one size are judged %s", "one by one" if max_batch == 1 else "together")
         folder = CheckpointFolder(self.data_dir / CHECKPOINTS)
         checkpoints = Checkpoints(folder, f"{weights.label} {hardware.precision}")
         engine = Engine(
@@ -93,12 +94,16 @@ class VggEngineFactory:
             optimizers,
             report,
             costs=costs,
-            max_batch=MAX_BATCH if has_batches else 1,
+            max_batch=max_batch,
             checkpoints=checkpoints,
             resident_bytes=resident_bytes,
             give_back=meter.settle,
         )
         return engine, info
+
+    def max_batch(self, is_gpu: bool, is_exact: Callable[[], bool]) -> int:
+        """How many jobs may be judged together; `is_exact` finds out whether that changes no bit of a picture."""
+        return MAX_BATCH if not self.deterministic and (is_gpu or is_exact()) else 1
 
 
 def _require_room(costs: CostModel, started_bytes: int) -> None:
