@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A picture on its way: seconds of painting until it, evaluations, megapixels judged, and its distances."""
+    """A picture on its way: seconds of painting until it, evaluations, megapixels judged, and its distances.
+
+    The seconds are NaN where other work ran beside, which takes time and changes no picture.
+    """
 
     seconds: float
     evaluations: int
@@ -95,10 +99,20 @@ def _sized(content: Pixels, side: int) -> Pixels:
 
 
 class Gallery:
-    """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32."""
+    """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32.
 
-    def __init__(self, subject: subjects.Subject, paints_again: bool = False, experiment: Experiment = NOTHING) -> None:
+    Seconds are kept only if the machine `is_quiet`.
+    """
+
+    def __init__(
+        self,
+        subject: subjects.Subject,
+        paints_again: bool = False,
+        experiment: Experiment = NOTHING,
+        is_quiet: bool = True,
+    ) -> None:
         self.subject = subject
+        self._is_quiet = is_quiet
         self._painter = Painter(subject.evaluator, experiment)
         self._judge = Judge(subjects.vgg19())
         self._paintings = {} if paints_again else dict(_read())
@@ -137,7 +151,8 @@ class Gallery:
 
         def show(look: Look) -> None:
             judgement = self.judge(look.picture, pair)
-            looks.append(Judged(look.seconds, look.evaluations, look.megapixels, judgement.style, judgement.content))
+            seconds = look.seconds if self._is_quiet else math.nan
+            looks.append(Judged(seconds, look.evaluations, look.megapixels, judgement.style, judgement.content))
 
         self._painter.paint(pair.content, pair.style, recipe, show, NUM_LOOKS)
         return looks
@@ -167,6 +182,7 @@ def opened(
     paints_again: bool = False,
     experiment: Experiment = NOTHING,
     weights: Weights | None = None,
+    is_quiet: bool = True,
 ) -> Iterator[Gallery]:
     """A gallery with a network of its own, VGG19 unless `weights` are given; `paints_again` what was painted before.
 
@@ -174,7 +190,7 @@ def opened(
     """
     with tempfile.TemporaryDirectory() as data_dir:
         subject = subjects.subject(precision, Path(data_dir), experiment.network, weights)
-        yield Gallery(subject, paints_again, experiment)
+        yield Gallery(subject, paints_again, experiment, is_quiet)
 
 
 def _digest(recipe: Recipe) -> str:
@@ -194,12 +210,15 @@ def _read() -> Mapping[str, Sequence[_Record]]:
 
 
 def _record(judged: Judged) -> _Record:
-    return {name: getattr(judged, name) for name in Judged.__slots__}
+    record = {name: getattr(judged, name) for name in Judged.__slots__}
+    return record if math.isfinite(judged.seconds) else {**record, "seconds": None}
 
 
 def _recall(record: _Record) -> Judged:
     def number(name: str) -> float:
         value = record[name]
+        if value is None:
+            return math.nan
         assert isinstance(value, int | float)
         return value
 

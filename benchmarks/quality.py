@@ -4,12 +4,14 @@
 
 Four photographs by four styles. Each pair is painted by every recipe in turn, and judged (`judgement`) on the way. The
 table compares, at every size, over the pairs that all of the recipes have painted; `--again` paints all anew, for times
-of one run, and `--name` gives the files another name, so that other recipes do not take the place of these.
+of one run, and `--name` gives the files another name, so that other recipes do not take the place of these. Times are
+means over what was painted on a quiet machine; `--busy` says that this one is not.
 """
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -53,9 +55,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16, help="how many of the sixteen pairs (default: 16)")
     parser.add_argument("--precision", choices=gallery.PRECISIONS, default="auto", help="default: auto")
     parser.add_argument("--again", action="store_true", help="paint what was painted before, too")
+    parser.add_argument("--busy", action="store_true", help="other work runs beside: keep no seconds")
     parser.add_argument("--name", default="quality", help="of the files in docs/benchmarks (default: quality)")
     arguments = parser.parse_args()
-    with gallery.opened(arguments.precision, arguments.again) as pictures:
+    with gallery.opened(arguments.precision, arguments.again, is_quiet=not arguments.busy) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
     tables = {}
     for side, of_recipe in of_side.items():
@@ -97,8 +100,10 @@ def _row(
     of_recipe: Mapping[str, Sequence[Sequence[Judged]]], name: str, first: str, rivals: Mapping[str, None]
 ) -> Iterator[report.Value]:
     results = [looks[-1] for looks in of_recipe[name]]
-    yield mean(result.seconds for result in results)
-    yield mean(result.seconds / looks[-1].seconds for result, looks in zip(results, of_recipe[first], strict=True))
+    yield _mean_known(result.seconds for result in results)
+    yield _mean_known(
+        result.seconds / looks[-1].seconds for result, looks in zip(results, of_recipe[first], strict=True)
+    )
     yield mean(result.style for result in results)
     yield mean(result.content for result in results)
     for rival in rivals:
@@ -106,6 +111,12 @@ def _row(
             result.style < looks[-1].style and result.content < looks[-1].content
             for result, looks in zip(results, of_recipe[rival], strict=True)
         )
+
+
+def _mean_known(seconds: Iterable[float]) -> float | None:
+    """The mean of those that are numbers; None where none is."""
+    known = [one for one in seconds if math.isfinite(one)]
+    return mean(known) if known else None
 
 
 def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> None:
@@ -119,7 +130,7 @@ def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> No
     for name, paintings in of_recipe.items():
         fewest = min(len(looks) for looks in paintings)
         looks = list(zip(*(looks[-fewest:] for looks in paintings), strict=True))
-        seconds = [mean(look.seconds for look in column) for column in looks]
+        seconds = [_mean_known(look.seconds for look in column) for column in looks]
         preset, _, optimizer = name.partition(", ")
         how = {"color": f"C{list(_OWN).index(preset)}", "marker": _MARKERS[optimizer], "label": name}
         axes[0].plot(seconds, [mean(look.style for look in column) for column in looks], **how)

@@ -131,7 +131,8 @@ def painted(table: Table, pairs: Sequence[str]) -> None:
         assert are_shown(row[2:4], columns([(one["style"], one["content"]) for one in found[name]])), row
     first = next(iter(found.values()))
     for row in table.rows:
-        ratios = [one["seconds"] / other["seconds"] for one, other in zip(found[name_of(row, 1)], first, strict=True)]
+        beside = zip(found[name_of(row, 1)], first, strict=True)
+        ratios = [one["seconds"] / other["seconds"] for one, other in beside if one["seconds"] and other["seconds"]]
         some = itertools.chain.from_iterable(itertools.combinations(ratios, size) for size in range(len(ratios), 0, -1))
         assert any(are_shown(row[1:2], [mean(chosen)]) for chosen in some), (row, ratios)
 
