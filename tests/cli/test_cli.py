@@ -120,6 +120,14 @@ async def test_files_are_styles_too_and_weights_go_with_them(run):
     )
 
 
+async def test_the_start_and_the_colours_are_those_that_were_asked_for(run):
+    paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "1", "--json"]
+    result = await run(*paint, "--init", "noise", "--color", "content_luminance")
+    assert result.exit_code == 0, result.output
+    recipe = json.loads(json.loads(result.stdout)["provenance"]["recipe_json"])
+    assert (recipe["init"], recipe["color"]) == ("noise", "content_luminance")
+
+
 async def test_previews_are_kept(run, tmp_path):
     arguments = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--preset", "classic"]
     result = await run(*arguments, "--preview-dir", "previews")
@@ -133,6 +141,12 @@ async def test_previews_are_kept(run, tmp_path):
         (["--style", "mosiac", "-o", "out.png"], "styles/mosaic"),
         (["--style", "mosaic", "-o", "out.tiff"], "ends in .png"),
         (["--style", "mosaic", "-o", "out.png", "--weight", "1", "--weight", "2"], "1 --style and 2 --weight"),
+        (["--style", "mosaic", "-o", "out.png", "--scale", "1", "--scale", "2"], "1 --style and 2 --scale"),
+        (
+            ["--style", "mosaic", "--scale", "2", "--style", "waves", "--scale", "20", "-o", "out.png"],
+            "styles[1].scale: got 20; allowed: 0.1 to 10",
+        ),
+        (["--style", "photo.png", "--scale", "0.01", "-o", "out.png"], "styles[0].scale: got 0.01; allowed:"),
         (
             ["--style", "mosaic", "-o", "out.png", "--iterations", "-5"],
             "-5 is not in the range 0<=x<=10000",

@@ -16,7 +16,7 @@ from styleserve.cli.plot import PLOT_FORMATS, plot_losses
 from styleserve.config import NETWORKS, PRECISIONS
 from styleserve.images import MIN_SIDE
 from styleserve.presets import MAX_SEED, PRESETS
-from styleserve.recipes import MAX_ITERATIONS, OPTIMIZERS
+from styleserve.recipes import CANVAS_INITS, COLOR_MODES, MAX_ITERATIONS, OPTIMIZERS
 from styleserve.v1 import job_pb2
 from styleserve_client import (
     Client,
@@ -63,6 +63,14 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.argument("content", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--style", "styles", multiple=True, required=True, metavar="NAME_OR_IMAGE", help="may be repeated")
 @click.option("--weight", "weights", multiple=True, type=float, metavar="W", help="share of each style, in their order")
+@click.option(
+    "--scale",
+    "scales",
+    multiple=True,
+    type=float,
+    metavar="X",
+    help="size of each style's texture, 0.1 to 10, in their order",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG, JPEG or WebP by its suffix")
 @server_or_private_option
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
@@ -74,6 +82,16 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
     help="[default: the style's, or the preset's]",
 )
 @click.option("--strength", type=float, metavar="S", help="0 is the content, 1 the style")
+@click.option(
+    "--init",
+    type=click.Choice(CANVAS_INITS),
+    help="what the canvas starts from [default: the style's, or the preset's]",
+)
+@click.option(
+    "--color",
+    type=click.Choice(COLOR_MODES),
+    help="whose colours the picture has [default: the style's, or the preset's]",
+)
 @click.option(
     "--max-side",
     type=click.IntRange(MIN_SIDE, _LARGEST_INT32),
@@ -98,12 +116,15 @@ def stylize(
     content: Path,
     styles: tuple[str, ...],
     weights: tuple[float, ...],
+    scales: tuple[float, ...],
     output: Path,
     server: Server | None,
     preset: str | None,
     optimizer: str | None,
     iterations: int | None,
     strength: float | None,
+    init: str | None,
+    color: str | None,
     max_side: int | None,
     seed: int | None,
     timeout: float | None,
@@ -115,8 +136,9 @@ def stylize(
     precision: str | None,
 ) -> None:
     """Paint CONTENT in one or more styles."""
-    if weights and len(weights) != len(styles):
-        raise click.UsageError(f"got {len(styles)} --style and {len(weights)} --weight; allowed: as many, or no weight")
+    for flag, numbers in (("--weight", weights), ("--scale", scales)):
+        if numbers and len(numbers) != len(styles):
+            raise click.UsageError(f"got {len(styles)} --style and {len(numbers)} {flag}; allowed: as many, or none")
     for flag, path in (("--output", output), ("--plot", plot)):
         if path is not None:
             check_place(flag, path)
@@ -128,11 +150,14 @@ def stylize(
         optimizer=optimizer,
         iterations=iterations,
         strength=strength,
+        init=init,
+        color=color,
         max_side=max_side,
         seed=seed,
         run_timeout_s=timeout,
     )
-    chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
+    ones = (1.0,) * len(styles)
+    chosen = [_style(*one) for one in zip(styles, weights or ones, scales or ones, strict=True)]
     server_arguments = _server_arguments(server, network=network, weights=network_weights, precision=precision)
     if server is None and max_side is not None:
         server_arguments += ("--max-side", str(max_side))
@@ -170,18 +195,18 @@ def _options(output: Path, **values: object) -> StylizeOptions:
     return options
 
 
-def _style(name_or_image: str, weight: float) -> Style:
+def _style(name_or_image: str, weight: float, scale: float) -> Style:
     """A file that is there is an image; anything else is a name of the catalogue, unless it can only be a path."""
     path = Path(name_or_image)
     if path.is_file():
-        return Style(path, weight)
+        return Style(path, weight, scale)
     name = name_or_image.removeprefix("styles/")
     if Path(name).name != name or path.suffix.lower() in _FORMATS:
         raise click.UsageError(
             f"--style: got {name_or_image!r}, and there is no such file; allowed: an image file, or a name of the "
             "catalogue (styleserve styles list)"
         )
-    return Style(name_or_image, weight)
+    return Style(name_or_image, weight, scale)
 
 
 def _server_arguments(named: Server | None, **settings: str | None) -> tuple[str, ...]:
