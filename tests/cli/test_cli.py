@@ -184,7 +184,7 @@ async def test_what_is_wrong_is_said_in_a_sentence_before_any_job(run, arguments
 
 
 @pytest.mark.parametrize("place", ["flag", "environment"])
-@pytest.mark.parametrize("setting", ["--network vgg19", "--weights none.h5", "--precision float32"])
+@pytest.mark.parametrize("setting", ["--network vgg19", "--weights none.h5", "--precision float32", "--styles a"])
 async def test_settings_of_a_private_server_are_refused_beside_one_that_was_named(run, monkeypatch, setting, place):
     address = os.environ["STYLESERVE_SERVER"]
     if place == "flag":
@@ -490,17 +490,24 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
 
 
-def test_who_gets_a_private_server_is_told_of_the_light_network_in_the_place_of_vgg19_and_may_ask_for_any_size(
+def test_who_gets_a_private_server_is_told_of_the_light_network_and_may_ask_for_any_size_and_styles_of_any_folder(
     tmp_path,
 ):
     """Nobody answers at the proxy, so that nothing can be fetched."""
     (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
     variables = environment(HTTPS_PROXY="http://127.0.0.1:9", STYLESERVE_CACHE_DIR=str(tmp_path / "cache"))
-    paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "1"]
+    paint = [*STYLESERVE, "stylize", "photo.png", "-o", "out.png", "--iterations", "1"]
+    for name in ("dots", "dashes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.png").write_bytes(png(0.7, 20, 20))
+        (tmp_path / name / f"{name}.yaml").write_text("title: My own\nimage: own.png\n")
+        paint += ["--styles", name, "--style", name]
     paint += ["--max-side", "2048"]  # more than a server takes whom nobody tells
     done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
-    assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"].startswith("light@")
+    made = carried.metadata((tmp_path / "out.png").read_bytes())
+    assert made["weights"].startswith("light@")
+    assert [style.partition("@")[0] for style in made["styles"]] == ["styles/dots", "styles/dashes"]
     (told,) = (line for line in done.stderr.splitlines() if "light network" in line)
     assert "VGG19" in told
     assert "--weights PATH" in told

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,6 +112,9 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.option("--network", type=click.Choice(NETWORKS), help="for a private server, as of `serve`")
 @click.option("--weights", "network_weights", metavar="WEIGHTS", help="for a private server, as of `serve`")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="for a private server, as of `serve`")
+@click.option(
+    "--styles", "folders", multiple=True, metavar="DIR", help="for a private server, as of `serve`; may be repeated"
+)
 def stylize(
     content: Path,
     styles: tuple[str, ...],
@@ -134,6 +137,7 @@ def stylize(
     network: str | None,
     network_weights: str | None,
     precision: str | None,
+    folders: tuple[str, ...],
 ) -> None:
     """Paint CONTENT in one or more styles."""
     for flag, numbers in (("--weight", weights), ("--scale", scales)):
@@ -158,7 +162,8 @@ def stylize(
     )
     ones = (1.0,) * len(styles)
     chosen = [_style(*one) for one in zip(styles, weights or ones, scales or ones, strict=True)]
-    server_arguments = _server_arguments(server, network=network, weights=network_weights, precision=precision)
+    settings = [("--network", network), ("--weights", network_weights), ("--precision", precision)]
+    server_arguments = _server_arguments(server, settings + [("--styles", folder) for folder in folders])
     if server is None and max_side is not None:
         server_arguments += ("--max-side", str(max_side))
     with explained(), Display() as display:
@@ -209,9 +214,9 @@ def _style(name_or_image: str, weight: float, scale: float) -> Style:
     return Style(name_or_image, weight, scale)
 
 
-def _server_arguments(named: Server | None, **settings: str | None) -> tuple[str, ...]:
+def _server_arguments(named: Server | None, settings: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
     """The flags that were given for a private server; raises click's error when another was named."""
-    given = tuple(part for name, value in settings.items() if value is not None for part in (f"--{name}", value))
+    given = tuple(part for flag, value in settings if value is not None for part in (flag, value))
     if named is not None and given:
         raise click.UsageError(
             f"got {' '.join(given)} for the server at {named.address}, which has settings of its own; allowed: for a "
