@@ -31,10 +31,12 @@ from styleserve.cli.serve import data_kept, heed_end
 from styleserve.config import FORGOTTEN, Config
 from styleserve.errors import ConfigurationError
 from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from styleserve_client import Client, Picture, Progressed
 from support import carried
 from support.rich_errors import refused
 from support.service import GREY, png, request, running, wait_until_serving
+from support.toy import ToyEngineFactory
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
 SOURCES = os.pathsep.join(path for path in sys.path if path)
@@ -511,6 +513,18 @@ def test_who_gets_a_private_server_is_told_of_the_light_network_and_may_ask_for_
     (told,) = (line for line in done.stderr.splitlines() if "light network" in line)
     assert "VGG19" in told
     assert "--weights PATH" in told
+
+
+@pytest.mark.parametrize("network", ["light", "imagenet"])
+async def test_who_calls_a_server_is_told_when_the_light_network_paints_there(tmp_path, network):
+    (tmp_path / "photo.png").write_bytes(png(0.2))
+    async with running(tmp_path, worker=ThreadWorker(ToyEngineFactory(network=network))) as service:
+        paint = ["stylize", str(tmp_path / "photo.png"), "--style", GREY, "-o", str(tmp_path / "out.png")]
+        painted = await asyncio.to_thread(CliRunner().invoke, cli, [*paint, "--server", service.address, "--json"])
+    assert painted.exit_code == 0, painted.output
+    assert json.loads(painted.stdout)["provenance"]["weights"].startswith(network)
+    told = "painted by the light network: the server was started with it, or could not get VGG19's weights"
+    assert (told in painted.stderr) == (network == "light")
 
 
 def test_a_private_server_that_cannot_start_says_why_and_leaves_nothing_behind(tmp_path):

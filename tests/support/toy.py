@@ -215,7 +215,7 @@ class ToyEngineFactory:
             checkpoint_s=self.checkpoint_s,
             resident_bytes=memory.resident_bytes,
         )
-        return engine, dataclasses.replace(TOY_INFO, costs=self.costs)
+        return engine, dataclasses.replace(TOY_INFO, weights=f"{self.network}@sha256:{'0' * 12}", costs=self.costs)
 
 
 def plain_image(colour: float | tuple[float, float, float], height: int = 4, width: int = 4) -> Pixels:

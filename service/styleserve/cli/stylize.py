@@ -38,6 +38,11 @@ _STOOD_IN = (
     "painted by the light network, which comes with the package; VGG19 paints wherever its weights can be had: come "
     "back with a connection, or give their file: --weights PATH (--network vgg19 says what is wrong)"
 )
+#: The same of a server that was named, which tells what paints there and not why.
+_STOOD_IN_THERE = (
+    "painted by the light network: the server was started with it, or could not get VGG19's weights, as its log then "
+    "says"
+)
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
 _LONGEST_S = 10**9
@@ -179,11 +184,11 @@ def stylize(
             outcome.picture.save(path)
         if plot is not None:
             _plot(outcome, plot)
-    provenance = outcome.job.provenance
-    if provenance.weights.startswith("untrained@"):
+    painter = outcome.job.provenance.weights
+    if painter.startswith("untrained@"):
         click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
-    if server is None and network != "light" and provenance.weights.startswith("light@"):
-        click.echo(_STOOD_IN, err=True)
+    if painter.startswith("light@") and network != "light":
+        click.echo(_STOOD_IN if server is None else _STOOD_IN_THERE, err=True)
     if as_json:
         print_json(outcome.job)
     else:
