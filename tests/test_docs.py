@@ -117,7 +117,7 @@ def test_commands_in_the_documents_work(folder, address, command):
         appended.write_text(f"callers:\n{done.stdout}")
         assert len(Callers(appended)) == 1
         return
-    if "--network" in arguments:  # for a private server, beside which none is named
+    if "--network" in arguments or "--styles" in arguments:  # for a private server, beside which none is named
         cli.commands[arguments[0]].make_context(arguments[0], arguments[1:])
         return
     arguments = [address if argument == "127.0.0.1:50051" else argument for argument in arguments]

@@ -30,10 +30,12 @@ from styleserve.cli.serve import data_kept, heed_end
 from styleserve.config import FORGOTTEN, Config
 from styleserve.errors import ConfigurationError
 from styleserve.v1 import job_pb2, style_transfer_pb2
+from styleserve.workers.thread import ThreadWorker
 from styleserve_client import Client, Picture, Progressed
 from support import carried
 from support.rich_errors import refused
 from support.service import GREY, png, request, running, wait_until_serving
+from support.toy import ToyEngineFactory
 
 STYLESERVE = [sys.executable, "-m", "styleserve"]
 SOURCES = os.pathsep.join(path for path in sys.path if path)
@@ -119,6 +121,14 @@ async def test_files_are_styles_too_and_weights_go_with_them(run):
     )
 
 
+async def test_the_start_and_the_colours_are_those_that_were_asked_for(run):
+    paint = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--iterations", "1", "--json"]
+    result = await run(*paint, "--init", "noise", "--color", "content_luminance")
+    assert result.exit_code == 0, result.output
+    recipe = json.loads(json.loads(result.stdout)["provenance"]["recipe_json"])
+    assert (recipe["init"], recipe["color"]) == ("noise", "content_luminance")
+
+
 async def test_previews_are_kept(run, tmp_path):
     arguments = ["stylize", "photo.png", "--style", GREY, "-o", "out.png", "--preset", "classic"]
     result = await run(*arguments, "--preview-dir", "previews")
@@ -132,6 +142,12 @@ async def test_previews_are_kept(run, tmp_path):
         (["--style", "mosiac", "-o", "out.png"], "styles/mosaic"),
         (["--style", "mosaic", "-o", "out.tiff"], "ends in .png"),
         (["--style", "mosaic", "-o", "out.png", "--weight", "1", "--weight", "2"], "1 --style and 2 --weight"),
+        (["--style", "mosaic", "-o", "out.png", "--scale", "1", "--scale", "2"], "1 --style and 2 --scale"),
+        (
+            ["--style", "mosaic", "--scale", "2", "--style", "waves", "--scale", "20", "-o", "out.png"],
+            "styles[1].scale: got 20; allowed: 0.1 to 10",
+        ),
+        (["--style", "photo.png", "--scale", "0.01", "-o", "out.png"], "styles[0].scale: got 0.01; allowed:"),
         (
             ["--style", "mosaic", "-o", "out.png", "--iterations", "-5"],
             "-5 is not in the range 0<=x<=10000",
@@ -169,7 +185,7 @@ async def test_what_is_wrong_is_said_in_a_sentence_before_any_job(run, arguments
 
 
 @pytest.mark.parametrize("place", ["flag", "environment"])
-@pytest.mark.parametrize("setting", ["--network vgg19", "--weights none.h5", "--precision float32"])
+@pytest.mark.parametrize("setting", ["--network vgg19", "--weights none.h5", "--precision float32", "--styles a"])
 async def test_settings_of_a_private_server_are_refused_beside_one_that_was_named(run, monkeypatch, setting, place):
     address = os.environ["STYLESERVE_SERVER"]
     if place == "flag":
@@ -483,20 +499,39 @@ def test_a_server_of_its_own_reads_its_settings_paints_and_ends_on_a_signal(tmp_
     assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"] == told["weights"]
 
 
-def test_who_gets_a_private_server_is_told_of_the_light_network_in_the_place_of_vgg19_and_may_ask_for_any_size(
+def test_who_gets_a_private_server_is_told_of_the_light_network_and_may_ask_for_any_size_and_styles_of_any_folder(
     tmp_path,
 ):
     """Nobody answers at the proxy, so that nothing can be fetched."""
     (tmp_path / "photo.png").write_bytes(png(0.2, 40, 48))
     variables = environment(HTTPS_PROXY="http://127.0.0.1:9", STYLESERVE_CACHE_DIR=str(tmp_path / "cache"))
-    paint = [*STYLESERVE, "stylize", "photo.png", "--style", "mosaic", "-o", "out.png", "--iterations", "1"]
+    paint = [*STYLESERVE, "stylize", "photo.png", "-o", "out.png", "--iterations", "1"]
+    for name in ("dots", "dashes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.png").write_bytes(png(0.7, 20, 20))
+        (tmp_path / name / f"{name}.yaml").write_text("title: My own\nimage: own.png\n")
+        paint += ["--styles", name, "--style", name]
     paint += ["--max-side", "2048"]  # more than a server takes whom nobody tells
     done = subprocess.run(paint, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
-    assert carried.metadata((tmp_path / "out.png").read_bytes())["weights"].startswith("light@")
+    made = carried.metadata((tmp_path / "out.png").read_bytes())
+    assert made["weights"].startswith("light@")
+    assert [style.partition("@")[0] for style in made["styles"]] == ["styles/dots", "styles/dashes"]
     (told,) = (line for line in done.stderr.splitlines() if "light network" in line)
     assert "VGG19" in told
     assert "--weights PATH" in told
+
+
+@pytest.mark.parametrize("network", ["light", "imagenet"])
+async def test_who_calls_a_server_is_told_when_the_light_network_paints_there(tmp_path, network):
+    (tmp_path / "photo.png").write_bytes(png(0.2))
+    async with running(tmp_path, worker=ThreadWorker(ToyEngineFactory(network=network))) as service:
+        paint = ["stylize", str(tmp_path / "photo.png"), "--style", GREY, "-o", str(tmp_path / "out.png")]
+        painted = await asyncio.to_thread(CliRunner().invoke, cli, [*paint, "--server", service.address, "--json"])
+    assert painted.exit_code == 0, painted.output
+    assert json.loads(painted.stdout)["provenance"]["weights"].startswith(network)
+    told = "painted by the light network: the server was started with it, or could not get VGG19's weights"
+    assert (told in painted.stderr) == (network == "light")
 
 
 def test_a_private_server_that_cannot_start_says_why_and_leaves_nothing_behind(tmp_path):

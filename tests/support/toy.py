@@ -221,7 +221,7 @@ class ToyEngineFactory:
             checkpoint_s=self.checkpoint_s,
             resident_bytes=memory.resident_bytes,
         )
-        return engine, dataclasses.replace(TOY_INFO, costs=self.costs)
+        return engine, dataclasses.replace(TOY_INFO, weights=f"{self.network}@sha256:{'0' * 12}", costs=self.costs)
 
     def _optimizers(self, evaluator: ToyEvaluator) -> Mapping[OptimizerName, AnyOptimizer]:
         if not self.has_adam:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from styleserve.cli.plot import PLOT_FORMATS, plot_losses
 from styleserve.config import NETWORKS, PRECISIONS
 from styleserve.images import MIN_SIDE
 from styleserve.presets import MAX_SEED, PRESETS
-from styleserve.recipes import MAX_ITERATIONS, OPTIMIZERS
+from styleserve.recipes import CANVAS_INITS, COLOR_MODES, MAX_ITERATIONS, OPTIMIZERS
 from styleserve.v1 import job_pb2
 from styleserve_client import (
     Client,
@@ -37,6 +37,11 @@ _PREVIEWS = Previews(max_side=512, interval_s=1.0)
 _STOOD_IN = (
     "painted by the light network, which comes with the package; VGG19 paints wherever its weights can be had: come "
     "back with a connection, or give their file: --weights PATH (--network vgg19 says what is wrong)"
+)
+#: The same of a server that was named, which tells what paints there and not why.
+_STOOD_IN_THERE = (
+    "painted by the light network: the server was started with it, or could not get VGG19's weights, as its log then "
+    "says"
 )
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
@@ -63,6 +68,14 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.argument("content", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--style", "styles", multiple=True, required=True, metavar="NAME_OR_IMAGE", help="may be repeated")
 @click.option("--weight", "weights", multiple=True, type=float, metavar="W", help="share of each style, in their order")
+@click.option(
+    "--scale",
+    "scales",
+    multiple=True,
+    type=float,
+    metavar="X",
+    help="size of each style's texture, 0.1 to 10, in their order",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG, JPEG or WebP by its suffix")
 @server_or_private_option
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), help="[default: the style's, or standard]")
@@ -74,6 +87,16 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
     help="[default: the style's, or the preset's]",
 )
 @click.option("--strength", type=float, metavar="S", help="0 is the content, 1 the style")
+@click.option(
+    "--init",
+    type=click.Choice(CANVAS_INITS),
+    help="what the canvas starts from [default: the style's, or the preset's]",
+)
+@click.option(
+    "--color",
+    type=click.Choice(COLOR_MODES),
+    help="whose colours the picture has [default: the style's, or the preset's]",
+)
 @click.option(
     "--max-side",
     type=click.IntRange(MIN_SIDE, _LARGEST_INT32),
@@ -94,16 +117,22 @@ def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) 
 @click.option("--network", type=click.Choice(NETWORKS), help="for a private server, as of `serve`")
 @click.option("--weights", "network_weights", metavar="WEIGHTS", help="for a private server, as of `serve`")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="for a private server, as of `serve`")
+@click.option(
+    "--styles", "folders", multiple=True, metavar="DIR", help="for a private server, as of `serve`; may be repeated"
+)
 def stylize(
     content: Path,
     styles: tuple[str, ...],
     weights: tuple[float, ...],
+    scales: tuple[float, ...],
     output: Path,
     server: Server | None,
     preset: str | None,
     optimizer: str | None,
     iterations: int | None,
     strength: float | None,
+    init: str | None,
+    color: str | None,
     max_side: int | None,
     seed: int | None,
     timeout: float | None,
@@ -113,10 +142,12 @@ def stylize(
     network: str | None,
     network_weights: str | None,
     precision: str | None,
+    folders: tuple[str, ...],
 ) -> None:
     """Paint CONTENT in one or more styles."""
-    if weights and len(weights) != len(styles):
-        raise click.UsageError(f"got {len(styles)} --style and {len(weights)} --weight; allowed: as many, or no weight")
+    for flag, numbers in (("--weight", weights), ("--scale", scales)):
+        if numbers and len(numbers) != len(styles):
+            raise click.UsageError(f"got {len(styles)} --style and {len(numbers)} {flag}; allowed: as many, or none")
     for flag, path in (("--output", output), ("--plot", plot)):
         if path is not None:
             check_place(flag, path)
@@ -128,12 +159,16 @@ def stylize(
         optimizer=optimizer,
         iterations=iterations,
         strength=strength,
+        init=init,
+        color=color,
         max_side=max_side,
         seed=seed,
         run_timeout_s=timeout,
     )
-    chosen = [_style(name, weight) for name, weight in zip(styles, weights or [1.0] * len(styles), strict=True)]
-    server_arguments = _server_arguments(server, network=network, weights=network_weights, precision=precision)
+    ones = (1.0,) * len(styles)
+    chosen = [_style(*one) for one in zip(styles, weights or ones, scales or ones, strict=True)]
+    settings = [("--network", network), ("--weights", network_weights), ("--precision", precision)]
+    server_arguments = _server_arguments(server, settings + [("--styles", folder) for folder in folders])
     if server is None and max_side is not None:
         server_arguments += ("--max-side", str(max_side))
     with explained(), Display() as display:
@@ -149,11 +184,11 @@ def stylize(
             outcome.picture.save(path)
         if plot is not None:
             _plot(outcome, plot)
-    provenance = outcome.job.provenance
-    if provenance.weights.startswith("untrained@"):
+    painter = outcome.job.provenance.weights
+    if painter.startswith("untrained@"):
         click.echo("UNTRAINED WEIGHTS: this is texture, not art; see --weights", err=True)
-    if server is None and network != "light" and provenance.weights.startswith("light@"):
-        click.echo(_STOOD_IN, err=True)
+    if painter.startswith("light@") and network != "light":
+        click.echo(_STOOD_IN if server is None else _STOOD_IN_THERE, err=True)
     if as_json:
         print_json(outcome.job)
     else:
@@ -170,23 +205,23 @@ def _options(output: Path, **values: object) -> StylizeOptions:
     return options
 
 
-def _style(name_or_image: str, weight: float) -> Style:
+def _style(name_or_image: str, weight: float, scale: float) -> Style:
     """A file that is there is an image; anything else is a name of the catalogue, unless it can only be a path."""
     path = Path(name_or_image)
     if path.is_file():
-        return Style(path, weight)
+        return Style(path, weight, scale)
     name = name_or_image.removeprefix("styles/")
     if Path(name).name != name or path.suffix.lower() in _FORMATS:
         raise click.UsageError(
             f"--style: got {name_or_image!r}, and there is no such file; allowed: an image file, or a name of the "
             "catalogue (styleserve styles list)"
         )
-    return Style(name_or_image, weight)
+    return Style(name_or_image, weight, scale)
 
 
-def _server_arguments(named: Server | None, **settings: str | None) -> tuple[str, ...]:
+def _server_arguments(named: Server | None, settings: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
     """The flags that were given for a private server; raises click's error when another was named."""
-    given = tuple(part for name, value in settings.items() if value is not None for part in (f"--{name}", value))
+    given = tuple(part for flag, value in settings if value is not None for part in (flag, value))
     if named is not None and given:
         raise click.UsageError(
             f"got {' '.join(given)} for the server at {named.address}, which has settings of its own; allowed: for a "
