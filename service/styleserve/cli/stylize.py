@@ -2,8 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -11,28 +10,17 @@ import click
 from styleserve.cli.connection import Server, connected, private_server, server_or_private_option
 from styleserve.cli.display import Display
 from styleserve.cli.errors import explained
+from styleserve.cli.outcome import Outcome, follow
 from styleserve.cli.output import check_place, print_json, written_beside
 from styleserve.cli.plot import PLOT_FORMATS, plot_losses
 from styleserve.config import NETWORKS, PRECISIONS
 from styleserve.images import MIN_SIDE
 from styleserve.presets import MAX_SEED, PRESETS
 from styleserve.recipes import CANVAS_INITS, COLOR_MODES, MAX_ITERATIONS, OPTIMIZERS
-from styleserve.v1 import job_pb2
-from styleserve_client import (
-    Client,
-    JobChanged,
-    Picture,
-    Previewed,
-    Previews,
-    Progressed,
-    ResultReady,
-    Style,
-    raise_for,
-)
+from styleserve_client import Style, raise_for
 from styleserve_client.requests import StylizeOptions
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_PREVIEWS = Previews(max_side=512, interval_s=1.0)
 #: What nobody would notice who asked for no network by name.
 _STOOD_IN = (
     "painted by the light network, which comes with the package; VGG19 paints wherever its weights can be had: come "
@@ -46,15 +34,6 @@ _STOOD_IN_THERE = (
 #: What the contract's fields hold.
 _LARGEST_INT32 = 2**31 - 1
 _LONGEST_S = 10**9
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a job: its last state, its picture, and its progress wherever it was judged."""
-
-    job: job_pb2.Job = field(default_factory=job_pb2.Job)
-    picture: Picture | None = None
-    history: list[job_pb2.Progress] = field(default_factory=list)
 
 
 def _refuse_nan(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -177,7 +156,7 @@ def stylize(
             check_place("--preview-dir", preview_dir / "000000.jpg")
         display.say("starting a private server" if server is None else "calling")
         with _server(server, server_arguments) as called, connected(called) as client:
-            outcome = _follow(client, content, chosen, options, preview_dir, display)
+            outcome = follow(client, content, chosen, options, preview_dir, display)
         raise_for(outcome.job)
         assert outcome.picture is not None
         with written_beside(output) as path:
@@ -238,34 +217,6 @@ def _server(named: Server | None, arguments: tuple[str, ...]) -> Iterator[Server
     else:
         with private_server(arguments) as private:
             yield private
-
-
-def _follow(
-    client: Client,
-    content: Path,
-    styles: Sequence[Style],
-    options: StylizeOptions,
-    preview_dir: Path | None,
-    display: Display,
-) -> Outcome:
-    """Run the job and take note of all that it tells; Ctrl-C leaves the stream, which cancels the job."""
-    outcome = Outcome()
-    previews = None if preview_dir is None else _PREVIEWS
-    with contextlib.closing(client.stream(content, styles, previews=previews, **options)) as events:
-        for event in events:
-            display.show(event)
-            match event:
-                case JobChanged(job=job):
-                    outcome.job = job
-                case Progressed(progress=progress) if progress.HasField("losses"):
-                    outcome.history.append(progress)
-                case Previewed(sequence=sequence, data=data) if preview_dir is not None:
-                    (preview_dir / f"{sequence:06d}.jpg").write_bytes(data)
-                case ResultReady(picture=picture):
-                    outcome.picture = picture
-                case _:
-                    pass
-    return outcome
 
 
 def _plot(outcome: Outcome, plot: Path) -> None:
