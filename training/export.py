@@ -18,9 +18,9 @@ import numpy.typing as npt
 import safetensors.numpy
 import torch
 
+from styleserve.files import write_durably
 from styleserve.model.calibration import natural_image
 from styleserve.model.light import FILE
-from styleserve.model.weights import load_file
 from training.beginning import fit_maps
 from training.networks import TAPS, Student, Teacher, fastest_device
 from training.pictures import Crops, collection
@@ -40,7 +40,7 @@ HELD_OUT_SEED = 999_983
 
 def write(path: Path, student: Student, teacher: Teacher, notes: Mapping[str, str]) -> None:
     """Write what the service reads, and `notes`, which it does not."""
-    path.write_bytes(safetensors.numpy.save(_tensors(student, teacher), dict(notes)))
+    write_durably(path, safetensors.numpy.save(_tensors(student, teacher), dict(notes)))
 
 
 @torch.no_grad()
@@ -72,12 +72,11 @@ def main() -> None:
     trainings = [_resumed(folder, device) for folder in arguments.folders]
     student = trainings[0].student
     student.load_state_dict(mean_of([training.average for training in trainings]))
-    weights = load_file(arguments.teacher)
-    teacher = Teacher(weights, device)
+    teacher = Teacher(arguments.teacher, device)
     crops = iter(Crops(collection(arguments.paintings), CROP_SIDE, HELD_OUT_SEED))
     fit_maps(student, teacher, trainings[0].basis, stack(crops, _CROPS, device).split(_CHUNK))
     steps = ", ".join(str(training.step) for training in trainings)
-    write(arguments.output, student, teacher, {"teacher": weights.label, "steps": steps})
+    write(arguments.output, student, teacher, {"teacher": arguments.teacher.label, "steps": steps})
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, steps: {steps}")
 
 

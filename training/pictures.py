@@ -22,8 +22,8 @@ _OF_SKIMAGE = (
     *("brick", "camera", "coins", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "moon", "retina"),
 )
 _OF_SKLEARN = ("china.jpg", "flower.jpg")
-#: Paintings of the folder beside the checkout that `benchmarks.subjects` does not judge by.
-_PAINTINGS = ("shipwreck", "water_lilies")
+#: How the files of the paintings are named that `benchmarks.subjects` judges by.
+JUDGED = ("great_wave", "starry_night", "the_scream", "udnie")
 _LEAST_SIDE = 160
 _LARGEST_SIDE = 1200
 #: The share of textures.
@@ -35,11 +35,14 @@ def collection(paintings: Path | None) -> dict[str, list[Array]]:
     kinds = {
         "photographs": list(_photographs()),
         "styles": [_read(path) for path in sorted((_ROOT / "styles").glob("*.jpg"))],
-        "paintings": [_read(path) for path in sorted(paintings.glob("*.jpg")) if path.name.startswith(_PAINTINGS)]
-        if paintings
-        else [],
+        "paintings": [_read(path) for path in paintings_in(paintings)] if paintings else [],
     }
     return {kind: pictures for kind, pictures in kinds.items() if pictures}
+
+
+def paintings_in(folder: Path) -> list[Path]:
+    """The JPEG files to be learnt from."""
+    return [path for path in sorted(folder.glob("*.jpg")) if not path.name.startswith(JUDGED)]
 
 
 class Crops:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from styleserve.model.weights import Blocks, load_file
+from styleserve.model.weights import Blocks
 from training.beginning import fit_maps
 from training.export import HELD_OUT_SEED, write
 from training.networks import LIGHT, Basis, Student, Teacher, fastest_device
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH, help=f"crops a step (default: {BATCH})")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    teacher = Teacher(load_file(arguments.teacher), fastest_device())
+    teacher = Teacher(arguments.teacher, fastest_device())
     school = School(teacher, collection(arguments.paintings), arguments.folder, arguments.steps, arguments.batch)
     for name in arguments.only:
         student = school.train(name)

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from styleserve.errors import WeightsError
 from styleserve.evaluation import Pixels
-from styleserve.model.weights import Blocks, load_file
+from styleserve.model.weights import Blocks, Weights, load_file
 from training import scenes
 from training.beginning import begin
 from training.easels import Easels
 from training.networks import LIGHT, TAPS, Basis, Student, Teacher, fastest_device, gram
-from training.pictures import Crops, collection
+from training.pictures import JUDGED, Crops, collection, paintings_in
 from training.pool import Pool, stack
 
 logger = logging.getLogger(__name__)
@@ -229,7 +230,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     shares = Shares(gradients=arguments.gradients)
     training = Training(arguments.folder, arguments.steps, arguments.learning_rate, device, shares=shares)
-    teacher = Teacher(load_file(arguments.teacher), device)
+    teacher = Teacher(arguments.teacher, device)
     kinds = collection(arguments.paintings)
     logger.info("pictures: %s", {kind: len(pictures) for kind, pictures in kinds.items()})
     is_resumed = training.resume()
@@ -243,8 +244,28 @@ def main() -> None:
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what is trained on, and by whom it is taught."""
-    parser.add_argument("--teacher", type=Path, required=True, help="VGG19's weights in Keras' HDF5 layout")
-    parser.add_argument("--paintings", type=Path, help="paintings; those that benchmarks judge by are left out")
+    parser.add_argument(
+        "--teacher", type=_weights, required=True, metavar="FILE", help="VGG19's weights in Keras' HDF5 layout"
+    )
+    parser.add_argument(
+        "--paintings",
+        type=_paintings,
+        metavar="DIR",
+        help=f"a folder of JPEG files; benchmarks judge by {', '.join(JUDGED)}, which are left out by these names",
+    )
+
+
+def _weights(path: str) -> Weights:
+    try:
+        return load_file(Path(path))
+    except WeightsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _paintings(path: str) -> Path:
+    if not paintings_in(Path(path)):
+        raise argparse.ArgumentTypeError(f"got {path!r}; allowed: a folder with a JPEG file to learn from")
+    return Path(path)
 
 
 def run(training: Training, lessons: Lessons) -> None:

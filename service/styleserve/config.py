@@ -182,7 +182,7 @@ class Config:
     def _joint_problems(self) -> Iterator[str]:
         """What is wrong with several settings together."""
         if self.network == "light" and self.weights != "auto":
-            yield f"weights: got {self.weights!r} with network light, which has its own; allowed: no weights, or vgg19"
+            yield f"weights: got {self.weights!r} with network light; allowed: auto, or network vgg19 instead"
         if (self.tls_cert is None) != (self.tls_key is None):
             yield "tls_cert, tls_key: got one of them; allowed: both, or none"
         if self.tls_client_ca is not None and self.tls_cert is None:

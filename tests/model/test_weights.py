@@ -221,12 +221,15 @@ def test_a_damaged_light_network_is_refused_in_one_sentence(tmp_path, damage):
         ("block2_conv1.kernel", np.full((3, 3, 16, 32), np.nan)),
         ("block1_conv1.bias", np.zeros(15)),
         ("block1_conv1.bias", np.full(16, np.inf)),
+        ("block1_conv1.bias", np.full(16, 8456.0)),
+        ("block1_conv1.kernel", np.full((3, 3, 3, 16), 8456.0)),
         ("block1_conv1.map", np.ones((15, 16))),
         ("block1_conv1.map", np.ones((16, 15))),
         ("block1_conv1.map", None),
         ("block1_conv1.mean", np.zeros(1)),
         ("block1_conv1.mean", None),
         ("leeway", np.full(1, np.nan)),
+        ("leeway", np.full(1, 60000.0)),
     ],
 )
 def test_a_light_network_of_which_a_part_is_damaged_is_refused(tmp_path, name, value):
@@ -235,6 +238,15 @@ def test_a_light_network_of_which_a_part_is_damaged_is_refused(tmp_path, name, v
     path = tmp_path / "light.safetensors"
     others = {} if value is None else {name: value.astype(np.float16)}
     safetensors.numpy.save_file({**tensors, **others}, path)
+    with pytest.raises(WeightsError, match="install styleserve again"):
+        light(path)
+
+
+@pytest.mark.parametrize("lost", ["block5_", "block3_conv1.m"], ids=["a block", "a tap's map and mean"])
+def test_a_light_network_that_lacks_what_presets_compare_is_refused(tmp_path, lost):
+    path = tmp_path / "light.safetensors"
+    tensors = safetensors.numpy.load_file(FILE)
+    safetensors.numpy.save_file({name: own for name, own in tensors.items() if not name.startswith(lost)}, path)
     with pytest.raises(WeightsError, match="install styleserve again"):
         light(path)
 

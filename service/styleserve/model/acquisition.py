@@ -48,8 +48,9 @@ def _first_to_be_had(source: Source, cache_dir: Path) -> Weights:
     try:
         return _load_fetched(source, cache_dir)
     except WeightsError as error:
+        weights = light()
         logger.warning("the light network paints, in the place of VGG19: %s", error)
-        return light()
+        return weights
 
 
 def _load_fetched(source: Source, cache_dir: Path) -> Weights:

@@ -12,7 +12,8 @@ import numpy as np
 import safetensors.numpy
 
 from styleserve.errors import WeightsError
-from styleserve.model.weights import DIGEST_DIGITS, Weights, kernel_shapes
+from styleserve.model.weights import BLOCKS, DIGEST_DIGITS, LARGEST_NUMBER, Weights, kernel_shapes
+from styleserve.presets import PRESETS
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +57,19 @@ def _is_whole(weights: Weights) -> bool:
     """Whether all tensors are there, in shapes that belong together, and hold what a network may have learnt."""
     shapes = kernel_shapes(weights.blocks)
     filters = {name: (shape[3],) for name, shape in shapes.items()}
+    compared = {
+        name for preset in PRESETS.values() for name, _ in (*preset.loss.content_layers, *preset.loss.style_layers)
+    }
     return (
-        {name: kernel.shape for name, kernel in weights.kernels.items()} == shapes
+        len(weights.blocks) == len(BLOCKS)
+        and {name: kernel.shape for name, kernel in weights.kernels.items()} == shapes
         and {name: bias.shape for name, bias in weights.biases.items()} == filters
         and all(of_tap.shape == 2 * filters[name] for name, of_tap in weights.maps.items())
-        and weights.maps.keys() == weights.means.keys()
-        and all(np.isfinite(bias).all() for bias in weights.biases.values())
+        and compared <= weights.maps.keys() == weights.means.keys()
+        and all(np.abs(bias).max() < LARGEST_NUMBER for bias in weights.biases.values())
         and all(
-            np.isfinite(array).all() and array.any() for array in (*weights.kernels.values(), *weights.maps.values())
+            0 < np.abs(array).max() < LARGEST_NUMBER for array in (*weights.kernels.values(), *weights.maps.values())
         )
-        and all(0 < number < np.inf for number in (*weights.means.values(), weights.leeway))
+        and all(0 < mean < np.inf for mean in weights.means.values())
+        and 0 < weights.leeway <= 1
     )

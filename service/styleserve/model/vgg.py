@@ -134,11 +134,14 @@ class VggNetwork:
         """The Gram matrix of mapped features, (F A)^T (F A) = A^T G A, of that of the features, G, [B, C, C].
 
         Two products of small matrices in float32, in the place of one of all positions in the network's arithmetic.
+        They round the two halves of a symmetric matrix differently, of which style targets are kept by one: it is made
+        symmetric again, to the bit.
         """
         if name not in self._maps:
             return gram
         matrix = self._maps[name]
-        return tf.matmul(matrix, tf.matmul(gram, matrix), transpose_a=True)
+        mapped = tf.matmul(matrix, tf.matmul(gram, matrix), transpose_a=True)
+        return (mapped + tf.linalg.matrix_transpose(mapped)) / 2
 
     def pool(self, flow: Tensor) -> Tensor:
         """Half as high and wide: the greatest of each four positions."""

@@ -30,8 +30,8 @@ DIGEST_DIGITS = 12
 #: Of Keras' own file for VGG19 without its top.
 IMAGENET_BYTES = 80_134_624
 _UNTRAINED_SIDE = 64
-#: Numbers of VGG19 are below 10; a bit turned over in an exponent makes almost any of them larger than this.
-_LARGEST_NUMBER = 1000.0
+#: Numbers of a network are below 10; a bit turned over in an exponent makes almost any of them larger than this.
+LARGEST_NUMBER = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,8 @@ def _damages(arrays: Mapping[str, tuple[Array, Array]]) -> Iterator[str]:
     for name, (kernel, bias) in arrays.items():
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             yield f"{name} holds values that are not finite"
-        elif max(np.abs(kernel).max(), np.abs(bias).max()) > _LARGEST_NUMBER:
-            yield f"{name} holds values beyond {_LARGEST_NUMBER:g}, which no VGG19 has; the file is damaged"
+        elif max(np.abs(kernel).max(), np.abs(bias).max()) > LARGEST_NUMBER:
+            yield f"{name} holds values beyond {LARGEST_NUMBER:g}, which no VGG19 has; the file is damaged"
         elif not kernel.any():
             yield f"the kernel of {name} is all zeros; the file is damaged or was never written whole"
 
