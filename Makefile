@@ -81,8 +81,9 @@ audit: setup ## look for known vulnerabilities of the pinned packages, where the
 protos: $(PROTOC_READY) ## make the stubs again
 	$(VENV)/protoc/bin/python protos/generate.py
 
-train: $(if $(wildcard $(TEACHER)),$(TRAIN_READY)) ## train the light network anew: TEACHER=vgg19.h5; goes on where it stood in build/light
+train: ## train the light network anew: TEACHER=vgg19.h5; goes on where it stood in build/light
 	@test -f "$(TEACHER)" || { echo "TEACHER: got '$(TEACHER)'; allowed: VGG19's weights, an HDF5 file of Keras'" >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(TRAIN_READY)
 	for share in $(GRADIENT_SHARES); do \
 		$(BIN)/python -m training.train build/light/$$share --gradients $$share $(PICTURES) $(ARGS) || exit; done
 	$(BIN)/python -m training.export $(GRADIENT_SHARES:%=build/light/%) $(PICTURES)
