@@ -16,6 +16,7 @@ from styleserve.evaluation import PendingTargets
 from styleserve.events import EngineEvent, Finished
 from styleserve.model import perceptual
 from styleserve.model.calibration import natural_image
+from styleserve.model.light import light
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.model.targets import TargetStore
 from styleserve.model.vgg import VggNetwork, taps_of
@@ -195,6 +196,15 @@ def test_targets_are_computed_once_and_a_second_start_computes_none(tmp_path):
     ):
         np.testing.assert_allclose(stored, computed, rtol=1e-5)
     assert objective.network_passes == 1
+
+
+def test_targets_of_a_network_with_maps_are_read_back_as_they_were_to_the_bit(tmp_path):
+    """Half of each matrix is kept, and products with maps round each half by itself."""
+    recipe, catalogued, content = PRESETS["standard"], style(2, is_catalogued=True), smooth(1, 64, 64)
+    starts = (PerceptualEvaluator(light(), "float32", TargetStore(tmp_path)) for _ in range(2))
+    computed, read_back = (start.objective(content, [catalogued], recipe).tensors() for start in starts)
+    for expected, found in zip(computed, read_back, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_targets_of_other_weights_are_not_taken_from_the_same_folder(tmp_path):
