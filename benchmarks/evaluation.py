@@ -28,7 +28,7 @@ from benchmarks import report, subjects
 from benchmarks.turns import Answers, Contestant, seconds_per
 from styleserve import images
 from styleserve.evaluation import Pixels
-from styleserve.model.targets import decoded_side, style_size
+from styleserve.model.style_pictures import decoded_side, style_size
 from styleserve.model.weights import kernel_shapes
 from styleserve.optimizers.adam import Adam
 from styleserve.presets import PRESETS

@@ -17,7 +17,7 @@ import tensorflow as tf
 from styleserve import images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import losses
-from styleserve.model.targets import style_size
+from styleserve.model.style_pictures import style_size
 from styleserve.model.vgg import VggNetwork
 from styleserve.model.weights import Weights
 

@@ -8,16 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from styleserve.images import MAX_SIDE, MIN_SIDE
 from styleserve.model import targets
-from styleserve.model.targets import (
-    TargetCache,
-    TargetKey,
-    TargetStore,
-    blend,
-    style_size,
-)
-from styleserve.recipes import style_side
+from styleserve.model.targets import TargetKey, TargetStore, blend
 
 KEY = TargetKey("image", "network", ("one", "two"), True, "float32", 12, 512)
 
@@ -102,32 +94,9 @@ def test_nothing_but_the_targets_is_left_in_the_folder(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_cache_forgets_the_one_not_used_for_longest():
-    cache = TargetCache(size=2)
-    keys = [dataclasses.replace(KEY, side=side) for side in (1, 2, 3)]
-    cache.write(keys[0], GRAMS)
-    cache.write(keys[1], GRAMS)
-    cache.read(keys[0])
-    cache.write(keys[2], GRAMS)
-    assert [cache.read(key) is not None for key in keys] == [True, False, True]
-
-
 def test_a_blend_is_the_weighted_mean_of_each_layer():
     (mixed,) = blend([(np.full((2, 2), 1, np.float32),), (np.full((2, 2), 5, np.float32),)], [0.25, 0.75])
     np.testing.assert_allclose(mixed, 4)
-
-
-@pytest.mark.parametrize(
-    ("size", "side", "expected"),
-    [
-        ((100, 200), 50, (25, 50)),
-        ((100, 200), 400, (200, 400)),
-        ((1000, 1000), 99999, (MAX_SIDE, MAX_SIDE)),
-        ((10, 1000), 100, (MIN_SIDE, 1600)),
-    ],
-)
-def test_a_style_image_is_sized_within_what_the_network_can_take(size, side, expected):
-    assert style_size(*size, style_side(side)) == expected
 
 
 def test_a_disk_that_takes_nothing_is_told_and_does_no_harm(tmp_path, caplog):

@@ -18,7 +18,7 @@ from styleserve.jobs.frames import MAX_PREVIEW_SIDE
 from styleserve.jobs.image_store import ImageStore
 from styleserve.jobs.status import Provenance, StoredImage
 from styleserve.jobs.submission import ChosenStyle, Submission
-from styleserve.model.targets import decoded_side
+from styleserve.model.style_pictures import decoded_side
 from styleserve.recipes import Recipe, style_side
 from styleserve.version import version
 

@@ -17,16 +17,11 @@ from styleserve.model import looks, tiling
 from styleserve.model.calibration import natural_image
 from styleserve.model.form import Form, Precision
 from styleserve.model.judge import Judge
+from styleserve.model.latest import Latest
 from styleserve.model.looks import Features, Look, Tiles
 from styleserve.model.objective import PendingLooks, PerceptualObjective, Sources
-from styleserve.model.targets import (
-    Grams,
-    TargetCache,
-    TargetKey,
-    TargetStore,
-    decoded_side,
-    style_size,
-)
+from styleserve.model.style_pictures import StylePictures
+from styleserve.model.targets import Grams, TargetKey, TargetStore
 from styleserve.model.vgg import VggNetwork, taps_of
 from styleserve.model.weights import Weights
 from styleserve.presets import DEFAULT_PRESET, PRESETS
@@ -35,6 +30,8 @@ from styleserve.recipes import CALIBRATED_SIDE, Recipe, plan_scales, style_side
 Tensor: TypeAlias = tf.Tensor
 #: Longest sides up to which a catalogued style's targets are made before anybody asks.
 PREPARED_SIDE = 512
+#: Targets in memory, each of up to 2.4 MB.
+_MOST_TARGETS = 32
 #: Side of the image that tells how strong each layer's activations are.
 _CALIBRATION_SIDE = 128
 #: Root mean square of the features of a content that is all but plain, in mean activations; natural ones have over 1.
@@ -66,7 +63,8 @@ class PerceptualEvaluator:
         if precision == "bfloat16":
             self._networks["bfloat16"] = network(weights, tf.bfloat16)
         self._store = store
-        self._cache = TargetCache()
+        self._cache: Latest[TargetKey, Grams] = Latest(_MOST_TARGETS)
+        self._pictures = StylePictures()
         self._gains = {name: 1.0 / mean for name, mean in {**self._measure_means(), **weights.means}.items()}
         self._judges: dict[Form, Judge] = {}
         self._looks: WeakValueDictionary[TargetKey, Look[Grams]] = WeakValueDictionary()
@@ -172,7 +170,7 @@ class PerceptualEvaluator:
         if known is not None:
             self._cache.write(key, known)
             return known
-        seen = _decoded(style, key.side)
+        seen = self._pictures.seen_at(style, key.side)
         matrices = yield from looks.gram_matrices(self._judge(form), seen[np.newaxis], key.tile_side)
         grams = tuple(matrix[0].numpy() for matrix in matrices)
         self._cache.write(key, grams)
@@ -220,12 +218,6 @@ class PerceptualEvaluator:
 def _seen_at(style: StyleImage, form: Form, longest: int) -> list[int]:
     """The longest sides at which a style is seen for a canvas whose longest side is `longest`, one for each shrink."""
     return [style_side(style.scale * longest / shrink) for shrink in form.shrinks]
-
-
-def _decoded(style: StyleImage, side: int) -> Pixels:
-    """The style's image with its longest side as it is seen; nothing else of it stays."""
-    pixels = images.decode(style.data, images.ImageLimits(), fit_side=decoded_side(side)).pixels
-    return images.resize(pixels, *style_size(pixels.shape[0], pixels.shape[1], side))
 
 
 def _batch(tensors: Sequence[Tensor]) -> Tensor:

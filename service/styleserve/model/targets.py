@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from styleserve.files import write_soon
-from styleserve.images import MIN_SIDE, ImageLimits
 
 logger = logging.getLogger(__name__)
 
@@ -119,41 +117,6 @@ class TargetStore:
 
     def _path(self, key: TargetKey) -> Path:
         return self._folder / f"{key.digest}.grams"
-
-
-class TargetCache:
-    """The targets used last, in memory: at most `size` of them, each up to 2.4 MB."""
-
-    def __init__(self, size: int = 32) -> None:
-        self._size = size
-        self._targets: OrderedDict[TargetKey, Grams] = OrderedDict()
-
-    def __contains__(self, key: TargetKey) -> bool:
-        return key in self._targets
-
-    def read(self, key: TargetKey) -> Grams | None:
-        """The targets, which become the newest; None when they are not there."""
-        if key in self._targets:
-            self._targets.move_to_end(key)
-        return self._targets.get(key)
-
-    def write(self, key: TargetKey, grams: Grams) -> None:
-        """Keep the targets and forget the oldest beyond the size."""
-        self._targets[key] = grams
-        self._targets.move_to_end(key)
-        while len(self._targets) > self._size:
-            self._targets.popitem(last=False)
-
-
-def style_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width of a style image whose longest side is to be `side`; longer where it is too narrow for that."""
-    factor = max(side / max(height, width), MIN_SIDE / min(height, width))
-    return max(MIN_SIDE, round(height * factor)), max(MIN_SIDE, round(width * factor))
-
-
-def decoded_side(side: int) -> int:
-    """How far a style image that is to have this side may be shrunk by its decoder; a narrow one has to stay longer."""
-    return max(side, MIN_SIDE * ImageLimits().max_aspect)
 
 
 def blend(grams: Sequence[Grams], weights: Sequence[float]) -> Grams:
