@@ -1,10 +1,11 @@
 """Strength from 0 to 1: what it does to both distances, and that it looks the same at every size.
 
-    python -m benchmarks.strength [--preset standard] [--sides 256 512] [--pairs 4]
+    python -m benchmarks.strength [--preset standard] [--sides 256 512] [--pairs 16 4] [--grid]
 
-Tells for every strength the distances of `judgement` at every size; the spread is how far a pair's content distance at
-the size where it is largest lies above that where it is smallest. The grid of pictures, of a style that the project
-draws itself, goes to docs/strength.jpg.
+Tells for every strength the distances of `judgement` at every size, over the pairs that are painted at all of them; the
+spread is how far a pair's content distance at the size where it is largest lies above that where it is smallest. That
+the content distance rises with strength is told of every pair. `--grid` paints docs/strength.jpg anew, a grid of
+pictures of a style that the project draws itself.
 """
 
 import argparse
@@ -39,19 +40,20 @@ def of_strength(preset: str, strength: float) -> Recipe:
 
 
 def main() -> None:
-    """Paint, judge, print, and write docs/benchmarks/strength.json and .png and the grid."""
+    """Paint, judge, print, and write docs/benchmarks/strength.json and .png, and the grid."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="standard", choices=("draft", "standard", "fine"), help="default: standard")
-    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
-    parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
+    gallery.add_sides(parser)
+    parser.add_argument("--grid", action="store_true", help="paint the grid of pictures anew")
     arguments = parser.parse_args()
     recipes = [of_strength(arguments.preset, strength) for strength in STRENGTHS]
     judged: dict[str, dict[int, list[Judged]]] = {}
     with gallery.opened() as pictures:
-        for side in arguments.sides:
-            for pair in gallery.pairs(side, arguments.pairs):
+        for side, num_pairs in zip(arguments.sides, arguments.pairs, strict=True):
+            for pair in gallery.pairs(side, num_pairs):
                 judged.setdefault(pair.name, {})[side] = [pictures.result(pair, recipe) for recipe in recipes]
-        _draw_grid(pictures, recipes, arguments.sides)
+        if arguments.grid:
+            _draw_grid(pictures, recipes, arguments.sides)
     _print(judged, arguments.sides)
     path = report.write(
         "strength",
@@ -70,12 +72,13 @@ def main() -> None:
 
 
 def _print(judged: _Judged, sides: Sequence[int]) -> None:
+    at_all = [of_pair for of_pair in judged.values() if len(of_pair) == len(sides)]
     rows = [
         [
             strength,
-            *(mean(of_pair[side][rank].content for of_pair in judged.values()) for side in sides),
-            max(_spread([of_pair[side][rank].content for side in sides]) for of_pair in judged.values()),
-            *(mean(of_pair[side][rank].style for of_pair in judged.values()) for side in sides),
+            *(mean(of_pair[side][rank].content for of_pair in at_all) for side in sides),
+            max(_spread([of_pair[side][rank].content for side in sides]) for of_pair in at_all),
+            *(mean(of_pair[side][rank].style for of_pair in at_all) for side in sides),
         ]
         for rank, strength in enumerate(STRENGTHS)
     ]
@@ -106,20 +109,24 @@ def _cell(picture: Pixels) -> Pixels:
 
 
 def _plot(judged: _Judged, path: Path) -> None:
-    """Content distance over strength, a line a pair and size."""
+    """Content distance over strength, and style over content distance: a line a pair, a colour a size."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for rank, (name, of_pair) in enumerate(judged.items()):
-        for dash, (side, of_side) in zip(("-", "--", ":", "-."), of_pair.items(), strict=False):
-            axes[0].plot(STRENGTHS, [one.content for one in of_side], dash, color=f"C{rank}", label=f"{name}, {side}")
-            axes[1].plot([one.content for one in of_side], [one.style for one in of_side], dash, color=f"C{rank}")
+    colours = {side: f"C{rank}" for rank, side in enumerate(next(iter(judged.values())))}
+    for of_pair in judged.values():
+        for side, of_side in of_pair.items():
+            contents, styles = ([getattr(one, name) for one in of_side] for name in ("content", "style"))
+            axes[0].plot(STRENGTHS, contents, color=colours[side], alpha=0.6)
+            axes[1].plot(contents, styles, color=colours[side], alpha=0.6)
+    for side, colour in colours.items():
+        axes[0].plot([], [], color=colour, label=f"{side} pixels")
     axes[0].set(xlabel="strength", ylabel="content distance")
     axes[1].set(xlabel="content distance", ylabel="style distance")
-    axes[0].legend(fontsize=7)
+    axes[0].legend()
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -202,8 +202,9 @@ def evaluation(table: Table, results: dict) -> None:
 
 
 def strength(table: Table, results: dict) -> None:
-    of_pairs = results["style and content"].values()
-    sides = list(next(iter(of_pairs)))
+    """Over the pairs at every size, of which the first has all."""
+    sides = list(next(iter(results["style and content"].values())))
+    of_pairs = [own for own in results["style and content"].values() if list(own) == sides]
     known = {}
     for rank, value in enumerate(results["strengths"]):
         style, content = ([mean(pair[side][rank][which] for pair in of_pairs) for side in sides] for which in (0, 1))
