@@ -111,7 +111,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.quality --sides 256
 	$(BIN)/python -m benchmarks.quality --sides 512 --pairs 4
 	$(BIN)/python -m benchmarks.times --pairs 3
-	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 2
+	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 16 2 2 --grid
 	$(BIN)/python -m benchmarks.peers --pairs 2
 	$(BIN)/python -m benchmarks.dominance
 	$(BIN)/python -m benchmarks.ablation

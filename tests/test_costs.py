@@ -101,6 +101,21 @@ def test_tiles_of_the_smaller_size_at_which_style_is_compared_take_time_and_no_m
     assert footprint.working_bytes == own.working_bytes
 
 
+def test_kernels_stay_for_each_shape_of_a_canvas_or_of_a_tile():
+    scale, pixels = Scale(600, 256, 0), 600 * 256
+    plain = model(1e9)
+    costs = dataclasses.replace(plain, costs=((CLASSIC, dataclasses.replace(COST, shape_bytes=1e6)),))
+    # Tiles are 272, 288 and 104 high.
+    for tile_side, num_shapes in ((None, 1), (256, 3)):
+        kept, without = (each.footprint(CLASSIC, scale, tile_side, pixels).kept_bytes for each in (costs, plain))
+        assert kept - without == pytest.approx(num_shapes * 1e6)
+    recipe = PRESETS["standard"]
+    num_scales = len(plan_scales(recipe, 512, 512))
+    assert num_scales > 1
+    kept, without = (each.job_footprint(recipe, 512, 512, [1.0]).kept_bytes for each in (costs, plain))
+    assert kept - without == pytest.approx(num_scales * 1e6)
+
+
 def test_a_canvas_is_judged_whole_when_it_fits_and_else_in_the_largest_tiles_that_do():
     scale, pixels = Scale(1000, 1000, 1), 10**6
     assert model(1.2e9).tile_side(CLASSIC, scale, pixels) is None

@@ -92,8 +92,9 @@ class EvaluationCost:
     `tile_seconds` and `tile_bytes` the same by those of a tile, whose halo is `halo` pixels wide. `first_seconds` is
     what the first step of a size takes more. Of the targets, `content_seconds` are those of the content's features,
     `style_seconds` those of a style's Gram matrices, by the pixels that the style is seen at. `target_bytes_per_pixel`
-    is what the targets hold as long as the canvas is worked at. A step that is yet to be traced takes `traced_seconds`
-    more the first time, and `traced_bytes` of the process from then on.
+    is what the targets hold as long as the canvas is worked at. `shape_bytes` stay with the process for each shape of a
+    canvas, or of a tile, that it meets: the device's kernels are made for one. A step that is yet to be traced takes
+    `traced_seconds` more the first time, and `traced_bytes` of the process from then on.
     """
 
     seconds: Line
@@ -105,6 +106,7 @@ class EvaluationCost:
     style_seconds: Line
     halo: int
     target_bytes_per_pixel: float
+    shape_bytes: float = 0.0
     traced_seconds: float = 0.0
     traced_bytes: float = 0.0
 
@@ -230,11 +232,13 @@ class CostModel:
     def footprint(self, recipe: Recipe, scale: Scale, tile_side: int | None, result_pixels: int) -> Footprint:
         """Bytes of a job while it is at a scale.
 
-        A gradient that is put together of tiles is kept from step to step.
+        A gradient that is put together of tiles is kept from step to step. That the process may know the shapes by now
+        is not known here.
         """
         cost = self.cost(recipe)
         num_pixels = scale.height * scale.width
         kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels + cost.traced_bytes
+        kept_bytes += cost.shape_bytes * _num_shapes(scale, tile_side, cost.halo)
         upkeep = self.upkeep[recipe.optimizer]
         kept_bytes += upkeep.bytes(num_pixels, is_tiled=tile_side is not None)
         copied_bytes = upkeep.copied_bytes(num_pixels)
@@ -256,15 +260,19 @@ class CostModel:
     ) -> list[Footprint]:
         """Those of the scales, with what the looks at the styles take where that is more than the steps do.
 
-        The gradient that is put together of tiles is kept from the first step on, so that a look has its place.
+        The gradient that is put together of tiles is kept from the first step on, so that a look has its place. The
+        kernels of earlier scales stay.
         """
-        found = []
+        found, cost, earlier_bytes = [], self.cost(recipe), 0.0
         for scale in scales:
-            steps = self.footprint(recipe, scale, self.tile_side(recipe, scale, result_pixels), result_pixels)
+            tile_side = self.tile_side(recipe, scale, result_pixels)
+            steps = self.footprint(recipe, scale, tile_side, result_pixels)
             style_bytes = _style_bytes(scale, style_scales)
             if steps.is_tiled:
                 style_bytes -= BYTES_PER_PIXEL * scale.height * scale.width
-            found.append(replace(steps, working_bytes=max(steps.working_bytes, style_bytes)))
+            working_bytes = max(steps.working_bytes, style_bytes)
+            found.append(replace(steps, kept_bytes=steps.kept_bytes + earlier_bytes, working_bytes=working_bytes))
+            earlier_bytes += cost.shape_bytes * _num_shapes(scale, tile_side, cost.halo)
         return found
 
     def peak_bytes(self, footprints: Sequence[Footprint]) -> int:
@@ -342,6 +350,14 @@ def _largest_tile(scale: Scale, tile_side: int, halo: int) -> int:
     """Pixels of the largest tile."""
     rows, columns = (max(_widths(length, tile_side, halo)) for length in (scale.height, scale.width))
     return rows * columns
+
+
+def _num_shapes(scale: Scale, tile_side: int | None, halo: int) -> int:
+    """How many tiles of different height or width a canvas has; one that is judged whole is one."""
+    if tile_side is None:
+        return 1
+    rows, columns = (set(_widths(length, tile_side, halo)) for length in (scale.height, scale.width))
+    return len(rows) * len(columns)
 
 
 def _widths(length: int, tile_side: int, halo: int) -> Iterator[int]:

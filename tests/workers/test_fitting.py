@@ -56,6 +56,21 @@ class TimedEvaluator(MeteredEvaluator):
         return super().objective(content, styles, recipe, tile_side)
 
 
+class ShapesKeepingEvaluator(MeteredEvaluator):
+    """Keeps 1000 bytes for each shape of a design's canvases that it meets, and 400 for each design."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = set()
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        self.shapes |= {(recipe.loss, content.shape)}
+        return super().objective(content, styles, recipe, tile_side)
+
+    def settle(self):
+        return 123 + 1000 * len(self.shapes) + 400 * len({loss for loss, _ in self.shapes})
+
+
 def fit(evaluator):
     return fit_costs(
         evaluator,
@@ -76,6 +91,12 @@ def test_bytes_are_those_of_the_allocator_with_a_share_for_its_pool(costs):
     assert (costs.budget_bytes, costs.base_bytes) == (10**9, 123)
     assert cost.working_bytes.at(10**6) == pytest.approx(1.2 * (1000 + 50e6))
     assert cost.tile_bytes.at(10**6) == pytest.approx(1.2 * (1000 + 30e6))
+
+
+def test_what_stays_for_a_shape_is_told_apart_from_what_stays_for_a_design():
+    costs = fit(ShapesKeepingEvaluator())
+    for recipe, cost in costs.costs:
+        assert cost.shape_bytes == 1000, (recipe.preset, recipe.optimizer)
 
 
 def test_seconds_of_content_and_style_are_told_apart(monkeypatch):

@@ -7,6 +7,7 @@ from these.
 """
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class _Measurement:
     """What a canvas took: a step's seconds and bytes, and how much longer the first step took.
 
     `content_s` and `style_s` are seconds of its targets: the content's features, and a style's that is as large.
+    `kept_bytes` stay with the process when all is over.
     """
 
     step_s: float
@@ -73,6 +75,7 @@ class _Measurement:
     content_s: float
     style_s: float
     working_bytes: float
+    kept_bytes: float = 0.0
 
 
 def fit_costs(
@@ -179,6 +182,7 @@ def _fit(
         style_seconds=_fit_line(whole, "style_s"),
         halo=evaluator.halo(recipe),
         target_bytes_per_pixel=evaluator.target_bytes_per_pixel(recipe),
+        shape_bytes=statistics.mean(found.kept_bytes for found in whole),
     )
 
 
@@ -195,6 +199,20 @@ def _factor(line: Line, other: Line) -> float:
 
 
 def _measure(
+    evaluator: Evaluator,
+    optimizer: AnyOptimizer,
+    recipe: Recipe,
+    canvas: Pixels,
+    tile_side: int | None,
+    meter: Meter,
+    num_steps: int,
+) -> _Measurement:
+    before_bytes = meter.settle()
+    measured = _measure_steps(evaluator, optimizer, recipe, canvas, tile_side, meter, num_steps)
+    return dataclasses.replace(measured, kept_bytes=max(0, meter.settle() - before_bytes))
+
+
+def _measure_steps(
     evaluator: Evaluator,
     optimizer: AnyOptimizer,
     recipe: Recipe,
