@@ -128,8 +128,10 @@ def main() -> None:
     parser.add_argument("--laps", type=int, default=3, help="laps of each kind (default: 3)")
     parser.add_argument("--memory-laps", type=int, default=20, help="laps of different sizes after them (default: 20)")
     arguments = parser.parse_args()
-    num_timed = len(JOBS) * (1 + arguments.laps)
-    laps = iter(different_sizes(arguments.jobs, num_timed + arguments.memory_laps))
+    num_laps = len(JOBS) * (1 + arguments.laps) + arguments.memory_laps
+    if num_laps > arguments.jobs:
+        parser.error(f"got {arguments.jobs} jobs for {num_laps} laps; allowed: at least as many jobs as laps")
+    laps = iter(different_sizes(arguments.jobs, num_laps))
     with tempfile.TemporaryDirectory() as data_dir:
         subject = subjects.subject("auto", Path(data_dir))
         course = Course(Painter(subject), subjects.photograph(256))

@@ -238,7 +238,7 @@ class CostModel:
         cost = self.cost(recipe)
         num_pixels = scale.height * scale.width
         kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels + cost.traced_bytes
-        kept_bytes += cost.shape_bytes * _num_shapes(scale, tile_side, cost.halo)
+        kept_bytes += _kernel_bytes(cost, scale, tile_side)
         upkeep = self.upkeep[recipe.optimizer]
         kept_bytes += upkeep.bytes(num_pixels, is_tiled=tile_side is not None)
         copied_bytes = upkeep.copied_bytes(num_pixels)
@@ -272,7 +272,7 @@ class CostModel:
                 style_bytes -= BYTES_PER_PIXEL * scale.height * scale.width
             working_bytes = max(steps.working_bytes, style_bytes)
             found.append(replace(steps, kept_bytes=steps.kept_bytes + earlier_bytes, working_bytes=working_bytes))
-            earlier_bytes += cost.shape_bytes * _num_shapes(scale, tile_side, cost.halo)
+            earlier_bytes += _kernel_bytes(cost, scale, tile_side)
         return found
 
     def peak_bytes(self, footprints: Sequence[Footprint]) -> int:
@@ -352,12 +352,12 @@ def _largest_tile(scale: Scale, tile_side: int, halo: int) -> int:
     return rows * columns
 
 
-def _num_shapes(scale: Scale, tile_side: int | None, halo: int) -> int:
-    """How many tiles of different height or width a canvas has; one that is judged whole is one."""
+def _kernel_bytes(cost: EvaluationCost, scale: Scale, tile_side: int | None) -> float:
+    """What stays for a canvas's shape, or for those of its tiles that differ in height or width."""
     if tile_side is None:
-        return 1
-    rows, columns = (set(_widths(length, tile_side, halo)) for length in (scale.height, scale.width))
-    return len(rows) * len(columns)
+        return cost.shape_bytes
+    rows, columns = (set(_widths(length, tile_side, cost.halo)) for length in (scale.height, scale.width))
+    return cost.shape_bytes * len(rows) * len(columns)
 
 
 def _widths(length: int, tile_side: int, halo: int) -> Iterator[int]:

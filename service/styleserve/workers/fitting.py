@@ -7,7 +7,6 @@ from these.
 """
 
 import dataclasses
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,7 +66,6 @@ class _Measurement:
     """What a canvas took: a step's seconds and bytes, and how much longer the first step took.
 
     `content_s` and `style_s` are seconds of its targets: the content's features, and a style's that is as large.
-    `kept_bytes` stay with the process when all is over.
     """
 
     step_s: float
@@ -75,7 +73,6 @@ class _Measurement:
     content_s: float
     style_s: float
     working_bytes: float
-    kept_bytes: float = 0.0
 
 
 def fit_costs(
@@ -154,17 +151,21 @@ def _fit(
     network sees.
     """
 
-    def measure(is_tiled: bool) -> tuple[_Measurement, _Measurement]:
-        _, small, large = (
-            _measure(evaluator, optimizer, recipe, paint(side), side if is_tiled else None, meter, num_steps)
-            for side, num_steps in ((_TRACED_SIDE, 1), *((side, _MEASURED_STEPS) for side in _MEASURED_SIDES))
-        )
+    def measure(side: int, num_steps: int, is_tiled: bool) -> _Measurement:
+        return _measure(evaluator, optimizer, recipe, paint(side), side if is_tiled else None, meter, num_steps)
+
+    def measure_both(is_tiled: bool) -> tuple[_Measurement, _Measurement]:
+        small, large = (measure(side, _MEASURED_STEPS, is_tiled) for side in _MEASURED_SIDES)
         return small, large
 
-    whole = measure(is_tiled=False)
+    measure(_TRACED_SIDE, 1, is_tiled=False)
+    traced_bytes = meter.settle()
+    whole = measure_both(is_tiled=False)
+    shape_bytes = max(0, meter.settle() - traced_bytes) / len(_MEASURED_SIDES)
     seconds, working_bytes = _fit_line(whole, "step_s"), _fit_line(whole, "working_bytes")
     if alike is None:
-        tiles = measure(is_tiled=True)
+        measure(_TRACED_SIDE, 1, is_tiled=True)
+        tiles = measure_both(is_tiled=True)
         all_sizes, tile_bytes = _fit_line(tiles, "step_s"), _fit_line(tiles, "working_bytes")
         tile_seconds = Line(all_sizes.fixed / len(recipe.loss.shrinks), all_sizes.per_pixel / recipe.loss.seen_pixels)
     else:
@@ -182,7 +183,7 @@ def _fit(
         style_seconds=_fit_line(whole, "style_s"),
         halo=evaluator.halo(recipe),
         target_bytes_per_pixel=evaluator.target_bytes_per_pixel(recipe),
-        shape_bytes=statistics.mean(found.kept_bytes for found in whole),
+        shape_bytes=shape_bytes,
     )
 
 
@@ -199,20 +200,6 @@ def _factor(line: Line, other: Line) -> float:
 
 
 def _measure(
-    evaluator: Evaluator,
-    optimizer: AnyOptimizer,
-    recipe: Recipe,
-    canvas: Pixels,
-    tile_side: int | None,
-    meter: Meter,
-    num_steps: int,
-) -> _Measurement:
-    before_bytes = meter.settle()
-    measured = _measure_steps(evaluator, optimizer, recipe, canvas, tile_side, meter, num_steps)
-    return dataclasses.replace(measured, kept_bytes=max(0, meter.settle() - before_bytes))
-
-
-def _measure_steps(
     evaluator: Evaluator,
     optimizer: AnyOptimizer,
     recipe: Recipe,
