@@ -108,6 +108,36 @@ def test_seconds_of_content_and_style_are_told_apart(monkeypatch):
     assert cost.style_seconds.at(10**6) == pytest.approx(5.0)
 
 
+class UnevenEvaluator(MeteredEvaluator):
+    """Takes 4 microseconds a pixel to judge what is smaller than 256 x 256, and 3 what is not; all `times` as much."""
+
+    def __init__(self, times):
+        super().__init__(before_pixels=self.take)
+        self.now, self.times, self.judged = 0.0, times, set()
+
+    def take(self, num_pixels):
+        self.judged.add(num_pixels)
+        self.now += self.times * 1e-6 * num_pixels * (3 if num_pixels >= 256 * 256 else 4)
+
+
+def fit_uneven(monkeypatch, times):
+    evaluator = UnevenEvaluator(times)
+    monkeypatch.setattr("styleserve.workers.fitting.time", SimpleNamespace(perf_counter=lambda: evaluator.now))
+    return evaluator, fit(evaluator).cost(PRESETS["classic"])
+
+
+def test_a_fast_machine_is_measured_at_the_size_where_a_pixel_costs_what_it_does_of_large_canvases(monkeypatch):
+    evaluator, cost = fit_uneven(monkeypatch, times=1)
+    assert max(evaluator.judged) == 256 * 256
+    assert cost.seconds.at(1024 * 1024) == pytest.approx(3e-6 * 1024 * 1024, rel=0.05)
+
+
+def test_a_slow_machine_does_not_lengthen_its_start_by_the_largest_size(monkeypatch):
+    evaluator, cost = fit_uneven(monkeypatch, times=3)
+    assert max(evaluator.judged) == 160 * 160
+    assert cost.seconds.at(1024 * 1024) == pytest.approx(12e-6 * 1024 * 1024, rel=0.05)
+
+
 def test_a_tile_costs_the_pixels_that_the_network_sees_of_it_whatever_the_design(monkeypatch):
     """The toy's time goes by the canvas's pixels; `standard` has those seen at two sizes, `classic` at one."""
     evaluator = TimedEvaluator()
