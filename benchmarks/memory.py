@@ -1,11 +1,15 @@
 """What the service predicts of a job, peak memory and seconds, against what it takes; whole canvases and tiled ones.
 
-    python -m benchmarks.memory [--presets standard classic paper] [--sides 128 256 512 1024 2048] [--add]
+    python -m benchmarks.memory [--presets standard classic paper] [--sides 128 256 512 1024 2048] [--laps 1] [--whole]
+        [--add]
 
 Each job runs in an engine process of its own, which fits its model of costs while it warms up, as the server's does.
 Memory is the process's peak resident memory from then on; seconds are those until the last evaluation. 1024 is done
 twice, whole and with a memory limit that asks for tiles; 2048 has a limit of 2.5 GB, and 4096, which takes minutes for
 an evaluation on a small machine, one of 4 GB. Every side takes the whole machine, so let nothing run beside it.
+
+A machine that is shared changes its pace between the fit and the job, so jobs are repeated, lap by lap, and compared by
+the medians of what was predicted and of what was measured.
 """
 
 import argparse
@@ -14,8 +18,10 @@ import functools
 import json
 import logging
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from statistics import median
 
 from benchmarks import report, subjects
 from styleserve.engine.specification import JobSpecification
@@ -37,11 +43,14 @@ CASES = {
 #: Sides beyond are done with the first preset alone.
 _LARGEST_FOR_ALL = 1024
 _TOLERANCE = 0.25
+#: Quantities of a row of which equal jobs have a median.
+_BYTES = ("predicted_bytes", "measured_bytes")
+_SECONDS = ("predicted_s", "measured_s")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One job: what it was, and bytes and seconds as predicted and as measured."""
+    """One job, or the median of equal ones: what it was, and bytes and seconds as predicted and as measured."""
 
     preset: str
     precision: str
@@ -54,6 +63,11 @@ class Row:
     measured_bytes: int
     predicted_s: float
     measured_s: float
+
+    @property
+    def job(self) -> tuple[str, int, int | None, str]:
+        """Equal for those that are compared together."""
+        return self.preset, self.side, self.tile_side, self.memory_limit
 
     @property
     def cells(self) -> list[object]:
@@ -140,32 +154,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", choices=tuple(PRESETS), default=["standard", "classic", "paper"])
     parser.add_argument("--sides", nargs="+", type=int, choices=tuple(CASES), default=[128, 256, 512, 1024, 2048])
-    parser.add_argument("--add", action="store_true", help="add to the table that is there, in the place of equal jobs")
+    parser.add_argument("--laps", type=int, default=1, help="how often every job is done (default: 1)")
+    parser.add_argument("--whole", action="store_true", help="leave out what is judged in tiles")
+    parser.add_argument("--add", action="store_true", help="add to the jobs that are in the file")
     arguments = parser.parse_args()
     style = next(iter(subjects.styles().values()))
     rows: list[Row] = _read() if arguments.add else []
-    with tempfile.TemporaryDirectory() as data_dir:
+    for preset, side, memory_limit, iterations in _cases(arguments):
+        with tempfile.TemporaryDirectory() as data_dir:
+            rows.append(measure(preset, side, memory_limit, iterations, style, Path(data_dir)))
+        print(report.table([], [rows[-1].cells]).splitlines()[-1], flush=True)
+    rows.sort(key=lambda row: (row.side, row.tile_side is not None, row.preset))
+    _print_and_write(rows)
+
+
+def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]:
+    """Preset, side, memory limit and iterations of every job of every lap."""
+    for _ in range(arguments.laps):
         for side in arguments.sides:
             for preset in arguments.presets if side <= _LARGEST_FOR_ALL else arguments.presets[:1]:
                 for memory_limit, iterations in CASES[side]:
-                    row = measure(preset, side, memory_limit, iterations, style, Path(data_dir))
-                    print(report.table([], [row.cells]).splitlines()[-1], flush=True)
-                    job = (row.preset, row.side, row.memory_limit)
-                    rows = [other for other in rows if (other.preset, other.side, other.memory_limit) != job] + [row]
-    rows.sort(key=lambda row: (row.side, row.tile_side is not None, row.preset))
-    _print_and_write(rows)
+                    if memory_limit == "auto" or not arguments.whole:
+                        yield preset, side, memory_limit, iterations
+
+
+def medians(rows: Sequence[Row]) -> list[Row]:
+    """One row for each job: the medians of what was predicted and measured of it."""
+    found = []
+    for job in dict.fromkeys(row.job for row in rows):
+        equal = [row for row in rows if row.job == job]
+        found.append(
+            dataclasses.replace(
+                equal[0],
+                **{name: round(median(getattr(row, name) for row in equal)) for name in _BYTES},
+                **{name: median(getattr(row, name) for row in equal) for name in _SECONDS},
+            )
+        )
+    return found
 
 
 def _read() -> list[Row]:
     return [Row(**row) for row in json.loads((report.FOLDER / "memory.json").read_text())["jobs"]]
 
 
-def _print_and_write(rows: list[Row]) -> None:
+def _print_and_write(jobs: list[Row]) -> None:
+    rows = medians(jobs)
     header = ["preset", "side", "tiles", "limit", "evaluations"]
     header += ["predicted, GB", "measured, GB", "ratio", "predicted, s", "measured, s", "ratio"]
     print(report.table(header, [row.cells for row in rows]))
     print(f"{sum(row.is_right for row in rows)} of {len(rows)} jobs are within {_TOLERANCE:.0%} in both")
-    path = report.write("memory", {"jobs": [dataclasses.asdict(row) for row in rows]})
+    path = report.write("memory", {"jobs": [dataclasses.asdict(job) for job in jobs]})
     plot(rows, path.with_suffix(".png"))
 
 

@@ -91,10 +91,11 @@ class EvaluationCost:
     `seconds` and `working_bytes` are those of a step beside what its job holds, by the pixels of the canvas;
     `tile_seconds` and `tile_bytes` the same by those of a tile, whose halo is `halo` pixels wide. `first_seconds` is
     what the first step of a size takes more. Of the targets, `content_seconds` are those of the content's features,
-    `style_seconds` those of a style's Gram matrices, by the pixels that the style is seen at. `target_bytes_per_pixel`
-    is what the targets hold as long as the canvas is worked at. `shape_bytes` stay with the process for each shape of a
-    canvas, or of a tile, that it meets: the device's kernels are made for one. A step that is yet to be traced takes
-    `traced_seconds` more the first time, and `traced_bytes` of the process from then on.
+    `style_seconds` those of a style's Gram matrices, by the pixels that the style is seen at; the first look at a size
+    takes `first_look_seconds` more, for the device's kernels are made for one shape. `shape_bytes` of these stay with
+    the process for each shape of a canvas, or of a tile, that it meets. `target_bytes_per_pixel` is what the targets
+    hold as long as the canvas is worked at. A step that is yet to be traced takes `traced_seconds` more the first time,
+    and `traced_bytes` of the process from then on.
     """
 
     seconds: Line
@@ -106,6 +107,7 @@ class EvaluationCost:
     style_seconds: Line
     halo: int
     target_bytes_per_pixel: float
+    first_look_seconds: float = 0.0
     shape_bytes: float = 0.0
     traced_seconds: float = 0.0
     traced_bytes: float = 0.0
@@ -198,7 +200,8 @@ class CostModel:
         A style is taken for a square, since none but very narrow ones have more pixels on the same side, and its tiles'
         halos for as wide as a canvas's, which are never narrower.
         """
-        cost, seen_s = self.cost(recipe), self.content_s(recipe, scale, tile_side)
+        cost = self.cost(recipe)
+        seen_s = cost.first_look_seconds + self.content_s(recipe, scale, tile_side)
         for style_scale in style_scales:
             side = style_side(style_scale * max(scale.height, scale.width))
             seen_s += _all_tiles(cost.style_seconds, Scale(side, side, 0), STYLE_TILE_SIDE, cost.halo)

@@ -138,6 +138,27 @@ def test_a_slow_machine_does_not_lengthen_its_start_by_the_largest_size(monkeypa
     assert cost.seconds.at(1024 * 1024) == pytest.approx(12e-6 * 1024 * 1024, rel=0.05)
 
 
+class ShapesLearningEvaluator(TimedEvaluator):
+    """Takes 0.1 s more for the first look at a canvas's shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = set()
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        self.take(0.0 if (recipe.loss, content.shape) in self.shapes else 0.1)
+        self.shapes |= {(recipe.loss, content.shape)}
+        return super().objective(content, styles, recipe, tile_side)
+
+
+def test_what_the_first_look_at_a_size_takes_more_is_not_counted_for_every_tile_of_a_style(monkeypatch):
+    evaluator = ShapesLearningEvaluator()
+    monkeypatch.setattr("styleserve.workers.fitting.time", SimpleNamespace(perf_counter=lambda: evaluator.now))
+    cost = fit(evaluator).cost(PRESETS["standard"])
+    assert cost.first_look_seconds == pytest.approx(0.1)
+    assert cost.style_seconds.at(10**6) == pytest.approx(5.0)
+
+
 def test_a_tile_costs_the_pixels_that_the_network_sees_of_it_whatever_the_design(monkeypatch):
     """The toy's time goes by the canvas's pixels; `standard` has those seen at two sizes, `classic` at one."""
     evaluator = TimedEvaluator()
