@@ -1,6 +1,7 @@
 """The model of costs is fitted to what clock and allocator say of the toy evaluator's steps."""
 
 import dataclasses
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -136,6 +137,13 @@ def test_a_slow_machine_does_not_lengthen_its_start_by_the_largest_size(monkeypa
     evaluator, cost = fit_uneven(monkeypatch, times=3)
     assert max(evaluator.judged) == 160 * 160
     assert cost.seconds.at(1024 * 1024) == pytest.approx(12e-6 * 1024 * 1024, rel=0.05)
+
+
+def test_a_step_takes_what_most_do_that_were_measured(monkeypatch):
+    evaluator, times = TimedEvaluator(), itertools.cycle((1, 2, 2))
+    evaluator.before_pixels = lambda num_pixels: evaluator.take(1e-6 * num_pixels * next(times))
+    monkeypatch.setattr("styleserve.workers.fitting.time", SimpleNamespace(perf_counter=lambda: evaluator.now))
+    assert fit(evaluator).cost(PRESETS["classic"]).seconds.at(10**6) == pytest.approx(2.0)
 
 
 class ShapesLearningEvaluator(TimedEvaluator):

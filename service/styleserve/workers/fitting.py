@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, median
 from typing import Protocol
 
 from styleserve import images
@@ -27,7 +27,8 @@ from styleserve.recipes import OPTIMIZERS, OptimizerName, Recipe
 _TRACED_SIDE = 32
 _SMALL_SIDE, _MIDDLE_SIDE, _LARGE_SIDE = 64, 160, 256
 _LARGE_BELOW_S = 0.2
-_MEASURED_STEPS = 3
+#: Steps at each side, of which the first counts apart; more of those that are short, whose seconds vary more.
+_STEPS = {_TRACED_SIDE: 1, _SMALL_SIDE: 9, _MIDDLE_SIDE: 4, _LARGE_SIDE: 4}
 #: How much more memory the allocator takes than is in use at once: its free pieces do not fit every canvas, and the
 #: operations of a step run in an order that changes.
 _POOL_SHARE = 1.2
@@ -159,22 +160,22 @@ def _fit(
     network sees.
     """
 
-    def measure(side: int, num_steps: int, is_tiled: bool) -> _Measurement:
-        return _measure(evaluator, optimizer, recipe, paint(side), side if is_tiled else None, meter, num_steps)
+    def measure(side: int, is_tiled: bool) -> _Measurement:
+        return _measure(evaluator, optimizer, recipe, paint(side), side if is_tiled else None, meter, _STEPS[side])
 
     def measure_sides(is_tiled: bool) -> list[_Measurement]:
-        measured = [measure(side, _MEASURED_STEPS, is_tiled) for side in (_SMALL_SIDE, _MIDDLE_SIDE)]
+        measured = [measure(side, is_tiled) for side in (_SMALL_SIDE, _MIDDLE_SIDE)]
         if measured[-1].step_s <= _LARGE_BELOW_S:
-            measured.append(measure(_LARGE_SIDE, _MEASURED_STEPS, is_tiled))
+            measured.append(measure(_LARGE_SIDE, is_tiled))
         return measured
 
-    measure(_TRACED_SIDE, 1, is_tiled=False)
+    measure(_TRACED_SIDE, is_tiled=False)
     traced_bytes = meter.settle()
     whole = measure_sides(is_tiled=False)
     shape_bytes = max(0, meter.settle() - traced_bytes) / len(whole)
     seconds, working_bytes = _fit_line(whole, "step_s"), _fit_line(whole, "working_bytes")
     if alike is None:
-        measure(_TRACED_SIDE, 1, is_tiled=True)
+        measure(_TRACED_SIDE, is_tiled=True)
         tiles = measure_sides(is_tiled=True)
         all_sizes, tile_bytes = _fit_line(tiles, "step_s"), _fit_line(tiles, "working_bytes")
         tile_seconds = Line(all_sizes.fixed / len(recipe.loss.shrinks), all_sizes.per_pixel / recipe.loss.seen_pixels)
@@ -238,7 +239,7 @@ def _measure(
     while run.ended is None and len(times_s) < num_steps:
         times_s.append(_timed(lambda: _judge(optimizer, run)))
     run.close()
-    first_s, step_s = times_s[0], min(times_s[1:], default=times_s[0])
+    first_s, step_s = times_s[0], median(times_s[1:] or times_s)
     working_bytes = _POOL_SHARE * (meter.peak_bytes() - in_use)
     return _Measurement(
         num_pixels=canvas.shape[0] * canvas.shape[1],
