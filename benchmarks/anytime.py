@@ -37,6 +37,7 @@ _LEAST_SHARE = 0.8
 _LARGE_SIDE = 1024
 _ALONE, _BESIDE_OTHERS, _BESIDE_LARGE = "alone", "beside others", f"beside {_LARGE_SIDE} px"
 _COLORS = {_ALONE: "tab:blue", _BESIDE_OTHERS: "tab:orange", _BESIDE_LARGE: "tab:green"}
+_TICKS_S = (3, 5, 10, 20, 30, 60)
 _QUALITY_SIDE = 256
 _QUALITY_PRESET = "fine"
 
@@ -187,10 +188,13 @@ def plot(rows: Sequence[Row], points: Sequence[dict[str, float]], path: Path) ->
             )
     axes[0].axhspan(_LEAST_SHARE, 1.0, color="0.92", zorder=0)
     axes[0].set(xscale="log", xlabel="deadline, s", ylabel="share of it that was used", ylim=(0, 1.1))
-    axes[0].legend(fontsize="small")
+    axes[0].legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     axes[1].plot([point["deadline_s"] for point in points], [point["style"] for point in points], "o-")
     axes[1].set(xscale="log", xlabel="deadline, s", ylabel="style distance")
     axes[1].set_title(f"{_QUALITY_PRESET}, {_QUALITY_SIDE} x {_QUALITY_SIDE}", fontsize="medium")
+    for axis in axes:
+        axis.set_xticks(_TICKS_S, [f"{seconds:g}" for seconds in _TICKS_S])
+        axis.minorticks_off()
     figure.savefig(path, dpi=110)
 
 
