@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,18 +216,19 @@ def strength(table: Table, results: dict) -> None:
 
 
 def memory(table: Table, results: dict) -> None:
-    compare(
-        table,
-        {
-            f"{job['preset']}, {job['side']}, {job['tile_side'] or 'whole'}": [
-                job["evaluations"],
-                *(job[name] / 1e9 for name in ("predicted_bytes", "measured_bytes")),
-                *(job[name] for name in ("predicted_s", "measured_s")),
-            ]
-            for job in results["jobs"]
-        },
-        num_names=3,
-    )
+    """Equal jobs are those of several laps, and shown by their medians."""
+    laps = defaultdict(list)
+    for job in results["jobs"]:
+        laps[f"{job['preset']}, {job['side']}, {job['tile_side'] or 'whole'}"].append(job)
+    known = {
+        name: [
+            median(job["evaluations"] for job in jobs),
+            *(median(job[what] for job in jobs) / 1e9 for what in ("predicted_bytes", "measured_bytes")),
+            *(median(job[what] for job in jobs) for what in ("predicted_s", "measured_s")),
+        ]
+        for name, jobs in laps.items()
+    }
+    compare(table, known, num_names=3)
 
 
 def sizes(table: Table, results: dict) -> None:
