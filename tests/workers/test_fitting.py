@@ -177,6 +177,26 @@ def test_a_tile_costs_the_pixels_that_the_network_sees_of_it_whatever_the_design
     assert classic.at(1e6) == pytest.approx(1.0)
 
 
+class TileWatchingEvaluator(TimedEvaluator):
+    """Counts the canvases in tiles, and the styles that were not known before one of these."""
+
+    def __init__(self):
+        super().__init__()
+        self.tiled, self.unknown = 0, 0
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        self.tiled += tile_side is not None
+        self.unknown += tile_side is not None and styles[0].key not in self.known
+        return super().objective(content, styles, recipe, tile_side)
+
+
+def test_a_start_spends_no_time_on_styles_of_canvases_in_tiles():
+    evaluator = TileWatchingEvaluator()
+    fit(evaluator)
+    num_precisions = len({recipe.needs_float32 for recipe in PRESETS.values()})
+    assert (evaluator.tiled, evaluator.unknown) == (3 * num_precisions, 0)
+
+
 def test_optimizers_and_evaluator_say_what_they_keep(costs):
     assert costs.upkeep["adam"].bytes(100, is_tiled=False) == 4 * 1200
     assert costs.upkeep["lbfgsb"] == Lbfgsb.upkeep

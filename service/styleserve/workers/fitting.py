@@ -8,7 +8,7 @@ with one design in each precision; the rest is inferred from these.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Protocol
@@ -68,20 +68,78 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Measurement:
-    """What a canvas took: a step's seconds and bytes, and how much longer the first step took.
+class _Steps:
+    """What a canvas took: a step's seconds and bytes, and how much longer the first step took."""
 
-    `content_s` and `style_s` are seconds of its targets: the content's features, and a style's that is as large; the
-    first look at both took `first_look_s` longer.
-    """
-
-    num_pixels: int
+    side: int
     step_s: float
     first_s: float
+    working_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """Seconds of a canvas's targets: the content's features, and a style's that is as large.
+
+    The first look at both took `first_look_s` longer.
+    """
+
+    side: int
     first_look_s: float
     content_s: float
     style_s: float
-    working_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A loss design under its optimizer, tried on canvases of a few sides."""
+
+    evaluator: TiledEvaluator
+    optimizer: AnyOptimizer
+    recipe: Recipe
+    paint: Callable[[int], Pixels]
+    meter: Meter
+
+    def looks(self, side: int) -> _Looks:
+        """Look at a content and a style for the first time, at another style, and at the content alone."""
+        canvas = self.paint(side)
+        _, first_s = self._look(canvas, "first")
+        _, targets_s = self._look(canvas, "second")
+        _, content_s = self._look(canvas, "second")
+        return _Looks(
+            side=side,
+            first_look_s=max(0.0, first_s - targets_s),
+            content_s=content_s,
+            style_s=max(0.0, targets_s - content_s),
+        )
+
+    def steps(self, side: int, is_tiled: bool = False) -> _Steps:
+        """Step on a canvas, judged whole or as one tile."""
+        canvas, num_steps = self.paint(side), _STEPS[side]
+        objective, _ = self._look(canvas, "second", side if is_tiled else None)
+        run = self.optimizer.start(canvas, objective, self.recipe, num_steps)
+        in_use = self.meter.restart()
+        times_s: list[float] = []
+        while run.ended is None and len(times_s) < num_steps:
+            times_s.append(_timed(lambda: _judge(self.optimizer, run)))
+        run.close()
+        first_s, step_s = times_s[0], median(times_s[1:] or times_s)
+        return _Steps(
+            side=side,
+            step_s=step_s,
+            first_s=max(0.0, first_s - step_s),
+            working_bytes=_POOL_SHARE * (self.meter.peak_bytes() - in_use),
+        )
+
+    def _look(self, canvas: Pixels, style: str, tile_side: int | None = None) -> tuple[Objective, float]:
+        """The targets of a canvas and of itself as a style of that name, which takes no time when that is known."""
+        data = images.encode(images.Picture(canvas, None), "png").data
+        key = f"fitting-{self.recipe.preset}-{self.recipe.optimizer}-{style}-{len(canvas)}"
+        begun = time.perf_counter()
+        objective = self.evaluator.objective(canvas, [StyleImage(key, data)], self.recipe, tile_side)
+        while not objective.is_ready:
+            objective.look()
+        return objective, time.perf_counter() - begun
 
 
 def fit_costs(
@@ -99,7 +157,7 @@ def fit_costs(
     for recipe in sorted(kinds.values(), key=lambda recipe: recipe.loss != PRESETS[DEFAULT_PRESET].loss):
         alike = known.get(recipe.needs_float32)
         before = meter.settle()
-        cost = _fit(evaluator, optimizers[recipe.optimizer], recipe, paint, meter, alike)
+        cost = _fit(_Trial(evaluator, optimizers[recipe.optimizer], recipe, paint, meter), alike)
         kept = meter.settle() - before
         traced_bytes[recipe.needs_float32] = max(traced_bytes[recipe.needs_float32], kept)
         known.setdefault(recipe.needs_float32, (recipe, cost))
@@ -146,42 +204,26 @@ def _infer(
     )
 
 
-def _fit(
-    evaluator: TiledEvaluator,
-    optimizer: AnyOptimizer,
-    recipe: Recipe,
-    paint: Callable[[int], Pixels],
-    meter: Meter,
-    alike: tuple[Recipe, EvaluationCost] | None,
-) -> EvaluationCost:
+def _fit(trial: _Trial, alike: tuple[Recipe, EvaluationCost] | None) -> EvaluationCost:
     """Measure a design; its tiles only when those of no design are known in its precision.
 
     Of `alike`, a design whose tiles are known, they are taken to differ as whole canvases do, pixel by pixel that the
     network sees.
     """
-
-    def measure(side: int, is_tiled: bool) -> _Measurement:
-        return _measure(evaluator, optimizer, recipe, paint(side), side if is_tiled else None, meter, _STEPS[side])
-
-    def measure_sides(is_tiled: bool) -> list[_Measurement]:
-        measured = [measure(side, is_tiled) for side in (_SMALL_SIDE, _MIDDLE_SIDE)]
-        if measured[-1].step_s <= _LARGE_BELOW_S:
-            measured.append(measure(_LARGE_SIDE, is_tiled))
-        return measured
-
-    measure(_TRACED_SIDE, is_tiled=False)
-    traced_bytes = meter.settle()
-    whole = measure_sides(is_tiled=False)
-    shape_bytes = max(0, meter.settle() - traced_bytes) / len(whole)
+    trial.looks(_TRACED_SIDE)
+    trial.steps(_TRACED_SIDE)
+    traced_bytes = trial.meter.settle()
+    looks, whole = _try_whole(trial)
+    shape_bytes = max(0, trial.meter.settle() - traced_bytes) / len(whole)
     seconds, working_bytes = _fit_line(whole, "step_s"), _fit_line(whole, "working_bytes")
+    loss = trial.recipe.loss
     if alike is None:
-        measure(_TRACED_SIDE, is_tiled=True)
-        tiles = measure_sides(is_tiled=True)
+        tiles = _try_tiles(trial, (whole[0].side, whole[-1].side))
         all_sizes, tile_bytes = _fit_line(tiles, "step_s"), _fit_line(tiles, "working_bytes")
-        tile_seconds = Line(all_sizes.fixed / len(recipe.loss.shrinks), all_sizes.per_pixel / recipe.loss.seen_pixels)
+        tile_seconds = Line(all_sizes.fixed / len(loss.shrinks), all_sizes.per_pixel / loss.seen_pixels)
     else:
         other, known = alike
-        more_seen = other.loss.seen_pixels / recipe.loss.seen_pixels
+        more_seen = other.loss.seen_pixels / loss.seen_pixels
         tile_seconds = known.tile_seconds.times(more_seen * _factor(known.seconds, seconds))
         tile_bytes = known.tile_bytes.times(more_seen * _factor(known.working_bytes, working_bytes))
     return EvaluationCost(
@@ -190,18 +232,35 @@ def _fit(
         tile_seconds=tile_seconds,
         tile_bytes=tile_bytes,
         first_seconds=_fit_line(whole, "first_s"),
-        content_seconds=_fit_line(whole, "content_s"),
-        style_seconds=_fit_line(whole, "style_s"),
-        first_look_seconds=mean(found.first_look_s for found in whole),
-        halo=evaluator.halo(recipe),
-        target_bytes_per_pixel=evaluator.target_bytes_per_pixel(recipe),
+        content_seconds=_fit_line(looks, "content_s"),
+        style_seconds=_fit_line(looks, "style_s"),
+        first_look_seconds=mean(found.first_look_s for found in looks),
+        halo=trial.evaluator.halo(trial.recipe),
+        target_bytes_per_pixel=trial.evaluator.target_bytes_per_pixel(trial.recipe),
         shape_bytes=shape_bytes,
     )
 
 
-def _fit_line(measured: Sequence[_Measurement], name: str) -> Line:
+def _try_whole(trial: _Trial) -> tuple[list[_Looks], list[_Steps]]:
+    """Looks and steps of canvases that are judged whole, of the largest side where the machine is fast."""
+    looks: list[_Looks] = []
+    steps: list[_Steps] = []
+    for side in (_SMALL_SIDE, _MIDDLE_SIDE, _LARGE_SIDE):
+        if side < _LARGE_SIDE or steps[-1].step_s <= _LARGE_BELOW_S:
+            looks.append(trial.looks(side))
+            steps.append(trial.steps(side))
+    return looks, steps
+
+
+def _try_tiles(trial: _Trial, sides: Iterable[int]) -> list[_Steps]:
+    """Steps of canvases that are judged as one tile; their targets cost what they do of a whole one."""
+    trial.steps(_TRACED_SIDE, is_tiled=True)
+    return [trial.steps(side, is_tiled=True) for side in sides]
+
+
+def _fit_line(measured: Sequence[_Steps] | Sequence[_Looks], name: str) -> Line:
     """The line of a quantity through the smallest and the largest of the canvases."""
-    small, large = ((found.num_pixels, getattr(found, name)) for found in (measured[0], measured[-1]))
+    small, large = ((found.side**2, getattr(found, name)) for found in (measured[0], measured[-1]))
     return fit_line(small, large)
 
 
@@ -209,47 +268,6 @@ def _factor(line: Line, other: Line) -> float:
     """How many times as much the other line is on a canvas that was measured by both."""
     pixels = _MIDDLE_SIDE**2
     return other.at(pixels) / line.at(pixels)
-
-
-def _measure(
-    evaluator: Evaluator,
-    optimizer: AnyOptimizer,
-    recipe: Recipe,
-    canvas: Pixels,
-    tile_side: int | None,
-    meter: Meter,
-    num_steps: int,
-) -> _Measurement:
-    data = images.encode(images.Picture(canvas, None), "png").data
-    name = f"fitting-{recipe.preset}-{recipe.optimizer}-{tile_side}-{len(canvas)}"
-
-    def look(style_key: str) -> tuple[Objective, float]:
-        begun = time.perf_counter()
-        objective = evaluator.objective(canvas, [StyleImage(style_key, data)], recipe, tile_side)
-        while not objective.is_ready:
-            objective.look()
-        return objective, time.perf_counter() - begun
-
-    _, first_look_s = look(name)
-    _, targets_s = look(f"{name}-again")
-    objective, content_s = look(name)  # whose style is known by now
-    run = optimizer.start(canvas, objective, recipe, num_steps)
-    in_use = meter.restart()
-    times_s: list[float] = []
-    while run.ended is None and len(times_s) < num_steps:
-        times_s.append(_timed(lambda: _judge(optimizer, run)))
-    run.close()
-    first_s, step_s = times_s[0], median(times_s[1:] or times_s)
-    working_bytes = _POOL_SHARE * (meter.peak_bytes() - in_use)
-    return _Measurement(
-        num_pixels=canvas.shape[0] * canvas.shape[1],
-        step_s=step_s,
-        first_s=max(0.0, first_s - step_s),
-        first_look_s=max(0.0, first_look_s - targets_s),
-        content_s=content_s,
-        style_s=max(0.0, targets_s - content_s),
-        working_bytes=working_bytes,
-    )
 
 
 def _judge(optimizer: AnyOptimizer, run: Run) -> None:
