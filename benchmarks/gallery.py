@@ -2,7 +2,7 @@
 
 A painting takes seconds to minutes. Its judgements are kept in docs/benchmarks/paintings.json, under a name that
 changes with all that determines it: a benchmark can be broken off and goes on where it stood, and two that want the
-same painting share it.
+same painting share it. One that compares seconds may have a file of its own, for those of one machine.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from styleserve.workers.vgg_engine import PrecisionChoice
 
 NUM_LOOKS = 6
 PRECISIONS = ("auto", "float32", "bfloat16")
-_NAME = "paintings"
+#: Of the file that benchmarks share.
+SHARED = "paintings"
 _Record: TypeAlias = Mapping[str, report.Value]
 
 
@@ -101,21 +102,22 @@ def _sized(content: Pixels, side: int) -> Pixels:
 class Gallery:
     """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32.
 
-    Seconds are kept only if the machine `is_quiet`.
+    `name` is that of the file it keeps them in. Seconds are kept only if the machine `is_quiet`.
     """
 
     def __init__(
         self,
         subject: subjects.Subject,
-        paints_again: bool = False,
         experiment: Experiment = NOTHING,
+        name: str = SHARED,
         is_quiet: bool = True,
     ) -> None:
         self.subject = subject
+        self._name = name
         self._is_quiet = is_quiet
         self._painter = Painter(subject.evaluator, experiment)
         self._judge = Judge(subjects.vgg19())
-        self._paintings = {} if paints_again else dict(_read())
+        self._paintings = dict(_read(name))
         self._warm: set[str] = set()
 
     def judged(self, pair: Pair, recipe: Recipe) -> list[Judged]:
@@ -124,7 +126,7 @@ class Gallery:
         if own not in self._paintings:
             self._warm_up(recipe)
             self._paintings[own] = [_record(look) for look in self._paint(pair, recipe)]
-            report.write(_NAME, {"paintings": {**_read(), own: self._paintings[own]}})
+            report.write(self._name, {"paintings": {**_read(self._name), own: self._paintings[own]}})
             print(own, self._paintings[own][-1], flush=True)
         return [_recall(record) for record in self._paintings[own]]
 
@@ -179,18 +181,18 @@ def result_of_any(galleries: Sequence[Gallery], pair: Pair, recipe: Recipe) -> J
 @contextmanager
 def opened(
     precision: PrecisionChoice = "auto",
-    paints_again: bool = False,
     experiment: Experiment = NOTHING,
     weights: Weights | None = None,
+    name: str = SHARED,
     is_quiet: bool = True,
 ) -> Iterator[Gallery]:
-    """A gallery with a network of its own, VGG19 unless `weights` are given; `paints_again` what was painted before.
+    """A gallery with a network of its own, VGG19 unless `weights` are given.
 
     What an experiment changes is no part of a painting's name, so its recipes must have preset names of their own.
     """
     with tempfile.TemporaryDirectory() as data_dir:
         subject = subjects.subject(precision, Path(data_dir), experiment.network, weights)
-        yield Gallery(subject, paints_again, experiment, is_quiet)
+        yield Gallery(subject, experiment, name, is_quiet)
 
 
 def _digest(recipe: Recipe) -> str:
@@ -203,8 +205,8 @@ def _digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read() -> Mapping[str, Sequence[_Record]]:
-    paintings = report.read(_NAME).get("paintings", {})
+def _read(name: str) -> Mapping[str, Sequence[_Record]]:
+    paintings = report.read(name).get("paintings", {})
     assert isinstance(paintings, dict)
     return paintings
 

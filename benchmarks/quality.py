@@ -1,11 +1,12 @@
 """Better pictures for the time: every preset and the published schedule on the same pictures, judged in float32.
 
-    python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--again] [--name NAME]
+    python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--name NAME] [--apart]
 
 Four photographs by four styles. Each pair is painted by every recipe in turn, and judged (`judgement`) on the way. The
-table compares, at every size, over the pairs that all of the recipes have painted; `--again` paints all anew, for times
-of one run, and `--name` gives the files another name, so that other recipes do not take the place of these. Times are
-means over what was painted on a quiet machine; `--busy` says that this one is not.
+table compares, at every size, over the pairs that all of the recipes have painted. `--name` gives the files another
+name, so that other recipes do not take the place of these; `--apart` keeps its paintings in a file of that name too, so
+that all times are of one machine. Times are means over what was painted on a quiet machine; `--busy` says that this one
+is not.
 """
 
 import argparse
@@ -54,11 +55,12 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=16, help="how many of the sixteen pairs (default: 16)")
     parser.add_argument("--precision", choices=gallery.PRECISIONS, default="auto", help="default: auto")
-    parser.add_argument("--again", action="store_true", help="paint what was painted before, too")
     parser.add_argument("--busy", action="store_true", help="other work runs beside: keep no seconds")
     parser.add_argument("--name", default="quality", help="of the files in docs/benchmarks (default: quality)")
+    parser.add_argument("--apart", action="store_true", help="keep the paintings in NAME-paintings.json")
     arguments = parser.parse_args()
-    with gallery.opened(arguments.precision, arguments.again, is_quiet=not arguments.busy) as pictures:
+    name = f"{arguments.name}-paintings" if arguments.apart else gallery.SHARED
+    with gallery.opened(arguments.precision, name=name, is_quiet=not arguments.busy) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
     tables = {}
     for side, of_recipe in of_side.items():
@@ -126,7 +128,7 @@ def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> No
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     for name, paintings in of_recipe.items():
         fewest = min(len(looks) for looks in paintings)
         looks = list(zip(*(looks[-fewest:] for looks in paintings), strict=True))
@@ -138,7 +140,7 @@ def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> No
     for axis, distance in zip(axes, ("style", "content"), strict=True):
         axis.set(xlabel="seconds", ylabel=f"{distance} distance", xscale="log")
         axis.grid(alpha=0.3, which="both")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")  # which hides no point
     figure.savefig(path, dpi=110)
 
 

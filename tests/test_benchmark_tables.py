@@ -39,7 +39,7 @@ class Table:
 def tables() -> Iterator[Table]:
     """All tables of the document."""
     for section in re.split(r"^## ", (FOLDER / "README.md").read_text(), flags=re.MULTILINE):
-        files = tuple(re.findall(r"\]\((\w+)\.json\)", section))
+        files = tuple(re.findall(r"\]\(([\w-]+)\.json\)", section))
         for block in re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE):
             header, _, *rows = (
                 tuple(cell.strip() for cell in line.strip("|\n ").split("|")) for line in block.splitlines()
@@ -325,6 +325,7 @@ def checkpoints(table: Table, results: dict) -> None:
 CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("quality", "recipe"): quality,
     ("quality", "pair"): times,
+    ("by-optimizer", "recipe"): quality,
     ("peers", "peer"): peers,
     ("peers", "side"): dominance,
     ("ablation", "variant"): ablation,
