@@ -102,7 +102,8 @@ def _sized(content: Pixels, side: int) -> Pixels:
 class Gallery:
     """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32.
 
-    `name` is that of the file it keeps them in. Seconds are kept only if the machine `is_quiet`.
+    `name` is that of the file it keeps them in; one that is not shared forgets those of other machines. Seconds are
+    kept only if the machine `is_quiet`.
     """
 
     def __init__(
@@ -206,7 +207,10 @@ def _digest(recipe: Recipe) -> str:
 
 
 def _read(name: str) -> Mapping[str, Sequence[_Record]]:
-    paintings = report.read(name).get("paintings", {})
+    written = report.read(name)
+    if name != SHARED and not report.is_of_this_machine(written):
+        return {}
+    paintings = written.get("paintings", {})
     assert isinstance(paintings, dict)
     return paintings
 

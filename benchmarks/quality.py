@@ -1,12 +1,13 @@
 """Better pictures for the time: every preset and the published schedule on the same pictures, judged in float32.
 
-    python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--name NAME] [--apart]
+    python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--precision auto]
+        [--name NAME] [--apart] [--busy]
 
 Four photographs by four styles. Each pair is painted by every recipe in turn, and judged (`judgement`) on the way. The
 table compares, at every size, over the pairs that all of the recipes have painted. `--name` gives the files another
-name, so that other recipes do not take the place of these; `--apart` keeps its paintings in a file of that name too, so
-that all times are of one machine. Times are means over what was painted on a quiet machine; `--busy` says that this one
-is not.
+name, so that other recipes do not take the place of these; `--apart` keeps its paintings in a file of that name too,
+and paints anew what another machine has painted there, so that all times are of one. Times are means over the pairs
+that every recipe has painted on a quiet machine; `--busy` says that this one is not.
 """
 
 import argparse
@@ -59,6 +60,8 @@ def main() -> None:
     parser.add_argument("--name", default="quality", help="of the files in docs/benchmarks (default: quality)")
     parser.add_argument("--apart", action="store_true", help="keep the paintings in NAME-paintings.json")
     arguments = parser.parse_args()
+    if arguments.apart and arguments.name == parser.get_default("name"):
+        parser.error("--apart needs a --name of its own, so that the paintings of all do not take its place")
     name = f"{arguments.name}-paintings" if arguments.apart else gallery.SHARED
     with gallery.opened(arguments.precision, name=name, is_quiet=not arguments.busy) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
@@ -86,7 +89,20 @@ def _paint(pictures: Gallery, side: int, num_pairs: int, names: Sequence[str]) -
     for pair in gallery.pairs(side, num_pairs):
         for name in names:
             of_recipe[name].append(pictures.judged(pair, RECIPES[name]))
-    return of_recipe
+    return _with_seconds_of_the_same_pairs(of_recipe)
+
+
+def _with_seconds_of_the_same_pairs(of_recipe: Mapping[str, list[list[Judged]]]) -> dict[str, list[list[Judged]]]:
+    """The same without seconds of pairs that some recipe has none of, so that all are means over the same pairs."""
+    by_pair = zip(*of_recipe.values(), strict=True)
+    are_timed = [all(math.isfinite(looks[-1].seconds) for looks in paintings) for paintings in by_pair]
+    return {
+        name: [
+            looks if is_timed else [dataclasses.replace(look, seconds=math.nan) for look in looks]
+            for looks, is_timed in zip(paintings, are_timed, strict=True)
+        ]
+        for name, paintings in of_recipe.items()
+    }
 
 
 def _table(of_recipe: Mapping[str, Sequence[Sequence[Judged]]]) -> tuple[list[str], list[list[report.Value]]]:

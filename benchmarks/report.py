@@ -50,6 +50,13 @@ def processor(root: Path = Path("/")) -> dict[str, Value]:
     }
 
 
+def is_of_this_machine(results: Mapping[str, Value]) -> bool:
+    """Whether what `read` returned was measured on a processor like this one, with as many cores."""
+    known = results.get("machine")
+    here = {**processor(), "cores": os.cpu_count()}
+    return isinstance(known, Mapping) and all(known.get(name) == value for name, value in here.items())
+
+
 def commit(folder: Path = _ROOT) -> str | None:
     """The commit of the tree in `folder`, `-dirty` where files outside docs have changed; None without one."""
     head = _git(folder, "rev-parse", "--short=12", "HEAD")

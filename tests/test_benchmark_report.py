@@ -34,6 +34,14 @@ def report():
     return module
 
 
+def test_results_of_another_processor_or_with_other_cores_are_told_apart(report):
+    here = report.machine()
+    assert report.is_of_this_machine({"machine": {**here, "commit": "another", "python": "3.99"}})
+    assert not report.is_of_this_machine({"machine": {**here, "model": -1}})
+    assert not report.is_of_this_machine({"machine": {**here, "cores": 10**6}})
+    assert not report.is_of_this_machine({})
+
+
 def with_cpuinfo(folder: Path, text: str) -> Path:
     (folder / "proc").mkdir()
     (folder / "proc" / "cpuinfo").write_text(text)

@@ -164,8 +164,8 @@ class Lbfgsb:
     """The optimizer `lbfgsb`."""
 
     #: SciPy's work is (2 m + 5) float64 a value, beside point, gradient, bounds and their copies. It judges the start,
-    #: the first line search tries up to three lengths, and later ones seldom more than one: of 32 scales of 40
-    #: iterations, four photographs by four presets, each judged one to four canvases more.
+    #: the first line search tries up to three lengths, and later ones seldom more than one: 32 scales of 40 iterations,
+    #: four photographs by four presets, each took one to four canvases more, and four of 150 iterations four to eight.
     upkeep = Upkeep(2 * (2 * HISTORY + 5) + 42, extra_evaluations=3, snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:

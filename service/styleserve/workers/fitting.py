@@ -242,7 +242,7 @@ def _fit(trial: _Trial, alike: tuple[Recipe, EvaluationCost] | None) -> Evaluati
 
 
 def _try_whole(trial: _Trial) -> tuple[list[_Looks], list[_Steps]]:
-    """Looks and steps of canvases that are judged whole, of the largest side where the machine is fast."""
+    """Looks and steps of canvases that are judged whole, of the largest side where the middle one takes little time."""
     looks: list[_Looks] = []
     steps: list[_Steps] = []
     for side in (_SMALL_SIDE, _MIDDLE_SIDE, _LARGE_SIDE):
