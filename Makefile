@@ -109,16 +109,16 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.watchers --turns 2
 	$(BIN)/python -m benchmarks.checkpoints
 	$(BIN)/python -m benchmarks.quality --sides 256
-	$(BIN)/python -m benchmarks.quality --sides 512 --pairs 4
-	$(BIN)/python -m benchmarks.quality --sides 256 --pairs 4 --apart --name by-optimizer --recipes \
+	$(BIN)/python -m benchmarks.quality --sides 512 --pairs 16 --precision bfloat16
+	$(BIN)/python -m benchmarks.quality --sides 256 --pairs 4 --precision bfloat16 --apart --name by-optimizer --recipes \
 		classic "classic, L-BFGS" "classic, L-BFGS-B" draft "draft, Adam" "draft, L-BFGS-B" \
 		standard "standard, Adam" "standard, L-BFGS-B" "fine, Adam" "fine, L-BFGS-B" fine
 	$(BIN)/python -m benchmarks.times --pairs 3
 	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 16 2 2 --grid
-	$(BIN)/python -m benchmarks.peers --pairs 2
-	$(BIN)/python -m benchmarks.dominance
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.dominance --precisions float32 bfloat16
 	$(BIN)/python -m benchmarks.ablation
-	$(BIN)/python -m benchmarks.networks
+	$(BIN)/python -m benchmarks.networks --pairs 16 16 --reference-precision bfloat16 --timed float32 bfloat16
 	$(BIN)/python -m benchmarks.fidelity --pairs 2
 
 clean: ## remove .venv and what the tools made; trainings in build and pictures in demo stay
