@@ -1,29 +1,30 @@
 """Pictures of ours that are nearer to style and content at once than a peer's of the same pair.
 
-    python -m benchmarks.dominance [--sides 256 512] [--pairs 16 4] [--precisions bfloat16 float32]
+    python -m benchmarks.dominance [--sides 256 512] [--pairs 16 4] [--peers PEER ...] [--precisions bfloat16 float32]
 
 `benchmarks.peers` draws whole curves, which takes twelve paintings a pair. One picture says as much of one peer: where
 it is at most as far from the content as the peer's and nearer to the style, our curve over strengths lies below the
-peer's point. `standard` is to be at no point above `classic` and the published schedule, `fine` at least 10 % below.
-A pair is painted at strength 1/2, and then at the next weaker or stronger ones until one shows that, or none is left.
+peer's point. `standard` is to be at no point above a peer's, `fine` at least 10 % below. A pair is painted at strength
+1/2, and, where that does not show it, at the strength that is expected to be as far from the content as the peer's, and
+from there at the next weaker or stronger ones until one shows it, or none is left.
+
+Comparisons with other peers, or at other sizes, stay in the file.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks import gallery, report
-from benchmarks.gallery import Gallery, Judged, Pair
-from benchmarks.painting import SCHEDULE
+from benchmarks.gallery import Gallery, Pair
+from benchmarks.peers import PEERS
 from benchmarks.strength import of_strength
-from styleserve.presets import PRESETS
 
 #: The style distance of ours, in shares of the peer's, that is wanted at most.
 WANTED: Mapping[str, float] = {"standard": 1.0, "fine": 0.9}
-PEERS = {"classic": PRESETS["classic"], "schedule": SCHEDULE}
 _TENTHS = (1, 2, 3, 4, 5, 6)
-_FIRST = 5
+_HALF = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def main() -> None:
     """Paint, judge, print, and write docs/benchmarks/dominance.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     gallery.add_sides(parser)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="default: all")
     parser.add_argument(
         "--precisions",
         nargs="+",
@@ -55,37 +57,43 @@ def main() -> None:
         help="what is painted in none of them is painted in the last (default: auto)",
     )
     arguments = parser.parse_args()
-    results: dict[str, report.Value] = {}
     with ExitStack() as opened:
         own = [opened.enter_context(gallery.opened(name)) for name in arguments.precisions]
         for side, num_pairs in zip(arguments.sides, arguments.pairs, strict=True):
-            found = [compare for pair in gallery.pairs(side, num_pairs) for compare in comparisons(own, pair)]
+            found = [
+                comparison
+                for pair in gallery.pairs(side, num_pairs)
+                for peer in arguments.peers
+                for comparison in comparisons(own, pair, peer)
+            ]
             header, rows = _table(found)
             print(f"\n{side} px, {num_pairs} pairs\n{report.table(header, rows)}", flush=True)
-            results[str(side)] = [_record(compare) for compare in found]
-    report.write("dominance", {"weights": own[0].subject.weights.label, "comparisons": results})
+            keep(own[0].subject.weights.label, side, found)
 
 
-def comparisons(galleries: Sequence[Gallery], pair: Pair) -> Iterator[Comparison]:
-    """Of each preset with each peer, the one that shows it, or else the last."""
-    for peer, recipe in PEERS.items():
-        theirs = gallery.result_of_any(galleries, pair, recipe)
-        for preset in WANTED:
-            yield _closest(galleries, pair, peer, theirs, preset)
+def comparisons(galleries: Sequence[Gallery], pair: Pair, peer: str) -> Iterator[Comparison]:
+    """Of each preset with the peer, the one that shows it, or else the last."""
+    theirs = gallery.result_of_any(galleries, pair, PEERS[peer])
+    for preset in WANTED:
+
+        def at(tenths: int, preset: str = preset) -> Comparison:
+            ours = gallery.result_of_any(galleries, pair, of_strength(preset, tenths / 10))
+            quotients = ours.style / theirs.style, ours.content / theirs.content
+            return Comparison(pair.name, peer, preset, tenths / 10, *quotients)
+
+        yield _closest(at)
 
 
-def _closest(galleries: Sequence[Gallery], pair: Pair, peer: str, theirs: Judged, preset: str) -> Comparison:
-    """At strength 1/2, or weaker where that is too far from the content, or stronger where it is near enough to it."""
-
-    def at(tenths: int) -> Comparison:
-        ours = gallery.result_of_any(galleries, pair, of_strength(preset, tenths / 10))
-        quotients = ours.style / theirs.style, ours.content / theirs.content
-        return Comparison(pair.name, peer, preset, tenths / 10, *quotients)
-
-    found = at(_FIRST)
-    others = [tenths for tenths in _TENTHS if tenths > _FIRST]
+def _closest(at: Callable[[int], Comparison]) -> Comparison:
+    """At strength 1/2, or else as near to the peer's content distance as it takes."""
+    found = at(_HALF)
+    if found.is_shown:
+        return found
+    first = min(max(int(_HALF / found.content), _TENTHS[0]), _TENTHS[-1])  # as distance from the content grows with it
+    found = at(first)
+    others = [tenths for tenths in _TENTHS if tenths > first]
     if found.content > 1:
-        others = [tenths for tenths in reversed(_TENTHS) if tenths < _FIRST]
+        others = [tenths for tenths in reversed(_TENTHS) if tenths < first]
     for tenths in others:
         if found.is_shown:
             break
@@ -97,12 +105,22 @@ def _table(found: Sequence[Comparison]) -> tuple[list[str], list[list[report.Val
     """A row a peer and preset: pairs that show it, of how many, and the largest quotient of the style distances."""
     header = ["peer", "preset", "pairs", "shown", "style / peer's, at most"]
     rows: list[list[report.Value]] = []
-    for peer in PEERS:
-        for preset in WANTED:
-            of_both = [own for own in found if (own.peer, own.preset) == (peer, preset)]
-            shown = sum(own.is_shown for own in of_both)
-            rows.append([peer, preset, len(of_both), shown, max(own.style for own in of_both)])
+    for peer, preset in dict.fromkeys((own.peer, own.preset) for own in found):
+        of_both = [own for own in found if (own.peer, own.preset) == (peer, preset)]
+        shown = sum(own.is_shown for own in of_both)
+        rows.append([peer, preset, len(of_both), shown, max(own.style for own in of_both)])
     return header, rows
+
+
+def keep(weights: str, side: int, found: Sequence[Comparison]) -> None:
+    """Write them; those of the same size with the same peers give way, all of them where other weights judged."""
+    written = report.read("dominance")
+    known = written.get("comparisons") if written.get("weights") == weights else {}
+    assert isinstance(known, dict)
+    peers = {own.peer for own in found}
+    of_others = [record for record in known.get(str(side), []) if record["peer"] not in peers]
+    records = [*of_others, *map(_record, found)]
+    report.write("dominance", {"weights": weights, "comparisons": {**known, str(side): records}})
 
 
 def _record(compare: Comparison) -> Mapping[str, report.Value]:

@@ -1,5 +1,6 @@
-"""Points that a benchmark cannot measure again outlive its next run."""
+"""Peers' points that cannot be measured again outlive the next run, and few pictures are painted against each."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -20,6 +21,35 @@ def peers(monkeypatch, tmp_path):
     module = importlib.import_module("benchmarks.peers")
     monkeypatch.setattr(module.report, "FOLDER", tmp_path)
     return module
+
+
+@pytest.fixture
+def dominance(peers):
+    return importlib.import_module("benchmarks.dominance")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    name: str
+
+
+class Gallery:
+    """Ours lie on a curve; every peer's picture is at one point."""
+
+    def __init__(self, peer_style: float, peer_content: float) -> None:
+        self.peer = peer_style, peer_content
+        self.strengths: list[float] = []
+
+    def has(self, pair, recipe) -> bool:
+        return True
+
+    def result(self, pair, recipe):
+        from benchmarks.gallery import Judged
+
+        if recipe.strength is None:
+            return Judged(1.0, 1, 1.0, *self.peer)
+        self.strengths.append(recipe.strength)
+        return Judged(1.0, 1, 1.0, 0.1 / recipe.strength, recipe.strength)
 
 
 def write(peers, *names: str) -> None:
@@ -51,3 +81,40 @@ def test_the_point_that_is_there_is_one_of_them(peers, monkeypatch):
     written = peers.report.read("peers")
     found = peers.points_of_others(written["side"], written["weights"])
     assert sum(map(len, found.values())) == sum(point["peer"] not in peers.PEERS for point in written["points"]) > 0
+
+
+def test_a_peer_far_from_the_content_is_compared_with_the_preset_itself(dominance):
+    gallery = Gallery(0.3, 0.9)
+    found = list(dominance.comparisons([gallery], Pair("a b"), "classic"))
+    assert [(one.preset, one.strength, one.is_shown) for one in found] == [("standard", 0.5, True), ("fine", 0.5, True)]
+    assert gallery.strengths == [0.5, 0.5]
+
+
+def test_a_peer_near_to_the_content_is_compared_at_the_strength_that_comes_as_near(dominance):
+    gallery = Gallery(0.6, 0.21)
+    found = list(dominance.comparisons([gallery], Pair("a b"), "classic"))
+    assert [(one.strength, one.is_shown) for one in found] == [(0.2, True), (0.2, True)]
+    assert gallery.strengths == [0.5, 0.2] * 2
+
+
+def test_what_no_strength_shows_is_told(dominance):
+    gallery = Gallery(0.52, 0.21)  # of ours, 0.5 at 0.2: nearer, but not by a tenth
+    standard, fine = dominance.comparisons([gallery], Pair("a b"), "classic")
+    assert (standard.is_shown, fine.is_shown) == (True, False)
+    assert fine.content > 1, "a stronger one was tried, which is too far from the content"
+
+
+def test_comparisons_with_other_peers_and_sizes_stay_in_the_file(dominance):
+    def compared(peer: str, style: float):
+        return dominance.Comparison("a b", peer, "fine", 0.5, style, 1.0)
+
+    def known() -> dict[str, list[tuple[str, float]]]:
+        comparisons = dominance.report.read("dominance")["comparisons"]
+        return {side: [(one["peer"], one["style"]) for one in found] for side, found in comparisons.items()}
+
+    dominance.keep(WEIGHTS, 256, [compared("classic", 0.5), compared("schedule", 0.6)])
+    dominance.keep(WEIGHTS, 512, [compared("classic", 0.7)])
+    dominance.keep(WEIGHTS, 256, [compared("classic", 0.4)])
+    assert known() == {"256": [("schedule", 0.6), ("classic", 0.4)], "512": [("classic", 0.7)]}
+    dominance.keep("others", 512, [compared("classic", 0.8)])
+    assert known() == {"512": [("classic", 0.8)]}
