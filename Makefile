@@ -116,7 +116,8 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.times --pairs 3
 	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 16 2 2 --grid
 	$(BIN)/python -m benchmarks.peers
-	$(BIN)/python -m benchmarks.dominance --precisions float32 bfloat16
+	$(BIN)/python -m benchmarks.dominance --peers classic schedule --precisions float32 bfloat16
+	$(BIN)/python -m benchmarks.dominance --sides 256 --pairs 16 --peers "classic, L-BFGS-B" --precisions float32 bfloat16
 	$(BIN)/python -m benchmarks.ablation
 	$(BIN)/python -m benchmarks.networks --pairs 16 16 --reference-precision bfloat16 --timed float32 bfloat16
 	$(BIN)/python -m benchmarks.fidelity --pairs 2
