@@ -12,12 +12,12 @@ Comparisons with other peers, or at other sizes, stay in the file.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks import gallery, report
-from benchmarks.gallery import Gallery, Pair
+from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.peers import PEERS
 from benchmarks.strength import of_strength
 
@@ -75,21 +75,22 @@ def comparisons(galleries: Sequence[Gallery], pair: Pair, peer: str) -> Iterator
     """Of each preset with the peer, the one that shows it, or else the last."""
     theirs = gallery.result_of_any(galleries, pair, PEERS[peer])
     for preset in WANTED:
-
-        def at(tenths: int, preset: str = preset) -> Comparison:
-            ours = gallery.result_of_any(galleries, pair, of_strength(preset, tenths / 10))
-            quotients = ours.style / theirs.style, ours.content / theirs.content
-            return Comparison(pair.name, peer, preset, tenths / 10, *quotients)
-
-        yield _closest(at)
+        yield _closest(galleries, pair, peer, theirs, preset)
 
 
-def _closest(at: Callable[[int], Comparison]) -> Comparison:
+def _closest(galleries: Sequence[Gallery], pair: Pair, peer: str, theirs: Judged, preset: str) -> Comparison:
     """At strength 1/2, or else as near to the peer's content distance as it takes."""
+
+    def at(tenths: int) -> Comparison:
+        ours = gallery.result_of_any(galleries, pair, of_strength(preset, tenths / 10))
+        quotients = ours.style / theirs.style, ours.content / theirs.content
+        return Comparison(pair.name, peer, preset, tenths / 10, *quotients)
+
     found = at(_HALF)
     if found.is_shown:
         return found
-    first = min(max(int(_HALF / found.content), _TENTHS[0]), _TENTHS[-1])  # as distance from the content grows with it
+    # The distance from the content grows nearly in proportion to the strength.
+    first = min(max(int(_HALF / found.content), _TENTHS[0]), _TENTHS[-1])
     found = at(first)
     others = [tenths for tenths in _TENTHS if tenths > first]
     if found.content > 1:
