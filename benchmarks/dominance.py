@@ -58,7 +58,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     with ExitStack() as opened:
-        own = [opened.enter_context(gallery.opened(name)) for name in arguments.precisions]
+        # No comparison here is of seconds, so none are kept, and other work may run beside.
+        own = [opened.enter_context(gallery.opened(name, is_quiet=False)) for name in arguments.precisions]
         for side, num_pairs in zip(arguments.sides, arguments.pairs, strict=True):
             found = [
                 comparison
