@@ -31,6 +31,7 @@ NUM_LOOKS = 6
 PRECISIONS = ("auto", "float32", "bfloat16")
 #: Of the file that benchmarks share.
 SHARED = "paintings"
+_VALUES = ("seconds", "evaluations", "megapixels", "style", "content")
 _Record: TypeAlias = Mapping[str, report.Value]
 
 
@@ -58,7 +59,8 @@ class Pair:
 class Judged:
     """A picture on its way: seconds of painting until it, evaluations, megapixels judged, and its distances.
 
-    The seconds are NaN where other work ran beside, which takes time and changes no picture.
+    The seconds are NaN where other work ran beside, which takes time and changes no picture. `machine` is the name of
+    the one that painted it: seconds of two can not be compared, and products in bfloat16 round otherwise on another.
     """
 
     seconds: float
@@ -66,6 +68,7 @@ class Judged:
     megapixels: float
     style: float
     content: float
+    machine: str
 
 
 def add_sides(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +106,7 @@ class Gallery:
     """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32.
 
     `name` is that of the file it keeps them in; one that is not shared forgets those of other machines. Seconds are
-    kept only if the machine `is_quiet`.
+    kept only if the machine `is_quiet`. `machines` are those which painted what was asked for.
     """
 
     def __init__(
@@ -120,16 +123,20 @@ class Gallery:
         self._judge = Judge(subjects.vgg19())
         self._paintings = dict(_read(name))
         self._warm: set[str] = set()
+        self.machines: dict[str, None] = {}
 
     def judged(self, pair: Pair, recipe: Recipe) -> list[Judged]:
         """Judgements of the painting on its way, about `NUM_LOOKS` of them; the last is that of the result."""
         own = self._key(pair, recipe)
         if own not in self._paintings:
             self._warm_up(recipe)
-            self._paintings[own] = [_record(look) for look in self._paint(pair, recipe)]
-            report.write(self._name, {"paintings": {**_read(self._name), own: self._paintings[own]}})
+            self._paintings[own] = self._paint(pair, recipe)
+            kept = {**_read(self._name), own: self._paintings[own]}
+            report.write(self._name, {"paintings": {key: _record(looks) for key, looks in kept.items()}})
             print(own, self._paintings[own][-1], flush=True)
-        return [_recall(record) for record in self._paintings[own]]
+        looks = self._paintings[own]
+        self.machines[looks[-1].machine] = None
+        return looks
 
     def has(self, pair: Pair, recipe: Recipe) -> bool:
         """Whether the painting is there already."""
@@ -151,11 +158,13 @@ class Gallery:
 
     def _paint(self, pair: Pair, recipe: Recipe) -> list[Judged]:
         looks: list[Judged] = []
+        machine = report.machine_name()
 
         def show(look: Look) -> None:
             judgement = self.judge(look.picture, pair)
             seconds = look.seconds if self._is_quiet else math.nan
-            looks.append(Judged(seconds, look.evaluations, look.megapixels, judgement.style, judgement.content))
+            distances = judgement.style, judgement.content
+            looks.append(Judged(seconds, look.evaluations, look.megapixels, *distances, machine))
 
         self._painter.paint(pair.content, pair.style, recipe, show, NUM_LOOKS)
         return looks
@@ -206,28 +215,24 @@ def _digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read(name: str) -> Mapping[str, Sequence[_Record]]:
-    written = report.read(name)
-    if name != SHARED and not report.is_of_this_machine(written):
-        return {}
-    paintings = written.get("paintings", {})
+def _read(name: str) -> Mapping[str, list[Judged]]:
+    """The paintings in a file; of one that is not shared, those of this machine."""
+    paintings = report.read(name).get("paintings", {})
     assert isinstance(paintings, dict)
-    return paintings
+    here = report.machine_name()
+    return {key: _recall(record) for key, record in paintings.items() if name == SHARED or record["machine"] == here}
 
 
-def _record(judged: Judged) -> _Record:
-    record = {name: getattr(judged, name) for name in Judged.__slots__}
-    return record if math.isfinite(judged.seconds) else {**record, "seconds": None}
+def _record(looks: Sequence[Judged]) -> _Record:
+    """What painted it, and the judgements, whose seconds may be unknown."""
+    values = [{name: getattr(look, name) for name in _VALUES} for look in looks]
+    known = [value if math.isfinite(value["seconds"]) else {**value, "seconds": None} for value in values]
+    return {"machine": looks[-1].machine, "looks": known}
 
 
-def _recall(record: _Record) -> Judged:
-    def number(name: str) -> float:
-        value = record[name]
-        if value is None:
-            return math.nan
-        assert isinstance(value, int | float)
-        return value
-
-    return Judged(
-        number("seconds"), int(number("evaluations")), number("megapixels"), number("style"), number("content")
-    )
+def _recall(record: _Record) -> list[Judged]:
+    machine, looks = record["machine"], record["looks"]
+    assert isinstance(machine, str)
+    assert isinstance(looks, list)
+    known = [{**look, "seconds": math.nan} if look["seconds"] is None else look for look in looks]
+    return [Judged(machine=machine, **look) for look in known]

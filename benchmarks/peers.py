@@ -44,12 +44,15 @@ PEERS: Mapping[str, Recipe] = {
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A picture in the plane of both distances, and the seconds that it took."""
+    """A picture in the plane of both distances, and the seconds that another program took for it.
+
+    Those of recipes are of whatever machine painted them, and say nothing.
+    """
 
     name: str
-    seconds: float
     style: float
     content: float
+    seconds: float | None = None
 
 
 def main() -> None:
@@ -79,8 +82,8 @@ def main() -> None:
             made = {point.name: point for point in _made(pictures, pair, arguments.picture)}
             others = {point.name: point for point in known.get(pair.name, [])} | made
             peers[pair.name] = [*_peers(pictures, pair), *others.values()]
-    header = ["pair", "peer", "seconds", "style", "content"]
-    header += [column for preset in OURS for column in (f"`{preset}` style / peer's", f"`{preset}` time / peer's")]
+    header = ["pair", "peer", "style", "content", "seconds"]
+    header += [f"`{preset}` style / peer's" for preset in OURS]
     rows = [[name, *_row(point, curves[name])] for name, points in peers.items() for point in points]
     print(report.table(header, rows))
     path = report.write(
@@ -88,6 +91,7 @@ def main() -> None:
         {
             "weights": pictures.subject.weights.label,
             "precision": pictures.subject.precision,
+            "painted on": sorted(pictures.machines),
             "side": arguments.side,
             "strengths": list(STRENGTHS),
             "points": [dict(zip(header, row, strict=True)) for row in rows],
@@ -108,8 +112,8 @@ def points_of_others(side: int, weights: str) -> dict[str, list[Point]]:
     found: dict[str, list[Point]] = {}
     for point in points:
         if point["peer"] not in PEERS:
-            values = (float(point[name]) for name in ("seconds", "style", "content"))
-            found.setdefault(point["pair"], []).append(Point(point["peer"], *values))
+            style, content, seconds = (float(point[name]) for name in ("style", "content", "seconds"))
+            found.setdefault(point["pair"], []).append(Point(point["peer"], style, content, seconds))
     if found and (written["side"], written["weights"]) != (side, weights):
         sys.exit(
             f"peers.json has points of other programs' pictures at side {written['side']}, judged by "
@@ -136,27 +140,23 @@ def _made(pictures: Gallery, pair: Pair, files: Sequence[Sequence[str]]) -> Iter
         if pair_name == pair.name:
             picture = images.decode(Path(file).read_bytes(), images.ImageLimits()).pixels
             judgement = pictures.judge(images.resize(picture, *pair.content.shape[:2]), pair)
-            yield Point(name, float(seconds), judgement.style, judgement.content)
+            yield Point(name, judgement.style, judgement.content, float(seconds))
 
 
 def _point(pictures: Gallery, pair: Pair, name: str, recipe: Recipe) -> Point:
     judged = pictures.result(pair, recipe)
-    return Point(name, judged.seconds, judged.style, judged.content)
+    return Point(name, judged.style, judged.content)
 
 
 def _row(peer: Point, curves: Mapping[str, Sequence[Point]]) -> Iterator[report.Value]:
-    yield from (peer.name, peer.seconds, peer.style, peer.content)
+    yield from (peer.name, peer.style, peer.content, peer.seconds)
     for curve in curves.values():
-        style, seconds = _at_content(curve, peer.content)
-        yield style / peer.style
-        yield seconds / peer.seconds
+        yield _style_at(curve, peer.content) / peer.style
 
 
-def _at_content(curve: Sequence[Point], content: float) -> tuple[float, float]:
-    """Style distance and seconds of a curve at a content distance, between two of its points."""
-    contents = [point.content for point in curve]
-    style = np.interp(content, contents, [point.style for point in curve])
-    return float(style), float(np.interp(content, contents, [point.seconds for point in curve]))
+def _style_at(curve: Sequence[Point], content: float) -> float:
+    """The style distance of a curve at a content distance, between two of its points."""
+    return float(np.interp(content, [point.content for point in curve], [point.style for point in curve]))
 
 
 def _plot(

@@ -6,8 +6,9 @@
 Four photographs by four styles. Each pair is painted by every recipe in turn, and judged (`judgement`) on the way. The
 table compares, at every size, over the pairs that all of the recipes have painted. `--name` gives the files another
 name, so that other recipes do not take the place of these; `--apart` keeps its paintings in a file of that name too,
-and paints anew what another machine has painted there, so that all times are of one. Times are means over the pairs
-that every recipe has painted on a quiet machine; `--busy` says that this one is not.
+and paints anew what another machine has painted there, so that all times are of one. A quotient of times is the mean
+over the pairs that one quiet machine has painted by both recipes, seconds over those that one has painted by all;
+`--busy` says that this one is not quiet. Without seconds the plot is over judged megapixels, which cost about the same.
 """
 
 import argparse
@@ -65,22 +66,27 @@ def main() -> None:
     name = f"{arguments.name}-paintings" if arguments.apart else gallery.SHARED
     with gallery.opened(arguments.precision, name=name, is_quiet=not arguments.busy) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
-    tables = {}
+    tables, machines = {}, {}
     for side, of_recipe in of_side.items():
         header, rows = _table(of_recipe)
         tables[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
+        machines[str(side)] = sorted({looks[-1].machine for paintings in of_recipe.values() for looks in paintings})
         print(f"\n{side} px, {arguments.pairs} pairs\n{report.table(header, rows)}")
         _plot(of_recipe, report.FOLDER / f"{arguments.name}-{side}.png")
     subject = pictures.subject
     of_what: Mapping[str, report.Value] = {"weights": subject.weights.label, "precision": subject.precision}
-    report.write(arguments.name, {**of_what, "means": {**_known(arguments.name, of_what), **tables}})
+    known = report.read(arguments.name)
+    is_kept = all(known.get(name) == value for name, value in of_what.items())
+    # The tables of other sizes with the same network and precision stay.
+    results = {
+        name: {**(_mapping(known.get(name)) if is_kept else {}), **of_sides}
+        for name, of_sides in (("painted on", machines), ("means", tables))
+    }
+    report.write(arguments.name, {**of_what, **results})
 
 
-def _known(name: str, of_what: Mapping[str, report.Value]) -> Mapping[str, report.Value]:
-    """The tables of other sizes with the same network and precision, which stay."""
-    written = report.read(name)
-    means = written.get("means")
-    return means if isinstance(means, dict) and all(written[name] == of_what[name] for name in of_what) else {}
+def _mapping(value: report.Value) -> Mapping[str, report.Value]:
+    return value if isinstance(value, dict) else {}
 
 
 def _paint(pictures: Gallery, side: int, num_pairs: int, names: Sequence[str]) -> dict[str, list[list[Judged]]]:
@@ -89,13 +95,15 @@ def _paint(pictures: Gallery, side: int, num_pairs: int, names: Sequence[str]) -
     for pair in gallery.pairs(side, num_pairs):
         for name in names:
             of_recipe[name].append(pictures.judged(pair, RECIPES[name]))
-    return _with_seconds_of_the_same_pairs(of_recipe)
+    return of_recipe
 
 
-def _with_seconds_of_the_same_pairs(of_recipe: Mapping[str, list[list[Judged]]]) -> dict[str, list[list[Judged]]]:
-    """The same without seconds of pairs that some recipe has none of, so that all are means over the same pairs."""
+def _with_seconds_of_the_same_pairs(
+    of_recipe: Mapping[str, Sequence[Sequence[Judged]]],
+) -> Mapping[str, Sequence[Sequence[Judged]]]:
+    """The same without seconds of pairs that no one machine has timed with all: means are over the same pairs."""
     by_pair = zip(*of_recipe.values(), strict=True)
-    are_timed = [all(math.isfinite(looks[-1].seconds) for looks in paintings) for paintings in by_pair]
+    are_timed = [_are_of_one_machine([looks[-1] for looks in paintings]) for paintings in by_pair]
     return {
         name: [
             looks if is_timed else [dataclasses.replace(look, seconds=math.nan) for look in looks]
@@ -105,23 +113,28 @@ def _with_seconds_of_the_same_pairs(of_recipe: Mapping[str, list[list[Judged]]])
     }
 
 
+def _are_of_one_machine(results: Sequence[Judged]) -> bool:
+    """Whether one has timed them all."""
+    return all(math.isfinite(result.seconds) for result in results) and len({one.machine for one in results}) == 1
+
+
 def _table(of_recipe: Mapping[str, Sequence[Sequence[Judged]]]) -> tuple[list[str], list[list[report.Value]]]:
     """Means over the pairs; against the first recipe and the last, times and the pairs won on both distances."""
     first, last = next(iter(of_recipe)), list(of_recipe)[-1]
     rivals = dict.fromkeys((first, last))
     header = ["recipe", "seconds", f"time / {first}", "style", "content"]
     header += [f"better than {rival} on both, pairs" for rival in rivals]
-    return header, [[name, *_row(of_recipe, name, first, rivals)] for name in of_recipe]
+    timed = _with_seconds_of_the_same_pairs(of_recipe)
+    seconds = {name: _mean_known(looks[-1].seconds for looks in paintings) for name, paintings in timed.items()}
+    return header, [[name, seconds[name], *_row(of_recipe, name, first, rivals)] for name in of_recipe]
 
 
 def _row(
     of_recipe: Mapping[str, Sequence[Sequence[Judged]]], name: str, first: str, rivals: Mapping[str, None]
 ) -> Iterator[report.Value]:
     results = [looks[-1] for looks in of_recipe[name]]
-    yield _mean_known(result.seconds for result in results)
-    yield _mean_known(
-        result.seconds / looks[-1].seconds for result, looks in zip(results, of_recipe[first], strict=True)
-    )
+    beside = [(result, looks[-1]) for result, looks in zip(results, of_recipe[first], strict=True)]
+    yield _mean_known(one.seconds / other.seconds for one, other in beside if _are_of_one_machine([one, other]))
     yield mean(result.style for result in results)
     yield mean(result.content for result in results)
     for rival in rivals:
@@ -138,23 +151,26 @@ def _mean_known(seconds: Iterable[float]) -> float | None:
 
 
 def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> None:
-    """Both distances against seconds, means over the pairs."""
+    """Both distances against seconds, or against judged megapixels where there are none; means over the pairs."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
-    for name, paintings in of_recipe.items():
+    timed = _with_seconds_of_the_same_pairs(of_recipe)
+    is_timed = any(math.isfinite(looks[-1].seconds) for paintings in timed.values() for looks in paintings)
+    cost = "seconds" if is_timed else "megapixels"
+    for name, paintings in timed.items():
         fewest = min(len(looks) for looks in paintings)
         looks = list(zip(*(looks[-fewest:] for looks in paintings), strict=True))
-        seconds = [_mean_known(look.seconds for look in column) for column in looks]
+        costs = [_mean_known(getattr(look, cost) for look in column) for column in looks]
         preset, _, optimizer = name.partition(", ")
         how = {"color": f"C{list(_OWN).index(preset)}", "marker": _MARKERS[optimizer], "label": name}
-        axes[0].plot(seconds, [mean(look.style for look in column) for column in looks], **how)
-        axes[1].plot(seconds, [mean(look.content for look in column) for column in looks], **how)
+        axes[0].plot(costs, [mean(look.style for look in column) for column in looks], **how)
+        axes[1].plot(costs, [mean(look.content for look in column) for column in looks], **how)
     for axis, distance in zip(axes, ("style", "content"), strict=True):
-        axis.set(xlabel="seconds", ylabel=f"{distance} distance", xscale="log")
+        axis.set(xlabel=f"{cost} judged" if cost == "megapixels" else cost, ylabel=f"{distance} distance", xscale="log")
         axis.grid(alpha=0.3, which="both")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")  # which hides no point
     figure.savefig(path, dpi=110)

@@ -50,11 +50,16 @@ def processor(root: Path = Path("/")) -> dict[str, Value]:
     }
 
 
-def is_of_this_machine(results: Mapping[str, Value]) -> bool:
-    """Whether what `read` returned was measured on a processor like this one, with as many cores."""
-    known = results.get("machine")
-    here = {**processor(), "cores": os.cpu_count()}
-    return isinstance(known, Mapping) and all(known.get(name) == value for name, value in here.items())
+def machine_name(described: Mapping[str, Value] | None = None) -> str:
+    """One line for a machine as `machine` describes it, or for this one.
+
+    Equal for those with equal processors and as many cores.
+    """
+    known = {**processor(), "cores": os.cpu_count()} if described is None else described
+    numbers = [f"{name} {known[name]}" for name in _NUMBERS.values() if name in known]
+    flags = known.get("flags", ())
+    assert isinstance(flags, Sequence)
+    return ", ".join([str(known["processor"]), *numbers, f"{known['cores']} cores", *map(str, flags)])
 
 
 def commit(folder: Path = _ROOT) -> str | None:

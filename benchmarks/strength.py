@@ -60,6 +60,7 @@ def main() -> None:
         {
             "weights": pictures.subject.weights.label,
             "precision": pictures.subject.precision,
+            "painted on": sorted(pictures.machines),
             "preset": arguments.preset,
             "strengths": list(STRENGTHS),
             "style and content": {

@@ -47,9 +47,9 @@ class Gallery:
         from benchmarks.gallery import Judged
 
         if recipe.strength is None:
-            return Judged(1.0, 1, 1.0, *self.peer)
+            return Judged(1.0, 1, 1.0, *self.peer, "a machine")
         self.strengths.append(recipe.strength)
-        return Judged(1.0, 1, 1.0, 0.1 / recipe.strength, recipe.strength)
+        return Judged(1.0, 1, 1.0, 0.1 / recipe.strength, recipe.strength, "a machine")
 
 
 def write(peers, *names: str) -> None:
@@ -60,7 +60,7 @@ def write(peers, *names: str) -> None:
 
 def test_a_point_of_another_program_stays_and_those_of_recipes_are_painted_again(peers):
     write(peers, "classic", "schedule", "another program")
-    assert peers.points_of_others(256, WEIGHTS) == {"a b": [peers.Point("another program", 2.0, 0.5, 0.25)]}
+    assert peers.points_of_others(256, WEIGHTS) == {"a b": [peers.Point("another program", 0.5, 0.25, 2.0)]}
 
 
 def test_a_run_that_would_lose_such_a_point_is_refused(peers):

@@ -34,12 +34,15 @@ def report():
     return module
 
 
-def test_results_of_another_processor_or_with_other_cores_are_told_apart(report):
+def test_machines_with_another_processor_or_other_cores_have_other_names(report):
     here = report.machine()
-    assert report.is_of_this_machine({"machine": {**here, "commit": "another", "python": "3.99"}})
-    assert not report.is_of_this_machine({"machine": {**here, "model": -1}})
-    assert not report.is_of_this_machine({"machine": {**here, "cores": 10**6}})
-    assert not report.is_of_this_machine({})
+    assert report.machine_name() == report.machine_name({**here, "commit": "another", "python": "3.99"})
+    for change in ({"processor": "another"}, {"model": -1}, {"cores": 10**6}, {"flags": ["amx_bf16"]}):
+        assert report.machine_name({**here, **change}) != report.machine_name()
+
+
+def test_a_machine_is_named_by_what_little_an_older_file_has(report):
+    assert report.machine_name({"processor": "AMD EPYC", "cores": 2}) == "AMD EPYC, 2 cores"
 
 
 def with_cpuinfo(folder: Path, text: str) -> Path:
