@@ -4,7 +4,6 @@ A table is known by its section's link to a file and by its first two columns. R
 those of recipes and variants else by their figures, so that a table may call a variant what it likes.
 """
 
-import itertools
 import json
 import math
 import re
@@ -100,53 +99,22 @@ def columns(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def quality(table: Table, results: dict) -> None:
-    """A table without pairs of its own is that of a side of the file; others have a column for each pair they show."""
-    pairs = [name.replace(", ", " ") for name in table.header if is_pair(name)]
-    if pairs:
-        return painted(table, pairs)
+    known = {
+        side: {of_recipe["recipe"]: list(of_recipe.values())[2:] for of_recipe in means}
+        for side, means in results["means"].items()
+    }
+    of_some_side(table, known)
+
+
+def of_some_side(table: Table, known: Mapping[str, Mapping[str, Values]]) -> None:
+    """Hold a table that is of one of a file's sides to each until one is shown."""
     found = []
-    for side, means in results["means"].items():
-        known = {of_recipe["recipe"]: list(of_recipe.values())[2:] for of_recipe in means}
+    for side, own in known.items():
         try:
-            return compare(table, known, is_free=True)
+            return compare(table, own, is_free=True)
         except AssertionError as error:
             found.append(f"{side}: {error}")
     raise AssertionError("\n".join(found))
-
-
-def is_pair(name: str) -> bool:
-    return " ".join(name.split(", ")) in {" ".join(painting.split()[1:3]) for painting in paintings()}
-
-
-def paintings() -> Mapping[str, Sequence[Mapping[str, float]]]:
-    return json.loads((FOLDER / "paintings.json").read_text())["paintings"]
-
-
-def painted(table: Table, pairs: Sequence[str]) -> None:
-    """Means of pairs, and the pairs; their times are means over some of the pairs at least."""
-    found = {}
-    for row in table.rows:
-        name = name_of(row, 1)
-        cells = dict(zip(table.header, row, strict=True))
-        found[name] = [shown_painting(name, pair, cells[pair.replace(" ", ", ")]) for pair in pairs]
-        assert are_shown(row[2:4], columns([(one["style"], one["content"]) for one in found[name]])), row
-    first = next(iter(found.values()))
-    for row in table.rows:
-        beside = zip(found[name_of(row, 1)], first, strict=True)
-        ratios = [one["seconds"] / other["seconds"] for one, other in beside if one["seconds"] and other["seconds"]]
-        some = itertools.chain.from_iterable(itertools.combinations(ratios, size) for size in range(len(ratios), 0, -1))
-        assert any(are_shown(row[1:2], [mean(chosen)]) for chosen in some), (row, ratios)
-
-
-def shown_painting(recipe: str, pair: str, cell: str) -> Mapping[str, float]:
-    """The painting of a pair by a recipe whose distances stand in the cell."""
-    fitting = [
-        looks[-1]
-        for name, looks in paintings().items()
-        if f" {pair} {recipe} " in name and are_shown([cell], [[looks[-1]["style"], looks[-1]["content"]]])
-    ]
-    assert fitting, f"no painting of {pair} by {recipe} has {cell}"
-    return fitting[-1]
 
 
 def peers(table: Table, results: dict) -> None:
