@@ -170,6 +170,19 @@ def evaluation(table: Table, results: dict) -> None:
     compare(table, known, num_names=2)
 
 
+def precision(table: Table, results: dict) -> None:
+    """Of both distances the difference of the means, and the largest of a pair, in percent."""
+    known = {}
+    for side, of_side in results["distances"].items():
+        for name, of_recipe in of_side.items():
+            known[f"{side}, {name}"] = []
+            for which in (0, 1):
+                both = [(own["bfloat16"][which], own["float32"][which]) for own in of_recipe.values()]
+                means, *pairs = (100 * (ours / theirs - 1) for ours, theirs in (columns(both), *both))
+                known[f"{side}, {name}"] += [means, max(map(abs, pairs))]
+    compare(table, known, num_names=2)
+
+
 def strength(table: Table, results: dict) -> None:
     """Over the pairs at every size, of which the first has all."""
     sides = list(next(iter(results["style and content"].values())))
@@ -300,6 +313,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("optimizers", "method"): optimizers,
     ("optimizers", "side"): bare_loop,
     ("evaluation", "side", "precision"): evaluation,
+    ("precision", "side"): precision,
     ("strength", "strength"): strength,
     ("memory", "preset"): memory,
     ("sizes", "jobs"): sizes,
@@ -313,7 +327,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("checkpoints", "side"): checkpoints,
 }
 #: Tables of what was noted and is in no file.
-NOTED = {("evaluation", "side", "bfloat16")}
+NOTED = {("evaluation", "side", "bfloat16"), ("precision", "recipe", "style, means, %")}
 
 
 def read(name: str) -> dict:
