@@ -42,3 +42,17 @@ def test_distances_of_other_sides_and_recipes_stay_unless_other_weights_judged(b
     assert precision.added(WEIGHTS, 256, {"fine": new}) == {"256": {"draft": old, "fine": new}}
     assert precision.added(WEIGHTS, 512, {"fine": new}) == {"256": {"draft": old, "fine": old}, "512": {"fine": new}}
     assert precision.added("others", 256, {"fine": new}) == {"256": {"fine": new}}
+
+
+def test_times_of_other_sides_stay_each_with_its_machine(benchmark):
+    times = benchmark("times")
+
+    def timed(share: float) -> list[dict[str, str | float]]:
+        row = {f"{preset} / classic": share for preset in ("draft", "standard", "fine")}
+        return [{"pair": "a b", **row}, {"pair": "median", **row}]
+
+    for side, share in ((256, 0.5), (512, 0.6), (256, 0.7)):
+        times.keep(side, "bfloat16", timed(share))
+    shares = {side: [pair["fine"] for pair in pairs] for side, pairs in times.shares().items()}
+    assert shares == {"256": [0.7], "512": [0.6]}
+    assert all("processor" in own["machine"] for own in times.report.read("times")["sides"].values())
