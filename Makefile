@@ -113,6 +113,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.quality --sides 256 --precision bfloat16 --apart --name by-optimizer --recipes \
 		classic "classic, L-BFGS" "classic, L-BFGS-B" draft "draft, Adam" "draft, L-BFGS-B" \
 		standard "standard, Adam" "standard, L-BFGS-B" "fine, Adam" "fine, L-BFGS-B" fine
+	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.times --pairs 3
 	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 16 2 2 --grid
 	$(BIN)/python -m benchmarks.peers

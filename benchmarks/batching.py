@@ -6,7 +6,8 @@ Jobs with the loss of `standard` and Adam, at one scale, each with a content of 
 them one after another, then all at once, then the other half, so that a machine that changes its pace slows both. The
 engine learns which batches pay in a first round, which does not count. `--evaluations` are those of a job at 128
 pixels; other sizes get as many as cost the same. The pictures of both ways are compared as well. Seconds a megapixel
-tell how far batching can go: at the largest size a lone canvas fills the machine already.
+tell how far batching can go: at the largest size a lone canvas nearly fills the machine already. The sizes of the
+batches of the last repeat are in the file.
 """
 
 import argparse
@@ -110,6 +111,19 @@ def compare(bench: Bench, side: int, number: int, evaluations: int, repeats: int
     return result
 
 
+def table(results: dict[int, Result]) -> tuple[list[str], list[list[report.Value]]]:
+    """A row a size: medians of the seconds, the ratio and what is wanted of it, and the difference in 1/255."""
+    header = ["side", "one after another, s", "at once, s", "ratio", "wanted"]
+    header += ["one after another, s / MP", "at once, s / MP", "difference between the pictures"]
+    rows: list[list[report.Value]] = []
+    for side, result in results.items():
+        apart_s, at_once_s = statistics.median(result.apart_s), statistics.median(result.at_once_s)
+        per_megapixel = [seconds / result.megapixels for seconds in (apart_s, at_once_s)]
+        wanted = TARGETS.get(side, "--")
+        rows.append([side, apart_s, at_once_s, result.ratio, wanted, *per_megapixel, result.difference])
+    return header, rows
+
+
 def plot(results: dict[int, Result], number: int, path: Path) -> None:
     """The ratio of each size, with its target."""
     import matplotlib
@@ -146,30 +160,7 @@ def main() -> None:
         for side in arguments.sides:
             evaluations = max(4, round(arguments.evaluations * min(2.5, (128 / side) ** 2)))
             results[side] = compare(bench, side, arguments.jobs, evaluations, arguments.repeats)
-    rows = [
-        [
-            side,
-            statistics.median(result.apart_s),
-            statistics.median(result.at_once_s),
-            result.ratio,
-            TARGETS.get(side, "--"),
-            statistics.median(result.at_once_s) / result.megapixels,
-            ", ".join(f"{count} of {size}" for size, count in result.sizes.items()),
-            result.difference,
-        ]
-        for side, result in results.items()
-    ]
-    header = [
-        "side",
-        "one after another, s",
-        "at once, s",
-        "ratio",
-        "target",
-        "at once, s / MP",
-        "steps",
-        "difference, 1/255",
-    ]
-    print(report.table(header, rows))
+    print(report.table(*table(results)))
     path = report.write(
         "batching",
         {

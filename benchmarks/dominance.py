@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import gallery, report
 from benchmarks.gallery import Gallery, Judged, Pair
@@ -25,6 +26,7 @@ from benchmarks.strength import of_strength
 WANTED: Mapping[str, float] = {"standard": 1.0, "fine": 0.9}
 _TENTHS = (1, 2, 3, 4, 5, 6)
 _HALF = 5
+_MARKERS = {"standard": "o", "fine": "D"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Comparison:
 
 
 def main() -> None:
-    """Paint, judge, print, and write docs/benchmarks/dominance.json."""
+    """Paint, judge, print, and write docs/benchmarks/dominance.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     gallery.add_sides(parser)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="default: all")
@@ -70,6 +72,7 @@ def main() -> None:
             header, rows = _table(found)
             print(f"\n{side} px, {num_pairs} pairs\n{report.table(header, rows)}", flush=True)
             keep(own[0].subject.weights.label, side, found)
+    plot(kept(), report.FOLDER / "dominance.png")
 
 
 def comparisons(galleries: Sequence[Gallery], pair: Pair, peer: str) -> Iterator[Comparison]:
@@ -123,6 +126,43 @@ def keep(weights: str, side: int, found: Sequence[Comparison]) -> None:
     of_others = [record for record in known.get(str(side), []) if record["peer"] not in peers]
     records = [*of_others, *map(_record, found)]
     report.write("dominance", {"weights": weights, "comparisons": {**known, str(side): records}})
+
+
+def kept() -> dict[str, list[Comparison]]:
+    """All of the file, by size."""
+    known = report.read("dominance").get("comparisons", {})
+    assert isinstance(known, dict)
+    return {side: [Comparison(**record) for record in records] for side, records in known.items()}
+
+
+def plot(of_side: Mapping[str, Sequence[Comparison]], path: Path) -> None:
+    """A panel a size: both quotients of each comparison, a colour a peer, a mark a preset; wanted is what is below."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        1, len(of_side), figsize=(5 * len(of_side), 5.2), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    peers = dict.fromkeys(one.peer for found in of_side.values() for one in found)
+    colours = {peer: f"C{rank}" for rank, peer in enumerate(peer for peer in PEERS if peer in peers)}
+    for axis, (side, found) in zip(panels[0], of_side.items(), strict=True):
+        for one in found:
+            axis.plot(one.content, one.style, _MARKERS[one.preset], color=colours[one.peer], markersize=5, alpha=0.7)
+        axis.axvline(1, color="0.3", linewidth=1)
+        for preset, most in WANTED.items():
+            style = "-" if most == 1 else "--"
+            axis.axhline(most, color="0.3", linewidth=1, linestyle=style, label=f"wanted at most of {preset}")
+        axis.set(title=f"{side} px", xlabel="content distance / the peer's", xlim=(0, None), ylim=(0, None))
+        axis.grid(alpha=0.3)
+    panels[0][0].set_ylabel("style distance / the peer's")
+    for peer, colour in colours.items():
+        panels[0][0].plot([], [], "s", color=colour, label=peer)
+    for preset, marker in _MARKERS.items():
+        panels[0][0].plot([], [], marker, color="0.5", label=preset)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
+    figure.savefig(path, dpi=110)
 
 
 def _record(compare: Comparison) -> Mapping[str, report.Value]:

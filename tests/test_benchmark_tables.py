@@ -4,7 +4,6 @@ A table is known by its section's link to a file and by its first two columns. R
 those of recipes and variants else by their figures, so that a table may call a variant what it likes.
 """
 
-import itertools
 import json
 import math
 import re
@@ -100,15 +99,19 @@ def columns(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def quality(table: Table, results: dict) -> None:
-    """A table without pairs of its own is that of a side of the file; others have a column for each pair they show."""
-    pairs = [name.replace(", ", " ") for name in table.header if is_pair(name)]
-    if pairs:
-        return painted(table, pairs)
+    known = {
+        side: {of_recipe["recipe"]: _told(list(of_recipe.values())[2:]) for of_recipe in means}
+        for side, means in results["means"].items()
+    }
+    of_some_side(table, known, is_free=True)
+
+
+def of_some_side(table: Table, known: Mapping[str, Mapping[str, Values]], is_free: bool = False) -> None:
+    """Hold a table that is of one of a file's sides to each until one is shown."""
     found = []
-    for side, means in results["means"].items():
-        known = {of_recipe["recipe"]: _told(list(of_recipe.values())[2:]) for of_recipe in means}
+    for side, own in known.items():
         try:
-            return compare(table, known, is_free=True)
+            return compare(table, own, is_free=is_free)
         except AssertionError as error:
             found.append(f"{side}: {error}")
     raise AssertionError("\n".join(found))
@@ -117,41 +120,6 @@ def quality(table: Table, results: dict) -> None:
 def _told(values: Sequence[float | None]) -> Values:
     """What is not known has no number, so its cell may have none."""
     return [[] if value is None else value for value in values]
-
-
-def is_pair(name: str) -> bool:
-    return " ".join(name.split(", ")) in {" ".join(painting.split()[1:3]) for painting in paintings()}
-
-
-def paintings() -> Mapping[str, Sequence[Mapping[str, float]]]:
-    return json.loads((FOLDER / "paintings.json").read_text())["paintings"]
-
-
-def painted(table: Table, pairs: Sequence[str]) -> None:
-    """Means of pairs, and the pairs; their times are means over some of the pairs at least."""
-    found = {}
-    for row in table.rows:
-        name = name_of(row, 1)
-        cells = dict(zip(table.header, row, strict=True))
-        found[name] = [shown_painting(name, pair, cells[pair.replace(" ", ", ")]) for pair in pairs]
-        assert are_shown(row[2:4], columns([(one["style"], one["content"]) for one in found[name]])), row
-    first = next(iter(found.values()))
-    for row in table.rows:
-        beside = zip(found[name_of(row, 1)], first, strict=True)
-        ratios = [one["seconds"] / other["seconds"] for one, other in beside if one["seconds"] and other["seconds"]]
-        some = itertools.chain.from_iterable(itertools.combinations(ratios, size) for size in range(len(ratios), 0, -1))
-        assert any(are_shown(row[1:2], [mean(chosen)]) for chosen in some), (row, ratios)
-
-
-def shown_painting(recipe: str, pair: str, cell: str) -> Mapping[str, float]:
-    """The painting of a pair by a recipe whose distances stand in the cell."""
-    fitting = [
-        looks[-1]
-        for name, looks in paintings().items()
-        if f" {pair} {recipe} " in name and are_shown([cell], [[looks[-1]["style"], looks[-1]["content"]]])
-    ]
-    assert fitting, f"no painting of {pair} by {recipe} has {cell}"
-    return fitting[-1]
 
 
 def peers(table: Table, results: dict) -> None:
@@ -207,6 +175,19 @@ def evaluation(table: Table, results: dict) -> None:
     compare(table, known, num_names=2)
 
 
+def precision(table: Table, results: dict) -> None:
+    """Of both distances the difference of the means, and the largest of a pair, in percent."""
+    known = {}
+    for side, of_side in results["distances"].items():
+        for name, of_recipe in of_side.items():
+            known[f"{side}, {name}"] = []
+            for which in (0, 1):
+                both = [(own["bfloat16"][which], own["float32"][which]) for own in of_recipe.values()]
+                means, *pairs = (100 * (ours / theirs - 1) for ours, theirs in (columns(both), *both))
+                known[f"{side}, {name}"] += [means, max(map(abs, pairs))]
+    compare(table, known, num_names=2)
+
+
 def strength(table: Table, results: dict) -> None:
     """Over the pairs at every size, of which the first has all."""
     sides = list(next(iter(results["style and content"].values())))
@@ -259,10 +240,13 @@ def batching(table: Table, results: dict) -> None:
 
 
 def times(table: Table, results: dict) -> None:
-    measured = json.loads((FOLDER / "times.json").read_text())["times"]
-    compare(
-        table, {row["pair"]: [row[f"{name} / classic"] for name in ("draft", "standard", "fine")] for row in measured}
-    )
+    known = {
+        side: {
+            row["pair"]: [row[f"{name} / classic"] for name in ("draft", "standard", "fine")] for row in own["times"]
+        }
+        for side, own in read("times")["sides"].items()
+    }
+    of_some_side(table, known)
 
 
 def anytime(table: Table, results: dict) -> None:
@@ -337,6 +321,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("optimizers", "method"): optimizers,
     ("optimizers", "side"): bare_loop,
     ("evaluation", "side", "precision"): evaluation,
+    ("precision", "side"): precision,
     ("strength", "strength"): strength,
     ("memory", "preset"): memory,
     ("sizes", "jobs"): sizes,
@@ -350,7 +335,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("checkpoints", "side"): checkpoints,
 }
 #: Tables of what was noted and is in no file.
-NOTED = {("evaluation", "side", "bfloat16")}
+NOTED = {("evaluation", "side", "bfloat16"), ("precision", "recipe", "style, means, %")}
 
 
 def read(name: str) -> dict:
@@ -415,7 +400,7 @@ def test_a_wrong_figure_is_found_whatever_its_row_is_called():
 
 
 def test_the_times_in_the_readme_are_medians_of_those_measured():
-    times = read("times")["times"]
+    times = [row for row in read("times")["sides"]["256"]["times"] if row["pair"] != "median"]
     header, row = re.search(r"(\| `draft` \|.*)\n\|[- |]+\n(.*)", (ROOT / "README.md").read_text()).groups()
     presets = re.findall(r"`(\w+)`", header)
     assert len(presets) == 4

@@ -1,0 +1,58 @@
+"""What benchmarks make of what they measured, and what they leave in their files."""
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = "weights@sha256:0"
+
+
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path):
+    """A module of the benchmarks, with a folder of its own; their package sets what is unset of the environment."""
+    for name in ("GRPC_VERBOSITY", "TF_CPP_MIN_LOG_LEVEL", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr(importlib.import_module("benchmarks.report"), "FOLDER", tmp_path)
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def of_pairs(*styles: tuple[float, float]) -> dict[str, dict[str, list[float]]]:
+    """Pairs whose style distances in float32 and bfloat16 are these."""
+    return {
+        f"pair {rank}": {"float32": [float32, 0.5], "bfloat16": [bfloat16, 0.5]}
+        for rank, (float32, bfloat16) in enumerate(styles)
+    }
+
+
+def test_means_in_bfloat16_are_compared_with_means_in_float32_and_pairs_with_pairs(benchmark):
+    precision, pairs = benchmark("precision"), of_pairs((0.1, 0.11), (0.3, 0.27))
+    assert precision.differences(pairs, 0) == pytest.approx([10, -10])
+    assert precision.difference_of_means(pairs, 0) == pytest.approx(-5)
+    assert precision.difference_of_means(pairs, 1) == 0
+
+
+def test_distances_of_other_sides_and_recipes_stay_unless_other_weights_judged(benchmark):
+    precision = benchmark("precision")
+    old, new = of_pairs((0.1, 0.2)), of_pairs((0.3, 0.4))
+    precision.report.write("precision", {"weights": WEIGHTS, "distances": {"256": {"draft": old, "fine": old}}})
+    assert precision.added(WEIGHTS, 256, {"fine": new}) == {"256": {"draft": old, "fine": new}}
+    assert precision.added(WEIGHTS, 512, {"fine": new}) == {"256": {"draft": old, "fine": old}, "512": {"fine": new}}
+    assert precision.added("others", 256, {"fine": new}) == {"256": {"fine": new}}
+
+
+def test_times_of_other_sides_stay_each_with_its_machine(benchmark):
+    times = benchmark("times")
+
+    def timed(share: float) -> list[dict[str, str | float]]:
+        row = {f"{preset} / classic": share for preset in ("draft", "standard", "fine")}
+        return [{"pair": "a b", **row}, {"pair": "median", **row}]
+
+    for side, share in ((256, 0.5), (512, 0.6), (256, 0.7)):
+        times.keep(side, "bfloat16", timed(share))
+    shares = {side: [pair["fine"] for pair in pairs] for side, pairs in times.shares().items()}
+    assert shares == {"256": [0.7], "512": [0.6]}
+    assert all("processor" in own["machine"] for own in times.report.read("times")["sides"].values())
