@@ -110,7 +110,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.checkpoints
 	$(BIN)/python -m benchmarks.quality --sides 256
 	$(BIN)/python -m benchmarks.quality --sides 512 --pairs 16 --precision bfloat16
-	$(BIN)/python -m benchmarks.quality --sides 256 --precision bfloat16 --apart --name by-optimizer --recipes \
+	$(BIN)/python -m benchmarks.quality --sides 256 --precision bfloat16 --name by-optimizer --recipes \
 		classic "classic, L-BFGS" "classic, L-BFGS-B" draft "draft, Adam" "draft, L-BFGS-B" \
 		standard "standard, Adam" "standard, L-BFGS-B" "fine, Adam" "fine, L-BFGS-B" fine
 	$(BIN)/python -m benchmarks.precision

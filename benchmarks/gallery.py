@@ -2,7 +2,7 @@
 
 A painting takes seconds to minutes. Its judgements are kept in docs/benchmarks/paintings.json, under a name that
 changes with all that determines it: a benchmark can be broken off and goes on where it stood, and two that want the
-same painting share it. One that compares seconds may have a file of its own, for those of one machine.
+same painting share it. Move the file away to paint everything anew, as on another machine.
 """
 
 import argparse
@@ -29,8 +29,7 @@ from styleserve.workers.vgg_engine import PrecisionChoice
 
 NUM_LOOKS = 6
 PRECISIONS = ("auto", "float32", "bfloat16")
-#: Of the file that benchmarks share.
-SHARED = "paintings"
+_FILE = "paintings"
 _VALUES = ("seconds", "evaluations", "megapixels", "style", "content")
 _Record: TypeAlias = Mapping[str, report.Value]
 
@@ -105,23 +104,15 @@ def _sized(content: Pixels, side: int) -> Pixels:
 class Gallery:
     """Paints with one network and precision what it does not have yet, and judges it by VGG19 in float32.
 
-    `name` is that of the file it keeps them in; one that is not shared forgets those of other machines. Seconds are
-    kept only if the machine `is_quiet`. `machines` are those which painted what was asked for.
+    Seconds are kept only if the machine `is_quiet`. `machines` are those which painted what was asked for.
     """
 
-    def __init__(
-        self,
-        subject: subjects.Subject,
-        experiment: Experiment = NOTHING,
-        name: str = SHARED,
-        is_quiet: bool = True,
-    ) -> None:
+    def __init__(self, subject: subjects.Subject, experiment: Experiment = NOTHING, is_quiet: bool = True) -> None:
         self.subject = subject
-        self._name = name
         self._is_quiet = is_quiet
         self._painter = Painter(subject.evaluator, experiment)
         self._judge = Judge(subjects.vgg19())
-        self._paintings = dict(_read(name))
+        self._paintings = _read()
         self._warm: set[str] = set()
         self.machines: dict[str, None] = {}
 
@@ -131,8 +122,8 @@ class Gallery:
         if own not in self._paintings:
             self._warm_up(recipe)
             self._paintings[own] = self._paint(pair, recipe)
-            kept = {**_read(self._name), own: self._paintings[own]}
-            report.write(self._name, {"paintings": {key: _record(looks) for key, looks in kept.items()}})
+            kept = {**_read(), own: self._paintings[own]}
+            report.write(_FILE, {"paintings": {key: _record(looks) for key, looks in kept.items()}})
             print(own, self._paintings[own][-1], flush=True)
         looks = self._paintings[own]
         self.machines[looks[-1].machine] = None
@@ -193,7 +184,6 @@ def opened(
     precision: PrecisionChoice = "auto",
     experiment: Experiment = NOTHING,
     weights: Weights | None = None,
-    name: str = SHARED,
     is_quiet: bool = True,
 ) -> Iterator[Gallery]:
     """A gallery with a network of its own, VGG19 unless `weights` are given.
@@ -202,7 +192,7 @@ def opened(
     """
     with tempfile.TemporaryDirectory() as data_dir:
         subject = subjects.subject(precision, Path(data_dir), experiment.network, weights)
-        yield Gallery(subject, experiment, name, is_quiet)
+        yield Gallery(subject, experiment, is_quiet)
 
 
 def _digest(recipe: Recipe) -> str:
@@ -215,12 +205,10 @@ def _digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read(name: str) -> Mapping[str, list[Judged]]:
-    """The paintings in a file; of one that is not shared, those of this machine."""
-    paintings = report.read(name).get("paintings", {})
+def _read() -> dict[str, list[Judged]]:
+    paintings = report.read(_FILE).get("paintings", {})
     assert isinstance(paintings, dict)
-    here = report.machine_name()
-    return {key: _recall(record) for key, record in paintings.items() if name == SHARED or record["machine"] == here}
+    return {key: _recall(record) for key, record in paintings.items()}
 
 
 def _record(looks: Sequence[Judged]) -> _Record:

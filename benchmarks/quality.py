@@ -1,14 +1,15 @@
 """Better pictures for the time: every preset and the published schedule on the same pictures, judged in float32.
 
     python -m benchmarks.quality [--sides 256 512] [--recipes classic standard ...] [--pairs 16] [--precision auto]
-        [--name NAME] [--apart] [--busy]
+        [--name NAME] [--busy]
 
 Four photographs by four styles. Each pair is painted by every recipe in turn, and judged (`judgement`) on the way. The
 table compares, at every size, over the pairs that all of the recipes have painted. `--name` gives the files another
-name, so that other recipes do not take the place of these; `--apart` keeps its paintings in a file of that name too,
-and paints anew what another machine has painted there, so that all times are of one. A quotient of times is the mean
-over the pairs that one quiet machine has painted by both recipes, seconds over those that one has painted by all;
-`--busy` says that this one is not quiet. Without seconds the plot is over judged megapixels, which cost about the same.
+name, so that other recipes do not take the place of these.
+
+A quotient of times is the mean over the pairs that one quiet machine has painted by both recipes, seconds over those
+that one has painted by all; `--busy` says that this one is not quiet. Without seconds the plot is over judged
+megapixels, which cost about the same.
 """
 
 import argparse
@@ -59,12 +60,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=gallery.PRECISIONS, default="auto", help="default: auto")
     parser.add_argument("--busy", action="store_true", help="other work runs beside: keep no seconds")
     parser.add_argument("--name", default="quality", help="of the files in docs/benchmarks (default: quality)")
-    parser.add_argument("--apart", action="store_true", help="keep the paintings in NAME-paintings.json")
     arguments = parser.parse_args()
-    if arguments.apart and arguments.name == parser.get_default("name"):
-        parser.error("--apart needs a --name of its own, so that the paintings of all do not take its place")
-    name = f"{arguments.name}-paintings" if arguments.apart else gallery.SHARED
-    with gallery.opened(arguments.precision, name=name, is_quiet=not arguments.busy) as pictures:
+    with gallery.opened(arguments.precision, is_quiet=not arguments.busy) as pictures:
         of_side = {side: _paint(pictures, side, arguments.pairs, arguments.recipes) for side in arguments.sides}
     tables, machines = {}, {}
     for side, of_recipe in of_side.items():
@@ -72,6 +69,7 @@ def main() -> None:
         tables[str(side)] = [dict(zip(header, row, strict=True)) for row in rows]
         machines[str(side)] = sorted({looks[-1].machine for paintings in of_recipe.values() for looks in paintings})
         print(f"\n{side} px, {arguments.pairs} pairs\n{report.table(header, rows)}")
+        print("\npainted on:", *machines[str(side)], sep="\n  ")
         _plot(of_recipe, report.FOLDER / f"{arguments.name}-{side}.png")
     subject = pictures.subject
     of_what: Mapping[str, report.Value] = {"weights": subject.weights.label, "precision": subject.precision}

@@ -1,6 +1,8 @@
 """What benchmarks make of what they measured, and what they leave in their files."""
 
 import importlib
+import json
+import math
 import os
 from pathlib import Path
 
@@ -56,3 +58,46 @@ def test_times_of_other_sides_stay_each_with_its_machine(benchmark):
     shares = {side: [pair["fine"] for pair in pairs] for side, pairs in times.shares().items()}
     assert shares == {"256": [0.7], "512": [0.6]}
     assert all("processor" in own["machine"] for own in times.report.read("times")["sides"].values())
+
+
+@pytest.fixture
+def painted(benchmark):
+    """A painting of one look, in so many seconds."""
+    judged = benchmark("gallery").Judged
+    return lambda seconds, machine="here": [judged(seconds, 10, 1.5, 0.25, 0.5, machine)]
+
+
+def rows(benchmark, of_recipe) -> dict[str, dict[str, object]]:
+    quality = benchmark("quality")
+    header, rows = quality._table(of_recipe)
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_times_are_compared_over_the_pairs_that_one_quiet_machine_has_painted_by_both(benchmark, painted):
+    told = rows(
+        benchmark,
+        {
+            "classic": [painted(10), painted(10), painted(10)],
+            "draft": [painted(2), painted(9, "elsewhere"), painted(math.nan)],
+            "fine": [painted(30, "elsewhere"), painted(30, "elsewhere"), painted(math.nan)],
+        },
+    )
+    assert told["draft"]["time / classic"] == pytest.approx(0.2)
+    assert told["fine"]["time / classic"] is None
+    assert told["classic"]["seconds"] is None
+
+
+def test_seconds_are_means_over_the_pairs_that_one_machine_has_painted_by_all(benchmark, painted):
+    told = rows(benchmark, {"classic": [painted(10), painted(10, "elsewhere")], "draft": [painted(2), painted(4)]})
+    assert (told["classic"]["seconds"], told["draft"]["seconds"]) == (10, 2)
+
+
+def test_a_painting_keeps_its_machine_and_its_seconds_if_there_are_any(benchmark, painted):
+    gallery = benchmark("gallery")
+    kept = {"a": painted(2.5), "b": painted(math.nan, "elsewhere")}
+    text = json.dumps({"paintings": {key: gallery._record(looks) for key, looks in kept.items()}})
+    (gallery.report.FOLDER / "paintings.json").write_text(text)
+    known = gallery._read()
+    assert known["a"] == kept["a"]
+    assert known["b"][0].machine == "elsewhere"
+    assert math.isnan(known["b"][0].seconds)

@@ -335,7 +335,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("checkpoints", "side"): checkpoints,
 }
 #: Tables of what was noted and is in no file.
-NOTED = {("evaluation", "side", "bfloat16"), ("precision", "recipe", "style, means, %")}
+NOTED = {("evaluation", "side", "bfloat16")}
 
 
 def read(name: str) -> dict:
