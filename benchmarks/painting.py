@@ -2,7 +2,8 @@
 
 `SCHEDULE` is the published recipe that the presets are held against: Crowson's pyramid in its Gram form, 1000
 iterations of averaged Adam at 128 pixels and 500 at each scale after it, growing by the square root of two.
-`SHORT_SCHEDULE` is the same with 150 and 80. Their scales are not a recipe's pyramid, but `scales_of` knows them.
+`SHORT_SCHEDULE` is the same with 150 and 80, `SHORTEST_SCHEDULE` with 60, then 30, then 20. Their scales are not a
+recipe's pyramid, but `scales_of` knows them.
 """
 
 import dataclasses
@@ -44,8 +45,9 @@ SCHEDULE = dataclasses.replace(
     adam=AdamSettings(learning_rate=0.02, beta_1=0.9, beta_2=0.99, epsilon=1e-8, average_decay=0.99),
 )
 SHORT_SCHEDULE = dataclasses.replace(SCHEDULE, preset="short-schedule", iterations=150)
-#: Iterations at every scale after the first, of the schedules, whose recipes have those of the first.
-_NEXT_ITERATIONS = {SCHEDULE.preset: 500, SHORT_SCHEDULE.preset: 80}
+SHORTEST_SCHEDULE = dataclasses.replace(SCHEDULE, preset="shortest-schedule", iterations=60)
+#: Iterations at the scales after the first, of the schedules, whose recipes have those of the first; the last repeats.
+_NEXT_ITERATIONS = {SCHEDULE.preset: (500,), SHORT_SCHEDULE.preset: (80,), SHORTEST_SCHEDULE.preset: (30, 20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,14 @@ def scales_of(recipe: Recipe, height: int, width: int) -> tuple[Scale, ...]:
     """The recipe's scales; those of the published schedules by their own rule."""
     if recipe.preset not in _NEXT_ITERATIONS:
         return plan_scales(recipe, height, width)
-    longest = max(height, width)
+    longest, later = max(height, width), _NEXT_ITERATIONS[recipe.preset]
     sides = [round(_SCHEDULE_SMALLEST * math.sqrt(2) ** step) for step in range(20)]
     sides = [*(side for side in sides if side < longest), longest]
     return tuple(
         Scale(
             round(height * side / longest),
             round(width * side / longest),
-            _NEXT_ITERATIONS[recipe.preset] if rank else recipe.iterations,
+            later[min(rank, len(later)) - 1] if rank else recipe.iterations,
         )
         for rank, side in enumerate(sides)
     )
