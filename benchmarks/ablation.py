@@ -15,7 +15,15 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks import gallery, report
-from benchmarks.experiments import AveragePooled, CarryingAdam, Experiment, SlowingAdam, WeighedMeans
+from benchmarks.experiments import (
+    AveragePooled,
+    CarryingAdam,
+    Experiment,
+    SlowingAdam,
+    SlowingCarryingAdam,
+    SparingLbfgs,
+    WeighedMeans,
+)
 from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.painting import SCHEDULE
 from styleserve.presets import PRESETS
@@ -45,7 +53,7 @@ VARIANTS: Mapping[str, Recipe] = {
     "standard": STANDARD,
     **{
         f"Adam, average {average}, step {step}": _adam(average, step)
-        for average, step in ((0.9, 0.02), (0.9, 0.05), (0.9, 0.1), (0.0, 0.05))
+        for average, step in ((0.9, 0.02), (0.9, 0.05), (0.9, 0.1), (0.0, 0.05), (0.99, 0.05))
     },
     "L-BFGS-B in each scale": dataclasses.replace(STANDARD, optimizer="lbfgsb"),
     "without the content's detail": dataclasses.replace(STANDARD, pyramid=Pyramid(64, 2.0, 0.5, adds_detail=False)),
@@ -75,11 +83,13 @@ VARIANTS: Mapping[str, Recipe] = {
 
 #: The same for what a recipe has no words for.
 EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
-    "Adam, moments carried, a step that falls from 0.02": (_adam(0.0, 0.02), Experiment(adam=SlowingAdam)),
+    "Adam, a step that falls from 0.05": (_adam(0.0, 0.05), Experiment(adam=SlowingAdam)),
+    "Adam, moments carried, a step that falls from 0.02": (_adam(0.0, 0.02), Experiment(adam=SlowingCarryingAdam)),
     **{
         f"Adam, moments carried, average {average}, step {step}": (_adam(average, step), Experiment(adam=CarryingAdam))
         for average, step in ((0.0, 0.02), (0.9, 0.02), (0.99, 0.02), (0.9, 0.01), (0.9, 0.05))
     },
+    "L-BFGS, three pairs in bfloat16": (STANDARD, Experiment(lbfgs=SparingLbfgs)),
     "average pooling": (STANDARD, Experiment(network=AveragePooled)),
     "means count half in a Gram": (STANDARD, Experiment(network=WeighedMeans(0.5))),
     "means count twice in a Gram": (STANDARD, Experiment(network=WeighedMeans(2.0))),
@@ -156,7 +166,7 @@ def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(means)[::-1]
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 7), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 0.22 * len(names)), sharey=True, layout="constrained")
     for axis, which, label in zip(axes, (0, 1), ("style distance", "content distance"), strict=True):
         axis.axvline(means["standard"][which], color="tab:red", linewidth=0.8)
         axis.plot([means[name][which] for name in names], names, "o", color="tab:blue")

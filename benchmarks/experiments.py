@@ -7,9 +7,11 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
+from styleserve.evaluation import Objective
 from styleserve.model.vgg import VggNetwork
 from styleserve.model.weights import Weights
 from styleserve.optimizers.adam import Adam, AdamRun, rates_of
+from styleserve.optimizers.lbfgs import Lbfgs
 from styleserve.recipes import LossDesign
 
 Tensor: TypeAlias = tf.Tensor
@@ -81,7 +83,7 @@ class CarryingAdam(Adam):
         return _CarryingRun(state, begun.objective, begun.settings, begun.planned, earlier=earlier)
 
 
-class SlowingAdam(CarryingAdam):
+class SlowingAdam(Adam):
     """Adam whose step size falls from that of the recipe to zero along every scale."""
 
     def step(self, runs: Sequence[AdamRun]) -> None:
@@ -95,12 +97,25 @@ class SlowingAdam(CarryingAdam):
         super().step(runs)
 
 
+class SlowingCarryingAdam(SlowingAdam, CarryingAdam):
+    """Both: moments are carried from scale to scale, and the step size falls along each of them."""
+
+
+class SparingLbfgs(Lbfgs):
+    """L-BFGS with the history of a canvas in tiles, three pairs in bfloat16, for whole canvases too."""
+
+    def spares_memory(self, objective: Objective) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What is changed beside the recipe: the network, Adam, or the loss at all scales but the last."""
+    """What is changed beside the recipe: the network, Adam, L-BFGS, or the loss at all scales but the last."""
 
     network: Callable[[Weights, tf.DType], VggNetwork] = VggNetwork
     adam: type[Adam] = Adam
+    lbfgs: type[Lbfgs] = Lbfgs
     coarse_loss: LossDesign | None = None
 
 
