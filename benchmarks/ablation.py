@@ -19,13 +19,16 @@ from benchmarks.experiments import (
     AveragePooled,
     CarryingAdam,
     Experiment,
+    Moments,
     SlowingAdam,
     SlowingCarryingAdam,
     SparingLbfgs,
     WeighedMeans,
+    with_moments,
 )
 from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.painting import SCHEDULE
+from styleserve.costs import STYLE_TILE_SIDE
 from styleserve.presets import PRESETS
 from styleserve.recipes import LossDesign, Pyramid, Recipe, plan_scales
 
@@ -81,6 +84,8 @@ VARIANTS: Mapping[str, Recipe] = {
     ),
 }
 
+_MOMENTS = _design(with_moments(STANDARD.loss))
+
 #: The same for what a recipe has no words for.
 EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
     "Adam, a step that falls from 0.05": (_adam(0.0, 0.05), Experiment(adam=SlowingAdam)),
@@ -94,6 +99,16 @@ EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
     "means count half in a Gram": (STANDARD, Experiment(network=WeighedMeans(0.5))),
     "means count twice in a Gram": (STANDARD, Experiment(network=WeighedMeans(2.0))),
     "means count four times in a Gram": (STANDARD, Experiment(network=WeighedMeans(4.0))),
+    "means and covariances": (_MOMENTS, Experiment(network=Moments())),
+    "means and covariances at the last scale": (
+        _MOMENTS,
+        Experiment(network=Moments(), coarse_loss=STANDARD.loss),
+    ),
+    "means and covariances in blocks 4 and 5": (
+        _design(with_moments(STANDARD.loss, blocks=(4, 5))),
+        Experiment(network=Moments()),
+    ),
+    "means and covariances of every fourth channel": (_MOMENTS, Experiment(network=Moments(stride=4))),
     "block 5 at the full size alone": (
         STANDARD,
         Experiment(coarse_loss=dataclasses.replace(STANDARD.loss, style_layers=_layers(1, 1, 1, 1))),
@@ -124,6 +139,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
     parser.add_argument("--variants", nargs="+", choices=_NAMES, default=_NAMES, help="default: all")
     arguments = parser.parse_args()
+    if arguments.side > STYLE_TILE_SIDE and not EXPERIMENTS.keys().isdisjoint(arguments.variants):
+        allowed = f"up to {STYLE_TILE_SIDE} with experiments, whose networks have to see styles whole"
+        parser.error(f"--side: got {arguments.side}; allowed: {allowed}")
     chosen = gallery.pairs(arguments.side, arguments.pairs)
     results: dict[str, list[Judged]] = {}
     with gallery.opened() as pictures:

@@ -9,14 +9,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from styleserve.model.perceptual import PerceptualEvaluator
+from styleserve.model.targets import TargetStore
+from styleserve.model.vgg import VggNetwork
 from styleserve.optimizers import lbfgs
 from styleserve.presets import PRESETS
 from styleserve.recipes import AdamSettings
-from support.network import smooth, style
+from support.network import NARROW, judge, random_filters, see, smooth, style
 from support.toy import ToyEvaluator, ToyObjective
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDARD = PRESETS["standard"]
+LAYERS = [name for name, _ in STANDARD.loss.style_layers]
+#: Of even height and width, so that half of it is the mean of four pixels everywhere.
+CANVAS = smooth(1, 64, 80)
+STYLE = style(2)
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +47,94 @@ def painting(benchmarks):
 @pytest.fixture
 def ablation(benchmarks):
     return importlib.import_module("benchmarks.ablation")
+
+
+def evaluator(tmp_path, network=VggNetwork) -> PerceptualEvaluator:
+    return PerceptualEvaluator(random_filters(0, NARROW), "float32", TargetStore(tmp_path), network)
+
+
+def recipe_of(loss):
+    """Nothing but the style counts."""
+    return dataclasses.replace(STANDARD, content_weight=0.0, total_variation_weight=0.0, loss=loss)
+
+
+def moments(image: np.ndarray, stride: int = 1) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Means and covariances of every `stride`-th channel of each style layer, by NumPy."""
+    seen = see(VggNetwork(random_filters(0, NARROW), tf.float32), image, LAYERS, replicate_edges=True)
+    flat = {name: flow.numpy()[0].reshape(-1, 8)[:, ::stride].astype(np.float64) for name, flow in seen.items()}
+    return {name: (own.mean(axis=0), np.cov(own, rowvar=False, bias=True)) for name, own in flat.items()}
+
+
+def relative(value: np.ndarray, target: np.ndarray) -> float:
+    return float(np.linalg.norm(value - target) / np.linalg.norm(target))
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    return image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2, 3).mean(axis=(1, 3))
+
+
+def style_loss(seen_at, canvas: np.ndarray, blocks=range(1, 6), stride: int = 1) -> float:
+    """The mean over sizes and layers: of means and covariances in `blocks`, else of Gram matrices."""
+    found = []
+    for image, side in ((canvas, 80), (halved(canvas), 40)):
+        own, wanted = moments(image, stride), moments(seen_at(side), stride)
+        for block, name in enumerate(LAYERS, start=1):
+            (mean, covariance), (style_mean, style_covariance) = own[name], wanted[name]
+            if block in blocks:
+                found.append((relative(mean, style_mean) + relative(covariance, style_covariance)) / 2)
+            else:
+                grams = (covariance + np.outer(mean, mean), style_covariance + np.outer(style_mean, style_mean))
+                found.append(relative(*grams))
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(("blocks", "stride"), [(range(1, 6), 1), ((4, 5), 1), (range(1, 6), 2), ((), 1)])
+def test_means_and_covariances_are_compared_each_for_itself(experiments, tmp_path, blocks, stride):
+    own = evaluator(tmp_path, experiments.Moments(stride))
+    recipe = recipe_of(experiments.with_moments(STANDARD.loss, blocks))
+    judged = judge(own, CANVAS, own.objective(CANVAS, [STYLE], recipe))
+    expected = style_loss(lambda side: own._pictures.seen_at(STYLE, side), CANVAS, blocks, stride)
+    assert judged.losses.style == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_gradient_of_means_and_covariances_is_the_slope_of_finite_differences(experiments, tmp_path):
+    own = evaluator(tmp_path, experiments.Moments())
+    objective = own.objective(CANVAS, [STYLE], recipe_of(experiments.with_moments(STANDARD.loss)))
+    gradient = judge(own, CANVAS, objective).gradient.astype(np.float64)
+    direction = gradient / np.linalg.norm(gradient)
+    above, below = (
+        judge(own, (CANVAS + step * direction).astype(np.float32), objective).losses.style for step in (0.002, -0.002)
+    )
+    assert (above - below) / 0.004 == pytest.approx(np.sum(gradient * direction), rel=0.02)
+
+
+def test_a_network_with_moments_is_as_ever_where_means_are_not_asked_for(experiments, tmp_path):
+    judged = []
+    for number, network in enumerate((VggNetwork, experiments.Moments())):
+        own = evaluator(tmp_path / str(number), network)
+        judged.append(judge(own, CANVAS, own.objective(CANVAS, [STYLE], recipe_of(STANDARD.loss))))
+    assert judged[1].losses.style == pytest.approx(judged[0].losses.style, rel=1e-6)
+    np.testing.assert_allclose(judged[1].gradient, judged[0].gradient, atol=1e-6)
+
+
+class Noting(ToyEvaluator):
+    """Notes the design that each scale is judged by."""
+
+    designs: dict[int, object]
+
+    def objective(self, content, styles, recipe, tile_side=None):
+        self.designs = {**getattr(self, "designs", {}), len(content): recipe.loss}
+        return super().objective(content, styles, recipe, tile_side)
+
+
+def test_the_usual_loss_gives_way_to_that_of_the_recipe_at_the_last_scale_alone(painting, ablation):
+    recipe, experiment = ablation.EXPERIMENTS["means and covariances at the last scale"]
+    noting, looks = Noting(), []
+    painting.Painter(noting, experiment).paint(
+        smooth(1, 256, 256), style(2), dataclasses.replace(recipe, iterations=6), looks.append
+    )
+    assert noting.designs == {64: STANDARD.loss, 128: STANDARD.loss, 256: recipe.loss}
+    assert recipe.loss != STANDARD.loss
 
 
 def numpy_slowing_adam(canvas: np.ndarray, target: np.ndarray, settings: AdamSettings, moves: int) -> np.ndarray:
@@ -102,3 +197,10 @@ def test_every_variant_of_the_ablation_does_the_work_of_standard(ablation):
     for name, recipe in recipes.items():
         own = ablation.work(ablation.at_equal_work(recipe, 171, 256), 171, 256)
         assert own == pytest.approx(goal, rel=0.03), name
+
+
+def test_a_size_at_which_styles_would_be_seen_in_tiles_is_refused(ablation, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ablation", "--side", "512", "--variants", "means and covariances"])
+    with pytest.raises(SystemExit):
+        ablation.main()
+    assert "--side: got 512; allowed: up to 320" in capsys.readouterr().err
