@@ -15,9 +15,20 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks import gallery, report
-from benchmarks.experiments import AveragePooled, CarryingAdam, Experiment, SlowingAdam, WeighedMeans
+from benchmarks.experiments import (
+    AveragePooled,
+    CarryingAdam,
+    Experiment,
+    Moments,
+    SlowingAdam,
+    SlowingCarryingAdam,
+    SparingLbfgs,
+    WeighedMeans,
+    with_moments,
+)
 from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.painting import SCHEDULE
+from styleserve.costs import STYLE_TILE_SIDE
 from styleserve.presets import PRESETS
 from styleserve.recipes import LossDesign, Pyramid, Recipe, plan_scales
 
@@ -45,7 +56,7 @@ VARIANTS: Mapping[str, Recipe] = {
     "standard": STANDARD,
     **{
         f"Adam, average {average}, step {step}": _adam(average, step)
-        for average, step in ((0.9, 0.02), (0.9, 0.05), (0.9, 0.1), (0.0, 0.05))
+        for average, step in ((0.9, 0.02), (0.9, 0.05), (0.9, 0.1), (0.0, 0.05), (0.99, 0.05))
     },
     "L-BFGS-B in each scale": dataclasses.replace(STANDARD, optimizer="lbfgsb"),
     "without the content's detail": dataclasses.replace(STANDARD, pyramid=Pyramid(64, 2.0, 0.5, adds_detail=False)),
@@ -73,17 +84,31 @@ VARIANTS: Mapping[str, Recipe] = {
     ),
 }
 
+_MOMENTS = _design(with_moments(STANDARD.loss))
+
 #: The same for what a recipe has no words for.
 EXPERIMENTS: Mapping[str, tuple[Recipe, Experiment]] = {
-    "Adam, moments carried, a step that falls from 0.02": (_adam(0.0, 0.02), Experiment(adam=SlowingAdam)),
+    "Adam, a step that falls from 0.05": (_adam(0.0, 0.05), Experiment(adam=SlowingAdam)),
+    "Adam, moments carried, a step that falls from 0.02": (_adam(0.0, 0.02), Experiment(adam=SlowingCarryingAdam)),
     **{
         f"Adam, moments carried, average {average}, step {step}": (_adam(average, step), Experiment(adam=CarryingAdam))
         for average, step in ((0.0, 0.02), (0.9, 0.02), (0.99, 0.02), (0.9, 0.01), (0.9, 0.05))
     },
+    "L-BFGS, three pairs in bfloat16": (STANDARD, Experiment(lbfgs=SparingLbfgs)),
     "average pooling": (STANDARD, Experiment(network=AveragePooled)),
     "means count half in a Gram": (STANDARD, Experiment(network=WeighedMeans(0.5))),
     "means count twice in a Gram": (STANDARD, Experiment(network=WeighedMeans(2.0))),
     "means count four times in a Gram": (STANDARD, Experiment(network=WeighedMeans(4.0))),
+    "means and covariances": (_MOMENTS, Experiment(network=Moments())),
+    "means and covariances at the last scale": (
+        _MOMENTS,
+        Experiment(network=Moments(), coarse_loss=STANDARD.loss),
+    ),
+    "means and covariances in blocks 4 and 5": (
+        _design(with_moments(STANDARD.loss, blocks=(4, 5))),
+        Experiment(network=Moments()),
+    ),
+    "means and covariances of every fourth channel": (_MOMENTS, Experiment(network=Moments(stride=4))),
     "block 5 at the full size alone": (
         STANDARD,
         Experiment(coarse_loss=dataclasses.replace(STANDARD.loss, style_layers=_layers(1, 1, 1, 1))),
@@ -114,6 +139,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
     parser.add_argument("--variants", nargs="+", choices=_NAMES, default=_NAMES, help="default: all")
     arguments = parser.parse_args()
+    if arguments.side > STYLE_TILE_SIDE and not EXPERIMENTS.keys().isdisjoint(arguments.variants):
+        allowed = f"up to {STYLE_TILE_SIDE} with experiments, whose networks have to see styles whole"
+        parser.error(f"--side: got {arguments.side}; allowed: {allowed}")
     chosen = gallery.pairs(arguments.side, arguments.pairs)
     results: dict[str, list[Judged]] = {}
     with gallery.opened() as pictures:
@@ -156,7 +184,7 @@ def _plot(means: Mapping[str, tuple[float, float]], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(means)[::-1]
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 7), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 0.22 * len(names)), sharey=True, layout="constrained")
     for axis, which, label in zip(axes, (0, 1), ("style distance", "content distance"), strict=True):
         axis.axvline(means["standard"][which], color="tab:red", linewidth=0.8)
         axis.plot([means[name][which] for name in names], names, "o", color="tab:blue")

@@ -82,7 +82,8 @@ class Painter:
 
     def __init__(self, evaluator: PerceptualEvaluator, experiment: Experiment = NOTHING) -> None:
         self._evaluator = evaluator
-        self._optimizers = {**every_optimizer(evaluator), "adam": experiment.adam(evaluator)}
+        self._optimizers = every_optimizer(evaluator)
+        self._optimizers |= {"adam": experiment.adam(evaluator), "lbfgs": experiment.lbfgs(evaluator)}
         self._published = CarryingAdam(evaluator)
         self._coarse_loss = experiment.coarse_loss
 

@@ -135,10 +135,13 @@ class Lbfgs:
 
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsRun:  # noqa: ARG002
         """Begin at `canvas` without history; the recipe's Adam settings do not apply."""
-        in_tiles = objective.tile_side is not None
-        curvature = Curvature(TILED_HISTORY if in_tiles else HISTORY)
-        vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=in_tiles)
+        curvature = Curvature(TILED_HISTORY if self.spares_memory(objective) else HISTORY)
+        vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=self.spares_memory(objective))
         return LbfgsRun(vectors, curvature, objective, iterations)
+
+    def spares_memory(self, objective: Objective) -> bool:
+        """Whether a run keeps the shorter history, in bfloat16: that of a canvas that is judged in tiles does."""
+        return objective.tile_side is not None
 
     def step(self, runs: Sequence[LbfgsRun]) -> None:
         """Judge the canvases in one batch and let each make its move; after the last move there is none."""
