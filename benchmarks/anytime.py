@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,12 +32,15 @@ from styleserve.events import EngineEvent, Failed, Finished
 from styleserve.presets import PRESETS
 from styleserve.recipes import MAX_ITERATIONS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _PRESETS = ("draft", "standard", "fine")
+_RAN_WHOLE = ("completed", "converged")
 _SIDES = (64, 384)
 _LEAST_SHARE = 0.8
 _LARGE_SIDE = 1024
-_ALONE, _BESIDE_OTHERS, _BESIDE_LARGE = "alone", "beside others", f"beside {_LARGE_SIDE} px"
-_COLORS = {_ALONE: "tab:blue", _BESIDE_OTHERS: "tab:orange", _BESIDE_LARGE: "tab:green"}
+ALONE, BESIDE_OTHERS, _BESIDE_LARGE = "alone", "beside others", f"beside {_LARGE_SIDE} px"
 _TICKS_S = (3, 5, 10, 20, 30, 60)
 _QUALITY_SIDE = 256
 _QUALITY_PRESET = "fine"
@@ -79,7 +83,8 @@ class Row:
     @property
     def is_right(self) -> bool:
         """Whether it was in time, and used it or needed no more."""
-        return self.late_s == 0 and (self.share >= _LEAST_SHARE or self.stop_reason in ("completed", "converged"))
+        has_used_it = self.stop_reason == "deadline" and self.share >= _LEAST_SHARE
+        return self.late_s == 0 and (has_used_it or self.stop_reason in _RAN_WHOLE)
 
     @property
     def cells(self) -> list[object]:
@@ -176,26 +181,43 @@ def plot(rows: Sequence[Row], points: Sequence[dict[str, float]], path: Path) ->
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
-    for company, color in _COLORS.items():
-        for is_full, marker in ((False, "o"), (True, "x")):
-            chosen = [row for row in rows if row.company == company and (row.stop_reason != "deadline") == is_full]
-            axes[0].scatter(
-                [row.deadline_s for row in chosen],
-                [row.share for row in chosen],
-                marker=marker,
-                color=color,
-                label=f"{company}, full recipe" if is_full else company,
-            )
-    axes[0].axhspan(_LEAST_SHARE, 1.0, color="0.92", zorder=0)
-    axes[0].set(xscale="log", xlabel="deadline, s", ylabel="share of it that was used", ylim=(0, 1.1))
-    axes[0].legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+    plot_shares(rows, axes[0])
     axes[1].plot([point["deadline_s"] for point in points], [point["style"] for point in points], "o-")
     axes[1].set(xscale="log", xlabel="deadline, s", ylabel="style distance")
     axes[1].set_title(f"{_QUALITY_PRESET}, {_QUALITY_SIDE} x {_QUALITY_SIDE}", fontsize="medium")
-    for axis in axes:
-        axis.set_xticks(_TICKS_S, [f"{seconds:g}" for seconds in _TICKS_S])
-        axis.minorticks_off()
+    _mark_seconds(axes[1])
     figure.savefig(path, dpi=110)
+
+
+def plot_shares(rows: Sequence[Row], axis: "Axes") -> None:
+    """The share of their time that jobs used, over the deadline: a colour a company."""
+    for rank, company in enumerate(dict.fromkeys(row.company for row in rows)):
+        for is_full, marker in ((False, "o"), (True, "x")):
+            chosen = [row for row in rows if row.company == company and (row.stop_reason in _RAN_WHOLE) == is_full]
+            axis.scatter(
+                [row.deadline_s for row in chosen],
+                [row.share for row in chosen],
+                marker=marker,
+                color=f"C{rank}",
+                label=f"{company}, full recipe" if is_full else company,
+            )
+    axis.axhspan(_LEAST_SHARE, 1.0, color="0.92", zorder=0)
+    axis.set(xscale="log", xlabel="deadline, s", ylabel="share of it that was used", ylim=(0, 1.1))
+    axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+    _mark_seconds(axis)
+
+
+def _mark_seconds(axis: "Axes") -> None:
+    axis.set_xticks(_TICKS_S, [f"{seconds:g}" for seconds in _TICKS_S])
+    axis.minorticks_off()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line a job, and how many of them are late and right."""
+    header = ["size", "preset", "company", "deadline, s", "spent, s", "share", "stop reason", "iterations", "reached"]
+    late = sum(row.late_s > 0 for row in rows)
+    told = f"{late} of {len(rows)} jobs are late; {sum(row.is_right for row in rows)} are right"
+    return f"{report.table([*header, ''], [row.cells for row in rows])}\n{told}"
 
 
 def main() -> None:
@@ -216,11 +238,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data_dir:
         studio = Studio(Path(data_dir))
         for chosen, company in (
-            (wishes[:half], _ALONE),
-            (wishes[half : arguments.jobs], _BESIDE_OTHERS),
+            (wishes[:half], ALONE),
+            (wishes[half : arguments.jobs], BESIDE_OTHERS),
             (wishes[arguments.jobs :], _BESIDE_LARGE),
         ):
-            together = arguments.together if company == _BESIDE_OTHERS else 1
+            together = arguments.together if company == BESIDE_OTHERS else 1
             with studio.beside_large() if company == _BESIDE_LARGE else nullcontext():
                 for wish, spent_s, finished in studio.make(chosen, together):
                     rows.append(
@@ -235,11 +257,8 @@ def main() -> None:
 
 
 def _print_and_write(rows: Sequence[Row], points: Sequence[dict[str, float]], precision: str) -> None:
-    header = ["size", "preset", "company", "deadline, s", "spent, s", "share", "stop reason", "iterations", "reached"]
-    print(report.table([*header, ""], [row.cells for row in rows]))
+    print(table(rows))
     print(report.table(list(points[0]), [list(point.values()) for point in points]))
-    late = [row.late_s for row in rows if row.late_s > 0]
-    print(f"{len(late)} of {len(rows)} jobs are late; {sum(row.is_right for row in rows)} are right")
     jobs = [dataclasses.asdict(row) for row in rows]
     results: dict[str, report.Value] = {"precision": precision, "jobs": jobs, "quality": [*map(dict, points)]}
     plot(rows, points, report.write("anytime", results).with_suffix(".png"))
