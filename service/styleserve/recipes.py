@@ -31,7 +31,8 @@ class LossDesign:
 
     - `mean_square`: mean((F - P)^2) and mean((G/M - A/M)^2), M = H_l W_l positions.
     - `sum_square`: 1/2 sum (F - P)^2 and 1/(4 N^2 M^2) sum (G - A)^2, N = C_l filters (Gatys et al. 2016, eq. 1 and 4).
-    - `normalized`: sum d^2 / (sum |d| + 1e-8) with d = F - P and d = G/M - A/M, whose gradient has an L1 norm near 1.
+    - `normalized`: sum d^2 / (sum |d| + 1e-8) with d = F - P and d = G/M - A/M, whose gradient has an L1 norm near 1;
+      no preset's, but that of the published schedule, which the benchmarks hold the presets against.
     - `relative`: |F - P| / |P| and |G - A| / |A|, Frobenius norms: a share, which means the same in every layer.
 
     Layers are pairs of a name and a weight. `rescaled` divides each layer's activations by their mean over natural
@@ -40,8 +41,8 @@ class LossDesign:
 
     With `bounds_content` the content's distance D costs nothing up to a bound b, and beyond it (D / b - 1)^2: the
     picture is the nearest to the style among those that keep so much of the content. The bound is the recipe's
-    `content_bound`. Style is compared at
-    `style_sizes` sizes, the canvas's own and each half of the one before, so that large shapes count too.
+    `content_bound`. Style is compared at `style_sizes` sizes, the canvas's own and each half of the one before, so that
+    large shapes count too.
     """
 
     distance: FeatureDistance
