@@ -37,7 +37,7 @@ CASES = {
     256: (("auto", 20),),
     512: (("auto", 10),),
     1024: (("auto", 4), ("1800MB", 2)),
-    2048: (("2.5GB", 1),),
+    2048: (("2.5GB", 10),),
     4096: (("4GB", 1),),
 }
 #: Sides beyond are done with the first preset alone.
@@ -63,11 +63,12 @@ class Row:
     measured_bytes: int
     predicted_s: float
     measured_s: float
+    machine: str
 
     @property
-    def job(self) -> tuple[str, int, int | None, str]:
+    def job(self) -> tuple[str, int, int | None, str, int, str]:
         """Equal for those that are compared together."""
-        return self.preset, self.side, self.tile_side, self.memory_limit
+        return self.preset, self.side, self.tile_side, self.memory_limit, self.iterations, self.machine
 
     @property
     def cells(self) -> list[object]:
@@ -110,7 +111,7 @@ def measure(preset: str, side: int, memory_limit: str, iterations: int, style: S
     precision = "float32" if recipe.needs_float32 else ready.info.precision
     return Row(
         *(preset, precision, side, estimate.tile_side, memory_limit, iterations, progress.evaluations),
-        *(estimate.peak_bytes, measured_bytes, estimate.seconds, progress.elapsed_s),
+        *(estimate.peak_bytes, measured_bytes, estimate.seconds, progress.elapsed_s, report.machine_name()),
     )
 
 

@@ -205,16 +205,15 @@ def memory(table: Table, results: dict) -> None:
     """Equal jobs are those of several laps, and shown by their medians."""
     laps = defaultdict(list)
     for job in results["jobs"]:
-        laps[f"{job['preset']}, {job['side']}, {job['tile_side'] or 'whole'}"].append(job)
+        laps[f"{job['preset']}, {job['side']}, {job['tile_side'] or 'whole'}, {job['evaluations']}"].append(job)
     known = {
         name: [
-            median(job["evaluations"] for job in jobs),
             *(median(job[what] for job in jobs) / 1e9 for what in ("predicted_bytes", "measured_bytes")),
             *(median(job[what] for job in jobs) for what in ("predicted_s", "measured_s")),
         ]
         for name, jobs in laps.items()
     }
-    compare(table, known, num_names=3)
+    compare(table, known, num_names=4)
 
 
 def sizes(table: Table, results: dict) -> None:
