@@ -97,11 +97,21 @@ def test_a_peer_near_to_the_content_is_compared_at_the_strength_that_comes_as_ne
     assert gallery.strengths == [0.5, 0.2] * 2
 
 
+def test_what_is_all_but_the_same_is_tried_at_the_next_strength_too(dominance):
+    gallery = Gallery(0.201, 0.61)  # of ours, 0.2 at 0.5
+    standard, _ = dominance.comparisons([gallery], Pair("a b"), "classic")
+    assert (standard.strength, standard.is_shown) == (0.6, True)
+    gallery = Gallery(0.201, 0.59)
+    standard, _ = dominance.comparisons([gallery], Pair("a b"), "classic")
+    assert (standard.strength, standard.is_shown) == (0.5, True), "the stronger one is too far from the content"
+
+
 def test_what_no_strength_shows_is_told(dominance):
     gallery = Gallery(0.52, 0.21)  # of ours, 0.5 at 0.2: nearer, but not by a tenth
     standard, fine = dominance.comparisons([gallery], Pair("a b"), "classic")
     assert (standard.is_shown, fine.is_shown) == (True, False)
-    assert fine.content > 1, "a stronger one was tried, which is too far from the content"
+    assert fine.strength == 0.2
+    assert gallery.strengths[-1] == 0.3, "a stronger one was tried, which is too far from the content"
 
 
 def test_comparisons_with_other_peers_and_sizes_stay_in_the_file(dominance):
