@@ -32,6 +32,7 @@ from styleserve.recipes import Recipe
 
 STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 OURS = ("standard", "fine")
+_MARKERS = "osD^v<>P*X"
 PEERS: Mapping[str, Recipe] = {
     "classic": RECIPES["classic"],
     "classic, 300 iterations": dataclasses.replace(RECIPES["classic"], iterations=300),
@@ -176,10 +177,11 @@ def _plot(
         for preset, curve in of_pair.items():
             axis.plot([point.content for point in curve], [point.style for point in curve], ".-", label=preset)
         for rank, point in enumerate(peers[name]):
-            axis.plot(point.content, point.style, "osD^v<>P"[rank % 8], color=f"C{rank + len(OURS)}", label=point.name)
+            marker, color = _MARKERS[rank % len(_MARKERS)], f"C{(rank + len(OURS)) % 10}"
+            axis.plot(point.content, point.style, marker, color=color, label=point.name)
         axis.set(title=name, xlabel="content distance", ylabel="style distance")
         axis.grid(alpha=0.3)
-    np.atleast_1d(panels)[0].legend(fontsize=7)
+    figure.legend(*np.atleast_1d(panels)[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=110)
 
 
