@@ -106,6 +106,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.sizes
 	$(BIN)/python -m benchmarks.anytime
+	$(BIN)/python -m benchmarks.deadlines
 	$(BIN)/python -m benchmarks.watchers --turns 2
 	$(BIN)/python -m benchmarks.checkpoints
 	$(BIN)/python -m benchmarks.quality --sides 256
