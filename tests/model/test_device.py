@@ -124,6 +124,29 @@ def test_float32_is_float32_whatever_the_network_computes_in(precision):
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
+@pytest.mark.parametrize(
+    ("flags", "share", "precision"),
+    [
+        ({"amx_bf16", "avx512_bf16"}, 0.2, "bfloat16"),
+        ({"avx512_bf16"}, 0.6, "bfloat16"),
+        ({"avx512_bf16"}, 0.95, "float32"),
+        ({"avx512_bf16"}, 1.9, "float32"),
+        ({"avx2"}, 0.2, "float32"),
+    ],
+)
+def test_a_processor_that_has_bfloat16_computes_in_it_where_it_is_fast_at_it(monkeypatch, flags, share, precision):
+    slow_turns = iter([50.0])  # the first product lays out what it needs
+    monkeypatch.setattr(device.processor, "flags", lambda: flags)
+    monkeypatch.setattr(
+        device, "_product_seconds", lambda dtype: next(slow_turns, share if dtype == tf.bfloat16 else 1.0)
+    )
+    assert device.configure("auto", device.LEAST_BYTES_TO_FREEZE).precision == precision
+
+
+def test_a_product_is_timed_in_either_arithmetic():
+    assert all(0 < device._product_seconds(dtype) < 60 for dtype in (tf.bfloat16, tf.float32))
+
+
 def test_a_gpu_that_tensorflow_lists_and_leaves_alone_does_not_count(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["an old GPU"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: None)

@@ -1,7 +1,9 @@
 """The device that TensorFlow computes on, and the arithmetic that it is fast in; settled once, at the start."""
 
 import logging
+import math
 import os
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +28,14 @@ _NEXT_SIZE = 0.85
 #: No more is taken than so many times what the process has: the allocator may have moved the reserve meanwhile.
 _MOST_TAKEN = 8
 
-#: Flags of processors that multiply bfloat16 faster than float32, as Linux names them.
-_FAST_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+#: Flags of processors that multiply bfloat16, as Linux names them. Some of them are slower at it than in float32.
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+#: Fast is a matrix product that takes at most this share of its time in float32. Found were 0.5 and 0.6 on two EPYCs
+#: and 1.4 to 1.9 on a Xeon without AMX.
+_FAST_SHARE = 0.8
+#: Of the product, whose speed is that of the network's convolutions.
+_PRODUCT_SIDE = 1024
+_PRODUCT_TURNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
     """Choose GPU or CPU and the arithmetic; must come before TensorFlow's first operation.
 
     A GPU counts where TensorFlow computes on it: it lists some that it then leaves alone, such as old ones. Its memory
-    grows as it is needed. `auto` is bfloat16 where the machine is fast at it, else float32.
+    grows as it is needed. `auto` is bfloat16 on a GPU and on a processor that proves fast at it, else float32.
     TensorFloat-32 is off: a GPU that has it is fast at bfloat16 too, so that float32 is left there to those who ask for
     it and to line searches, which need all of its digits.
 
@@ -67,12 +75,30 @@ def configure(precision: Literal["auto", "float32", "bfloat16"], memory_bytes: i
     tf.config.experimental.enable_tensor_float_32_execution(False)
     gpu_bytes = _gpu_memory() if gpus else None
     if precision == "auto":
-        is_fast = gpu_bytes is not None or processor.flags() & _FAST_BFLOAT16_FLAGS
-        precision = "bfloat16" if is_fast else "float32"
+        precision = "bfloat16" if gpu_bytes is not None or _is_fast_in_bfloat16() else "float32"
     if gpu_bytes is None:
         return Hardware("cpu", precision)
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "")
     return Hardware(f"gpu:0 {name}".strip(), precision, gpu_bytes)
+
+
+def _is_fast_in_bfloat16() -> bool:
+    """Whether the processor has bfloat16, and a matrix product in it is clearly faster than in float32."""
+    if processor.flags().isdisjoint(_BFLOAT16_FLAGS):
+        return False
+    bfloat16_s = float32_s = math.inf
+    for _ in range(_PRODUCT_TURNS):  # in turn, as a machine that is shared changes its pace
+        bfloat16_s = min(bfloat16_s, _product_seconds(tf.bfloat16))
+        float32_s = min(float32_s, _product_seconds(tf.float32))
+    logger.info("a matrix product takes %.4f s in bfloat16 and %.4f s in float32", bfloat16_s, float32_s)
+    return bfloat16_s <= _FAST_SHARE * float32_s
+
+
+def _product_seconds(dtype: tf.DType) -> float:
+    matrix = tf.ones([_PRODUCT_SIDE, _PRODUCT_SIDE], dtype)
+    begun = time.perf_counter()
+    tf.matmul(matrix, matrix)[0, 0].numpy()
+    return time.perf_counter() - begun
 
 
 class Pool:
