@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import report, subjects
 from styleserve.engine.engine import Engine
 from styleserve.engine.specification import JobSpecification
-from styleserve.events import EngineEvent, Finished, Progressed
+from styleserve.events import EngineEvent, Finished, Looked, Planned, Progressed
 from styleserve.model.perceptual import PerceptualEvaluator
 from styleserve.optimizers.adam import Adam, AdamRun
 from styleserve.presets import PRESETS
@@ -92,7 +92,7 @@ def run(subject: subjects.Subject, large: int, small: int, number: int, evaluati
     finished: set[str] = set()
 
     def listen(event: EngineEvent) -> None:
-        if isinstance(event, Progressed | Finished):
+        if isinstance(event, Planned | Looked | Progressed | Finished):
             heard[event.job_id].append(time.perf_counter() - begun)
         if isinstance(event, Finished):
             finished.add(event.job_id)

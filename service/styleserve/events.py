@@ -100,6 +100,14 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """A piece of the job's targets was computed: `progress` is that of the last canvas, or of one yet to be judged."""
+
+    job_id: str
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """The job goes on from a checkpoint, at this iteration; what was done after it is done again.
 
@@ -218,6 +226,6 @@ class Settled:
 
 
 JobEvent: TypeAlias = (
-    Started | Planned | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
+    Started | Planned | Looked | Resumed | Checkpointed | Progressed | Previewed | Finished | Failed | Cancelled
 )
 EngineEvent: TypeAlias = Ready | Lost | Prepared | Unprepared | Busy | Worked | Settled | JobEvent

@@ -16,6 +16,7 @@ from styleserve.events import (
     Failed,
     Finished,
     JobEvent,
+    Looked,
     Planned,
     Prepared,
     Previewed,
@@ -217,6 +218,22 @@ def test_a_job_is_told_what_it_will_take_before_its_first_evaluation(bench):
     assert planned.progress.total_iterations == first.progress.total_iterations
     assert planned.progress.estimate == first.progress.estimate
     assert planned.progress.eta_s == planned.progress.estimate.seconds
+
+
+def test_a_job_is_told_of_with_every_piece_of_its_targets(bench):
+    """At its first scale nothing is judged yet; at its second it is as far as the first one came, and later."""
+    bench.evaluator.unseen = lambda content, styles: [7, 7]
+    bench.evaluator.before_pixels = lambda num_pixels: bench._evaluate()
+    recipe = resolve(RecipeChanges(), RecipeChanges(iterations=6, optimizer="adam"))
+    bench.engine.accept(job("a", recipe, size=128))
+    bench.run()
+    told = [event for event in bench.of("a") if isinstance(event, Looked | Progressed)]
+    (first, second, judged), rest = told[:3], told[3:]
+    assert [type(event) for event in (first, second, judged)] == [Looked, Looked, Progressed]
+    assert [(one.progress.losses, one.progress.elapsed_s) for one in (first, second)] == [(None, 1.0), (None, 2.0)]
+    later = [rank for rank, event in enumerate(rest) if isinstance(event, Looked)]
+    before, after = rest[later[0] - 1].progress, rest[later[0]].progress
+    assert after == dataclasses.replace(before, elapsed_s=before.elapsed_s + 1, eta_s=after.eta_s)
 
 
 def test_a_canvas_is_judged_in_tiles_at_the_scales_that_need_it(bench):

@@ -71,6 +71,21 @@ def test_a_plan_is_shown_until_a_canvas_is_judged_and_the_next_engines_takes_its
     assert job.status.progress.eta_s == 80.0, "how far it was says more"
 
 
+def test_what_is_told_while_the_engine_looks_is_shown_unless_an_earlier_one_came_further(job):
+    job.start()
+    job.plan(planned(seconds=60.0))
+    job.look(planned(seconds=50.0).progress)
+    assert job.status.progress.eta_s == 50.0
+    judged = dataclasses.replace(planned(40.0).progress, iteration=1, losses=Losses(2.0, 1.0, 1.0, 0.0))
+    job.advance(judged)
+    job.look(dataclasses.replace(judged, eta_s=30.0))
+    assert job.status.progress.eta_s == 30.0
+    job.lose_engine()
+    job.start()
+    job.look(planned(seconds=95.0).progress)
+    assert job.status.progress.eta_s == 30.0
+
+
 def test_the_log_says_that_a_job_begins_anew_before_it_says_what_it_is_to_take(job):
     job.start()
     job.lose_engine()

@@ -30,6 +30,7 @@ from styleserve.events import (
     EngineEvent,
     Failed,
     Finished,
+    Looked,
     Planned,
     Progressed,
     Resumed,
@@ -191,7 +192,7 @@ class Engine:
             earlier_passes = checkpoint.network_passes
             self._report(Resumed(job.job_id, job.judged.iteration, job.engine_s))
         if job.judged is None:
-            self._report(Planned(job.job_id, job.progress(None, self._clock())))
+            self._report(Planned(job.job_id, job.so_far(self._clock())))
         self._ledger.note_targets(job.network_passes - earlier_passes)
         begin_s = self._clock() - begun
         job.engine_s += begin_s
@@ -265,8 +266,10 @@ class Engine:
         objective.look()
         job.network_passes += objective.network_passes - passes
         self._ledger.note_targets(objective.network_passes - passes)
+        now = self._clock()
         if objective.is_ready:
-            job.note_ready(self._clock())
+            job.note_ready(now)
+        self._report(Looked(job.job_id, job.so_far(now)))
 
     def _advance(self, job: Job, now: float) -> None:
         """Tell how far the job is; end it when it is done, or cannot go on."""

@@ -199,6 +199,12 @@ class Job:
             snapshot=self.optimizer.snapshot(self.run),
         )
 
+    def so_far(self, now: float) -> Progress:
+        """How far it is between two judgements: as far as by the last, if there was one, and so much later."""
+        if self.judged is None:
+            return self.progress(None, now)
+        return dataclasses.replace(self.judged, elapsed_s=now - self.started, eta_s=self._eta_s(now))
+
     def progress(self, losses: Losses | None, now: float) -> Progress:
         """How far it is, at the time `now`; without losses where none of its canvases was judged."""
         iteration = _num_iterations(self.scales[: self.scale_index]) + self.run.iteration

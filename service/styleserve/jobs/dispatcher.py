@@ -20,6 +20,7 @@ from styleserve.events import (
     Failed,
     Finished,
     JobEvent,
+    Looked,
     Planned,
     Previewed,
     Progressed,
@@ -194,6 +195,8 @@ class Dispatcher:
                 self._save([job])
             case Planned():
                 job.plan(event)
+            case Looked(progress=progress):
+                job.look(progress)
             case Progressed(progress=progress):
                 job.advance(progress)
             case Previewed(pixels=pixels):

@@ -165,8 +165,12 @@ class Job:
         """An engine knows what it will take; how far the job was in an engine that was lost says more."""
         self._note_if_begun_anew()
         self.note(planned)
-        if not self._has_been_judged:
-            self._show(planned.progress)
+        self.look(planned.progress)
+
+    def look(self, progress: Progress) -> None:
+        """The engine works at its targets; how far the job was in an engine that was lost says more than nothing."""
+        if progress.losses is not None or not self._has_been_judged:
+            self._show(progress)
 
     def advance(self, progress: Progress) -> None:
         """A canvas of it was judged."""
