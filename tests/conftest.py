@@ -1,9 +1,12 @@
 """What all tests stand on, what the long ones are told on pytest's command line, and where they put their figures."""
 
+import importlib
 import json
+import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,6 +30,16 @@ def pytest_configure() -> None:
 def heeded_interrupts() -> None:
     """Programs that tests start heed Ctrl-C: what a shell runs in its background ignores it, with all its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], ModuleType]:
+    """A module of the benchmarks, with a folder of its own; their package sets what is unset of the environment."""
+    for name in ("GRPC_VERBOSITY", "TF_CPP_MIN_LOG_LEVEL", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1])
+    monkeypatch.setattr(importlib.import_module("benchmarks.report"), "FOLDER", tmp_path)
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """What experiments change: equations written again in NumPy float64, and that each is carried out where it says."""
 
 import dataclasses
-import importlib
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from styleserve.recipes import AdamSettings
 from support.network import NARROW, judge, random_filters, see, smooth, style
 from support.toy import ToyEvaluator, ToyObjective
 
-ROOT = Path(__file__).resolve().parents[1]
 STANDARD = PRESETS["standard"]
 LAYERS = [name for name, _ in STANDARD.loss.style_layers]
 #: Of even height and width, so that half of it is the mean of four pixels everywhere.
@@ -26,27 +22,19 @@ CANVAS = smooth(1, 64, 80)
 STYLE = style(2)
 
 
-@pytest.fixture(autouse=True)
-def benchmarks(monkeypatch):
-    """The package can be imported; it sets what is unset of the environment."""
-    for name in ("GRPC_VERBOSITY", "TF_CPP_MIN_LOG_LEVEL", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
-    monkeypatch.syspath_prepend(ROOT)
+@pytest.fixture
+def experiments(benchmark):
+    return benchmark("experiments")
 
 
 @pytest.fixture
-def experiments(benchmarks):
-    return importlib.import_module("benchmarks.experiments")
+def painting(benchmark):
+    return benchmark("painting")
 
 
 @pytest.fixture
-def painting(benchmarks):
-    return importlib.import_module("benchmarks.painting")
-
-
-@pytest.fixture
-def ablation(benchmarks):
-    return importlib.import_module("benchmarks.ablation")
+def ablation(benchmark):
+    return benchmark("ablation")
 
 
 def evaluator(tmp_path, network=VggNetwork) -> PerceptualEvaluator:

@@ -1,9 +1,7 @@
 """Peers' points that cannot be measured again outlive the next run, and few pictures are painted against each."""
 
 import dataclasses
-import importlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -13,19 +11,13 @@ WEIGHTS = "weights@sha256:0"
 
 
 @pytest.fixture
-def peers(monkeypatch, tmp_path):
-    """The module with a folder of its own; its package sets what is unset of the environment."""
-    for name in ("GRPC_VERBOSITY", "TF_CPP_MIN_LOG_LEVEL", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
-    monkeypatch.syspath_prepend(ROOT)
-    module = importlib.import_module("benchmarks.peers")
-    monkeypatch.setattr(module.report, "FOLDER", tmp_path)
-    return module
+def peers(benchmark):
+    return benchmark("peers")
 
 
 @pytest.fixture
-def dominance(peers):
-    return importlib.import_module("benchmarks.dominance")
+def dominance(benchmark):
+    return benchmark("dominance")
 
 
 @dataclasses.dataclass(frozen=True)

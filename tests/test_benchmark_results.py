@@ -1,25 +1,11 @@
 """What benchmarks make of what they measured, and what they leave in their files."""
 
-import importlib
 import json
 import math
-import os
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = "weights@sha256:0"
-
-
-@pytest.fixture
-def benchmark(monkeypatch, tmp_path):
-    """A module of the benchmarks, with a folder of its own; their package sets what is unset of the environment."""
-    for name in ("GRPC_VERBOSITY", "TF_CPP_MIN_LOG_LEVEL", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.setattr(importlib.import_module("benchmarks.report"), "FOLDER", tmp_path)
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def of_pairs(*styles: tuple[float, float]) -> dict[str, dict[str, list[float]]]:
