@@ -1,7 +1,7 @@
 """What the service predicts of a job, peak memory and seconds, against what it takes; whole canvases and tiled ones.
 
-    python -m benchmarks.memory [--presets standard classic paper] [--sides 128 256 512 1024 2048] [--laps 1] [--whole]
-        [--add]
+    python -m benchmarks.memory [--presets standard draft fine classic paper] [--sides 128 256 512 1024 2048]
+        [--only whole | tiled] [--laps 1] [--add]
 
 Each job runs in an engine process of its own, which fits its model of costs while it warms up, as the server's does.
 Memory is the process's peak resident memory from then on; seconds are those until the last evaluation. 1024 is done
@@ -36,10 +36,11 @@ CASES = {
     128: (("auto", 40),),
     256: (("auto", 20),),
     512: (("auto", 10),),
-    1024: (("auto", 4), ("1800MB", 2)),
+    1024: (("auto", 4), ("1800MB", 10)),
     2048: (("2.5GB", 10),),
     4096: (("4GB", 1),),
 }
+_PRESETS = ("standard", "draft", "fine", "classic", "paper")
 #: Sides beyond are done with the first preset alone.
 _LARGEST_FOR_ALL = 1024
 _TOLERANCE = 0.25
@@ -153,10 +154,10 @@ def plot(rows: list[Row], path: Path) -> None:
 def main() -> None:
     """Measure, print, and write docs/benchmarks/memory.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--presets", nargs="+", choices=tuple(PRESETS), default=["standard", "classic", "paper"])
+    parser.add_argument("--presets", nargs="+", choices=tuple(PRESETS), default=_PRESETS)
     parser.add_argument("--sides", nargs="+", type=int, choices=tuple(CASES), default=[128, 256, 512, 1024, 2048])
     parser.add_argument("--laps", type=int, default=1, help="how often every job is done (default: 1)")
-    parser.add_argument("--whole", action="store_true", help="leave out what is judged in tiles")
+    parser.add_argument("--only", choices=("whole", "tiled"), help="the canvases to be done (default: both)")
     parser.add_argument("--add", action="store_true", help="add to the jobs that are in the file")
     arguments = parser.parse_args()
     style = next(iter(subjects.styles().values()))
@@ -175,7 +176,8 @@ def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]
         for side in arguments.sides:
             for preset in arguments.presets if side <= _LARGEST_FOR_ALL else arguments.presets[:1]:
                 for memory_limit, iterations in CASES[side]:
-                    if memory_limit == "auto" or not arguments.whole:
+                    way = "whole" if memory_limit == "auto" else "tiled"
+                    if arguments.only in (None, way):
                         yield preset, side, memory_limit, iterations
 
 
