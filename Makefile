@@ -115,7 +115,9 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 		classic "classic, L-BFGS" "classic, L-BFGS-B" draft "draft, Adam" "draft, L-BFGS-B" \
 		standard "standard, Adam" "standard, L-BFGS-B" "fine, Adam" "fine, L-BFGS-B" fine
 	$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.precision --side 512 --pairs 2 --recipes draft standard
 	$(BIN)/python -m benchmarks.times --pairs 3
+	$(BIN)/python -m benchmarks.times --side 512 --pairs 1
 	$(BIN)/python -m benchmarks.strength --preset draft --sides 256 512 1024 --pairs 16 2 2 --grid
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.dominance --peers classic schedule --precisions float32 bfloat16
