@@ -21,6 +21,7 @@ from benchmarks import gallery, report
 from benchmarks.gallery import Gallery, Judged, Pair
 from benchmarks.peers import PEERS
 from benchmarks.strength import of_strength
+from styleserve.recipes import Recipe
 
 #: The style distance of ours, in shares of the peer's, that is wanted at most.
 WANTED: Mapping[str, float] = {"standard": 1.0, "fine": 0.9}
@@ -33,7 +34,7 @@ _MARKERS = {"standard": "o", "fine": "D"}
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A picture of ours beside a peer's: distances in shares of the peer's."""
+    """A picture of ours beside a peer's: distances in shares of the peer's, and the precision of either."""
 
     pair: str
     peer: str
@@ -41,6 +42,8 @@ class Comparison:
     strength: float
     style: float
     content: float
+    precision: str
+    peer_precision: str
 
     @property
     def is_shown(self) -> bool:
@@ -84,18 +87,27 @@ def main() -> None:
 
 def comparisons(galleries: Sequence[Gallery], pair: Pair, peer: str) -> Iterator[Comparison]:
     """Of each preset with the peer, the one that shows it best."""
-    theirs = gallery.result_of_any(galleries, pair, PEERS[peer])
+    theirs = _result(galleries, pair, PEERS[peer])
     for preset in WANTED:
         yield _closest(galleries, pair, peer, theirs, preset)
 
 
-def _closest(galleries: Sequence[Gallery], pair: Pair, peer: str, theirs: Judged, preset: str) -> Comparison:
+def _result(galleries: Sequence[Gallery], pair: Pair, recipe: Recipe) -> tuple[Judged, str]:
+    """The judgement of a result, and the precision that it was painted in."""
+    owner = gallery.owner(galleries, pair, recipe)
+    return owner.result(pair, recipe), owner.subject.precision
+
+
+def _closest(
+    galleries: Sequence[Gallery], pair: Pair, peer: str, theirs: tuple[Judged, str], preset: str
+) -> Comparison:
     """At strength 1/2, or else as near to the peer's content distance as it takes."""
+    other, peer_precision = theirs
 
     def at(tenths: int) -> Comparison:
-        ours = gallery.result_of_any(galleries, pair, of_strength(preset, tenths / 10))
-        quotients = ours.style / theirs.style, ours.content / theirs.content
-        return Comparison(pair.name, peer, preset, tenths / 10, *quotients)
+        ours, precision = _result(galleries, pair, of_strength(preset, tenths / 10))
+        quotients = ours.style / other.style, ours.content / other.content
+        return Comparison(pair.name, peer, preset, tenths / 10, *quotients, precision, peer_precision)
 
     tried = [at(_HALF)]
     if not tried[0].is_clear:

@@ -173,10 +173,9 @@ class Gallery:
         return f"{pair.side} {pair.name} {recipe.preset} {_digest(recipe)} {label} {precision}"
 
 
-def result_of_any(galleries: Sequence[Gallery], pair: Pair, recipe: Recipe) -> Judged:
-    """The judgement of the result in the first that has it; what none has is painted in the last."""
-    owner = next((own for own in galleries if own.has(pair, recipe)), galleries[-1])
-    return owner.result(pair, recipe)
+def owner(galleries: Sequence[Gallery], pair: Pair, recipe: Recipe) -> Gallery:
+    """The first that has the painting; what none has is the last one's to paint."""
+    return next((own for own in galleries if own.has(pair, recipe)), galleries[-1])
 
 
 @contextmanager

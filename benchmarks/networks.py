@@ -123,7 +123,7 @@ def _quality(
     """Distances of each pair by each network, and their means; the factors, to the last of VGG19's, are of means."""
     rows: list[list[report.Value]] = []
     for pair in pairs:
-        results = [gallery.result_of_any(of_vgg19, pair, recipe) for recipe in beside.values()]
+        results = [gallery.owner(of_vgg19, pair, recipe).result(pair, recipe) for recipe in beside.values()]
         results.append(of_light.result(pair, _STANDARD))
         rows.append([pair.name, *(distance for result in results for distance in (result.style, result.content))])
         print(report.table([], [rows[-1]]).splitlines()[-1], flush=True)

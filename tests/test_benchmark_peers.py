@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,14 +27,16 @@ class Pair:
 
 
 class Gallery:
-    """Ours lie on a curve; every peer's picture is at one point."""
+    """Ours lie on a curve; every peer's picture is at one point, which may be all that there is."""
 
-    def __init__(self, peer_style: float, peer_content: float) -> None:
+    def __init__(self, peer_style: float, peer_content: float, precision="float32", has_ours=True) -> None:
         self.peer = peer_style, peer_content
+        self.subject = SimpleNamespace(precision=precision)
+        self.has_ours = has_ours
         self.strengths: list[float] = []
 
     def has(self, pair, recipe) -> bool:
-        return True
+        return self.has_ours or recipe.strength is None
 
     def result(self, pair, recipe):
         from benchmarks.gallery import Judged
@@ -106,9 +109,16 @@ def test_what_no_strength_shows_is_told(dominance):
     assert gallery.strengths[-1] == 0.3, "a stronger one was tried, which is too far from the content"
 
 
+def test_a_comparison_has_the_precision_of_both_pictures(dominance):
+    galleries = [Gallery(0.3, 0.9, "bfloat16", has_ours=False), Gallery(0.1, 0.1, "float32")]
+    standard, _ = dominance.comparisons(galleries, Pair("a b"), "classic")
+    assert (standard.precision, standard.peer_precision) == ("float32", "bfloat16")
+    assert standard.content == pytest.approx(0.5 / 0.9), "the peer's picture is the first gallery's"
+
+
 def test_comparisons_with_other_peers_and_sizes_stay_in_the_file(dominance):
     def compared(peer: str, style: float):
-        return dominance.Comparison("a b", peer, "fine", 0.5, style, 1.0)
+        return dominance.Comparison("a b", peer, "fine", 0.5, style, 1.0, "float32", "bfloat16")
 
     def known() -> dict[str, list[tuple[str, float]]]:
         comparisons = dominance.report.read("dominance")["comparisons"]
