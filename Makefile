@@ -109,7 +109,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.deadlines
 	$(BIN)/python -m benchmarks.watchers --turns 2
 	$(BIN)/python -m benchmarks.checkpoints
-	$(BIN)/python -m benchmarks.quality --sides 256
+	$(BIN)/python -m benchmarks.quality --sides 256 --precision bfloat16
 	$(BIN)/python -m benchmarks.quality --sides 512 --pairs 16 --precision bfloat16
 	$(BIN)/python -m benchmarks.quality --sides 256 --precision bfloat16 --name by-optimizer --recipes \
 		classic "classic, L-BFGS" "classic, L-BFGS-B" draft "draft, Adam" "draft, L-BFGS-B" \
