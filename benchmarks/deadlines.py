@@ -1,10 +1,11 @@
 """Calls with deadlines, over a real server in its own process and loopback: does every picture come back in time?
 
-    python -m benchmarks.deadlines [--calls 40] [--shortest 3] [--longest 60] [--together 3] [--seed 1]
+    python -m benchmarks.deadlines [--calls 40] [--shortest 3] [--longest 60] [--largest 1024] [--together 3] [--seed 1]
 
-The wishes are those of `benchmarks.anytime`: random sizes, presets and deadlines. Here a client asks for them, half of
-them one after the other, half beside others, `--together` at a time, and its time is the whole call's: the photograph's
-way to the server, its decoding, the engine, the picture's encoding, its way back, and its decoding.
+The wishes are drawn as those of `benchmarks.anytime`, random sizes, presets and deadlines, but of larger sides and all
+presets. Here a client asks for them, half of them one after the other, half beside others, `--together` at a time, and
+its time is the whole call's: the photograph's way to the server, its decoding, the engine, the picture's encoding, its
+way back, and its decoding.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from benchmarks import report, subjects
 from benchmarks.anytime import ALONE, BESIDE_OTHERS, Row, Wish, draw, plot_shares, table
 from styleserve import images
 from styleserve.cli.connection import private_server
+from styleserve.presets import PRESETS
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, StyleServeError
 
@@ -32,10 +34,12 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=40, help="how many (default: 40)")
     parser.add_argument("--shortest", type=float, default=3.0, help="the shortest deadline, seconds (default: 3)")
     parser.add_argument("--longest", type=float, default=60.0, help="the longest deadline, seconds (default: 60)")
+    parser.add_argument("--largest", type=int, default=1024, help="the longest side, pixels (default: 1024)")
     parser.add_argument("--together", type=int, default=3, help="calls beside each other (default: 3)")
     parser.add_argument("--seed", type=int, default=1, help="of the wishes (default: 1)")
     arguments = parser.parse_args()
-    wishes = draw(arguments.calls, arguments.shortest, arguments.longest, arguments.seed)
+    presets = tuple(PRESETS)
+    wishes = draw(arguments.calls, arguments.shortest, arguments.longest, arguments.seed, arguments.largest, presets)
     half = len(wishes) // 2
     weights = subjects.weights_choice()
     with tempfile.TemporaryDirectory() as data_dir:
