@@ -1,6 +1,6 @@
 """What each choice of `standard` is worth: one choice changed at a time, at the same work, on the same pictures.
 
-    python -m benchmarks.ablation [--side 256] [--pairs 4] [--variants NAME ...]
+    python -m benchmarks.ablation [--side 256] [--pairs 4] [--variants NAME ...] [--precision auto]
 
 Work is judged pixels, those of the halved canvas included; each variant's iterations are set so that it does as much as
 `standard`, within 3 %. Style and content distances are those of `judgement`; they trade against each other, so a
@@ -138,20 +138,21 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="longest side in pixels (default: 256)")
     parser.add_argument("--pairs", type=int, default=4, help="how many of the sixteen pairs (default: 4)")
     parser.add_argument("--variants", nargs="+", choices=_NAMES, default=_NAMES, help="default: all")
+    parser.add_argument("--precision", choices=gallery.PRECISIONS, default="auto", help="default: auto")
     arguments = parser.parse_args()
     if arguments.side > STYLE_TILE_SIDE and not EXPERIMENTS.keys().isdisjoint(arguments.variants):
         allowed = f"up to {STYLE_TILE_SIDE} with experiments, whose networks have to see styles whole"
         parser.error(f"--side: got {arguments.side}; allowed: {allowed}")
     chosen = gallery.pairs(arguments.side, arguments.pairs)
     results: dict[str, list[Judged]] = {}
-    with gallery.opened() as pictures:
+    with gallery.opened(arguments.precision) as pictures:
         for name in arguments.variants:
             if name in VARIANTS:
                 results[name] = _results(pictures, chosen, VARIANTS[name])
     for name in arguments.variants:
         if name in EXPERIMENTS:
             recipe, experiment = EXPERIMENTS[name]
-            with gallery.opened(experiment=experiment) as beside:
+            with gallery.opened(arguments.precision, experiment) as beside:
                 results[name] = _results(beside, chosen, dataclasses.replace(recipe, preset=name))
     means = {
         name: (mean(one.style for one in judged), mean(one.content for one in judged))
@@ -165,6 +166,7 @@ def main() -> None:
                 "weights": pictures.subject.weights.label,
                 "precision": pictures.subject.precision,
                 "side": arguments.side,
+                "painted on": sorted({one.machine for judged in results.values() for one in judged}),
                 "pairs": [pair.name for pair in chosen],
                 "distances": {name: [[one.style, one.content] for one in judged] for name, judged in results.items()},
             },

@@ -35,9 +35,10 @@ from styleserve.recipes import MAX_ITERATIONS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: What wishes are for where nothing else is said: none of these jobs takes minutes without a deadline.
 _PRESETS = ("draft", "standard", "fine")
 _RAN_WHOLE = ("completed", "converged")
-_SIDES = (64, 384)
+_SMALLEST_SIDE, _LARGEST_SIDE = 64, 384
 _LEAST_SHARE = 0.8
 _LARGE_SIDE = 1024
 ALONE, BESIDE_OTHERS, _BESIDE_LARGE = "alone", "beside others", f"beside {_LARGE_SIDE} px"
@@ -147,14 +148,21 @@ class Studio:
             self.ended[event.job_id] = time.monotonic(), event
 
 
-def draw(number: int, shortest: float, longest: float, seed: int) -> list[Wish]:
+def draw(
+    number: int,
+    shortest: float,
+    longest: float,
+    seed: int,
+    largest_side: int = _LARGEST_SIDE,
+    presets: Sequence[str] = _PRESETS,
+) -> list[Wish]:
     """Random wishes."""
     random = np.random.default_rng(seed)
 
     def wish() -> Wish:
-        height, width = random.integers(_SIDES[0], _SIDES[1] + 1, 2).tolist()
+        height, width = random.integers(_SMALLEST_SIDE, largest_side + 1, 2).tolist()
         deadline_s = float(np.exp(random.uniform(np.log(shortest), np.log(longest))))
-        return Wish(height, width, str(random.choice(_PRESETS)), deadline_s)
+        return Wish(height, width, str(random.choice(presets)), deadline_s)
 
     return [wish() for _ in range(number)]
 

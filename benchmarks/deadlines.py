@@ -1,25 +1,28 @@
 """Calls with deadlines, over a real server in its own process and loopback: does every picture come back in time?
 
-    python -m benchmarks.deadlines [--calls 40] [--shortest 3] [--longest 60] [--together 3] [--seed 1]
+    python -m benchmarks.deadlines [--calls 40] [--shortest 3] [--longest 60] [--largest 1024] [--together 3] [--seed 1]
 
-The wishes are those of `benchmarks.anytime`: random sizes, presets and deadlines. Here a client asks for them, half of
-them one after the other, half beside others, `--together` at a time, and its time is the whole call's: the photograph's
-way to the server, its decoding, the engine, the picture's encoding, its way back, and its decoding.
+The wishes are drawn as those of `benchmarks.anytime`, random sizes, presets and deadlines, but of larger sides and all
+presets. Here a client asks for them, half of them one after the other, half beside others, `--together` at a time, and
+its time is the whole call's: the photograph's way to the server, its decoding, the engine, the picture's encoding, its
+way back, and its decoding. Runs with other sides stay in the file, each with the machine that it is of.
 """
 
 import argparse
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import report, subjects
 from benchmarks.anytime import ALONE, BESIDE_OTHERS, Row, Wish, draw, plot_shares, table
 from styleserve import images
 from styleserve.cli.connection import private_server
+from styleserve.presets import PRESETS
 from styleserve.v1 import job_pb2
 from styleserve_client import Client, StyleServeError
 
@@ -32,10 +35,12 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=40, help="how many (default: 40)")
     parser.add_argument("--shortest", type=float, default=3.0, help="the shortest deadline, seconds (default: 3)")
     parser.add_argument("--longest", type=float, default=60.0, help="the longest deadline, seconds (default: 60)")
+    parser.add_argument("--largest", type=int, default=1024, help="the longest side, pixels (default: 1024)")
     parser.add_argument("--together", type=int, default=3, help="calls beside each other (default: 3)")
     parser.add_argument("--seed", type=int, default=1, help="of the wishes (default: 1)")
     arguments = parser.parse_args()
-    wishes = draw(arguments.calls, arguments.shortest, arguments.longest, arguments.seed)
+    presets = tuple(PRESETS)
+    wishes = draw(arguments.calls, arguments.shortest, arguments.longest, arguments.seed, arguments.largest, presets)
     half = len(wishes) // 2
     weights = subjects.weights_choice()
     with tempfile.TemporaryDirectory() as data_dir:
@@ -48,8 +53,16 @@ def main() -> None:
             ]
     print(table(rows))
     jobs = [dataclasses.asdict(row) for row in rows]
-    path = report.write("deadlines", {"weights": info.weights, "precision": info.precision, "calls": jobs})
-    _plot(rows, path.with_suffix(".png"))
+    own = {"machine": report.machine(), "weights": info.weights, "precision": info.precision, "calls": jobs}
+    path = report.write("deadlines", {"runs": {**_kept(), str(arguments.largest): own}})
+    _plot({side: [Row(**call) for call in run["calls"]] for side, run in _kept().items()}, path.with_suffix(".png"))
+
+
+def _kept() -> Mapping[str, Mapping[str, Any]]:
+    """The runs in the file, by their longest side."""
+    known = report.read("deadlines").get("runs", {})
+    assert isinstance(known, dict)
+    return known
 
 
 def _make(client: Client, wishes: Sequence[Wish], company: str, together: int) -> list[Row]:
@@ -84,15 +97,18 @@ def _call(client: Client, company: str, wish: Wish, content: bytes, style: str) 
     return row
 
 
-def _plot(rows: Sequence[Row], path: Path) -> None:
-    """The share of its time that each call used."""
+def _plot(runs: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """The share of its time that each call used, a panel a run."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axis = pyplot.subplots(figsize=(5.2, 4.4), layout="constrained")
-    plot_shares(rows, axis)
+    size = (0.4 + 4.8 * len(runs), 4.4)
+    figure, panels = pyplot.subplots(1, len(runs), figsize=size, squeeze=False, layout="constrained")
+    for axis, (side, rows) in zip(panels[0], runs.items(), strict=True):
+        plot_shares(rows, axis)
+        axis.set_title(f"sides of up to {side} px")
     figure.savefig(path, dpi=110)
 
 

@@ -227,15 +227,17 @@ def sizes(table: Table, results: dict) -> None:
 def batching(table: Table, results: dict) -> None:
     """The wanted ratio is no measurement, and a difference of none is written as a word."""
     known = {}
-    for side, own in results["sides"].items():
-        apart_s, at_once_s = median(own["apart_s"]), median(own["at_once_s"])
-        ratio = median(both / each for both, each in zip(own["at_once_s"], own["apart_s"], strict=True))
-        known[side] = [apart_s, at_once_s, ratio, apart_s / own["megapixels"], at_once_s / own["megapixels"]]
-        assert own["difference"] == 0
+    for optimizer, of_sides in results["optimizers"].items():
+        for side, own in of_sides.items():
+            apart_s, at_once_s = median(own["apart_s"]), median(own["at_once_s"])
+            ratio = median(both / each for both, each in zip(own["at_once_s"], own["apart_s"], strict=True))
+            per_megapixel = [seconds / own["megapixels"] for seconds in (apart_s, at_once_s)]
+            known[f"{optimizer}, {side}"] = [apart_s, at_once_s, ratio, *per_megapixel]
+            assert own["difference"] == 0
     assert {row[-1] for row in table.rows} == {"none"}
     wanted = table.header.index("wanted")
     rows = tuple((*row[:wanted], *row[wanted + 1 : -1]) for row in table.rows)
-    compare(Table(table.section, table.files, table.header, rows), known)
+    compare(Table(table.section, table.files, table.header, rows), known, num_names=2)
 
 
 def times(table: Table, results: dict) -> None:
@@ -324,7 +326,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("strength", "strength"): strength,
     ("memory", "preset"): memory,
     ("sizes", "jobs"): sizes,
-    ("batching", "side"): batching,
+    ("batching", "optimizer"): batching,
     ("anytime", "deadline, s"): anytime,
     ("networks", "side"): networks,
     ("fidelity", "way"): fidelity,
