@@ -53,7 +53,12 @@ def main() -> None:
             ]
     print(table(rows))
     jobs = [dataclasses.asdict(row) for row in rows]
-    own = {"machine": report.machine(), "weights": info.weights, "precision": info.precision, "calls": jobs}
+    own: report.Value = {
+        "machine": report.machine(),
+        "weights": info.weights,
+        "precision": info.precision,
+        "calls": jobs,
+    }
     path = report.write("deadlines", {"runs": {**_kept(), str(arguments.largest): own}})
     _plot({side: [Row(**call) for call in run["calls"]] for side, run in _kept().items()}, path.with_suffix(".png"))
 

@@ -7,7 +7,7 @@ those of recipes and variants else by their figures, so that a table may call a 
 import json
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,6 +258,25 @@ def anytime(table: Table, results: dict) -> None:
         assert are_shown(cells, [point[name] for point in points]), name
 
 
+def deadlines(table: Table, results: dict) -> None:
+    """Runs by their largest side: calls by how they ended, and of those by their deadline the shares of its time.
+
+    Shares are the least and the most that is right, and those that are not.
+    """
+    known = {}
+    for side, run in read("deadlines")["runs"].items():
+        calls = run["calls"]
+        by_deadline = [call for call in calls if call["stop_reason"] == "deadline"]
+        shares = sorted(100 * call["spent_s"] / call["deadline_s"] for call in by_deadline)
+        right = [share for share in shares if share >= 80]
+        ended = Counter(call["stop_reason"] for call in calls)
+        late = sum(call["spent_s"] > call["deadline_s"] for call in calls)
+        told = [late, len(by_deadline), ended["completed"], ended["deadlineerror"]]
+        assert sum(told[1:]) == len(calls) == 40
+        known[f"64 to {side}"] = [*told, [right[0], right[-1], *shares[: len(shares) - len(right)]]]
+    compare(table, known)
+
+
 def networks(table: Table, results: dict) -> None:
     """Where `classic` was not painted, its cells are empty."""
     known = {}
@@ -328,6 +347,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("sizes", "jobs"): sizes,
     ("batching", "optimizer"): batching,
     ("anytime", "deadline, s"): anytime,
+    ("anytime", "sides"): deadlines,
     ("networks", "side"): networks,
     ("fidelity", "way"): fidelity,
     ("networks", "evaluation"): networks_evaluation,
