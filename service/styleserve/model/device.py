@@ -14,8 +14,8 @@ from styleserve import memory, processor
 
 logger = logging.getLogger(__name__)
 
-#: Frozen networks of all presets take 0.8 GB more. Where there is plenty, that is well spent: an evaluation of 256 x 256
-#: takes 4 (bfloat16) to 9 % (float32) less time by it, one of 64 x 64 about 30 %.
+#: Frozen networks of all presets take 0.8 GB more, well spent where there is plenty: by it an evaluation of 256 x 256
+#: takes 4 (bfloat16) to 9 % (float32) less time, one of 64 x 64 about 30 %.
 LEAST_BYTES_TO_FREEZE = 6 * 10**9
 
 #: Canvases from some 800 x 800 on take no memory when they are gone. What comes and goes in every step is smaller, and
