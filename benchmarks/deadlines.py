@@ -52,19 +52,24 @@ def main() -> None:
                 *_make(client, wishes[half:], BESIDE_OTHERS, arguments.together),
             ]
     print(table(rows))
-    jobs = [dataclasses.asdict(row) for row in rows]
-    own: report.Value = {
-        "machine": report.machine(),
-        "weights": info.weights,
-        "precision": info.precision,
-        "calls": jobs,
-    }
-    path = report.write("deadlines", {"runs": {**_kept(), str(arguments.largest): own}})
-    _plot({side: [Row(**call) for call in run["calls"]] for side, run in _kept().items()}, path.with_suffix(".png"))
+    keep(arguments.largest, info.weights, info.precision, rows)
+    _plot(runs(), report.FOLDER / "deadlines.png")
+
+
+def keep(largest_side: int, weights: str, precision: str, rows: Sequence[Row]) -> None:
+    """Write them in the place of those of this side, with the machine."""
+    calls = [dataclasses.asdict(row) for row in rows]
+    own: report.Value = {"machine": report.machine(), "weights": weights, "precision": precision, "calls": calls}
+    report.write("deadlines", {"runs": {**_kept(), str(largest_side): own}})
+
+
+def runs() -> dict[str, list[Row]]:
+    """All of the file, by their longest side."""
+    return {side: [Row(**call) for call in run["calls"]] for side, run in _kept().items()}
 
 
 def _kept() -> Mapping[str, Mapping[str, Any]]:
-    """The runs in the file, by their longest side."""
+    """The runs as they are written."""
     known = report.read("deadlines").get("runs", {})
     assert isinstance(known, dict)
     return known

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,3 +88,33 @@ def test_a_painting_keeps_its_machine_and_its_seconds_if_there_are_any(benchmark
     assert known["a"] == kept["a"]
     assert known["b"][0].machine == "elsewhere"
     assert math.isnan(known["b"][0].seconds)
+
+
+def test_calls_with_deadlines_of_other_sides_stay_each_with_its_machine(benchmark, monkeypatch):
+    deadlines = benchmark("deadlines")
+
+    def call(width: int):
+        return deadlines.Row(64, width, "draft", "alone", 5.0, 4.5, "deadline", width, 7)
+
+    for machine, side, width in (("old", 384, 100), ("old", 1024, 900), ("new", 384, 200)):
+        monkeypatch.setattr(deadlines.report, "machine", lambda name=machine: {"name": name})
+        deadlines.keep(side, WEIGHTS, "float32", [call(width)])
+    assert deadlines.runs() == {"384": [call(200)], "1024": [call(900)]}
+    written = deadlines.report.read("deadlines")["runs"]
+    assert {side: run["machine"]["name"] for side, run in written.items()} == {"384": "new", "1024": "old"}
+
+
+def test_batches_are_counted_by_their_sizes_and_stepped(benchmark):
+    stepped: list[list[str]] = []
+    optimizer = SimpleNamespace(upkeep=None, start=None, snapshot=None, resume=None, step=stepped.append)
+    counted = benchmark("batching").Counted(optimizer)
+    for runs in (["a", "b"], ["a"], ["a", "b"]):
+        counted.step(runs)
+    assert counted.sizes == {2: 2, 1: 1}
+    assert stepped == [["a", "b"], ["a"], ["a", "b"]]
+
+
+@pytest.mark.parametrize(("only", "limits"), [(None, {"auto", "1800MB"}), ("whole", {"auto"}), ("tiled", {"1800MB"})])
+def test_memory_is_measured_of_the_canvases_that_are_asked_for(benchmark, only, limits):
+    arguments = SimpleNamespace(laps=1, sides=[1024], presets=["paper"], only=only)
+    assert {limit for _, _, limit, _ in benchmark("memory")._cases(arguments)} == limits
