@@ -46,16 +46,15 @@ def _by_others(preset: str) -> dict[str, Recipe]:
 _MARKERS = {"": "o", "Adam": "^", "L-BFGS": "s", "L-BFGS-B": "x"}
 CLASSIC_BY_LBFGSB = "classic, L-BFGS-B"
 _OWN: Mapping[str, Recipe] = {**{name: PRESETS[name] for name in _PRESETS}, SCHEDULE.preset: SCHEDULE}
-RECIPES = {**_OWN, **{name: recipe for preset in _PRESETS for name, recipe in _by_others(preset).items()}}
+_OTHERS = {name: recipe for preset in _PRESETS for name, recipe in _by_others(preset).items()}
+RECIPES = {**_OWN, "paper": PRESETS["paper"], **_OTHERS}
 
 
 def main() -> None:
     """Paint, judge, print, and write docs/benchmarks/NAME.json and a plot a side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="longest sides (default: 256 512)")
-    parser.add_argument(
-        "--recipes", nargs="+", choices=RECIPES, default=list(_OWN), help="default: the presets and the schedule"
-    )
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(_OWN), help=f"default: {', '.join(_OWN)}")
     parser.add_argument("--pairs", type=int, default=16, help="how many of the sixteen pairs (default: 16)")
     parser.add_argument("--precision", choices=gallery.PRECISIONS, default="auto", help="default: auto")
     parser.add_argument("--busy", action="store_true", help="other work runs beside: keep no seconds")
@@ -164,7 +163,7 @@ def _plot(of_recipe: Mapping[str, Sequence[Sequence[Judged]]], path: Path) -> No
         looks = list(zip(*(looks[-fewest:] for looks in paintings), strict=True))
         costs = [_mean_known(getattr(look, cost) for look in column) for column in looks]
         preset, _, optimizer = name.partition(", ")
-        how = {"color": f"C{list(_OWN).index(preset)}", "marker": _MARKERS[optimizer], "label": name}
+        how = {"color": f"C{list(RECIPES).index(preset)}", "marker": _MARKERS[optimizer], "label": name}
         axes[0].plot(costs, [mean(look.style for look in column) for column in looks], **how)
         axes[1].plot(costs, [mean(look.content for look in column) for column in looks], **how)
     for axis, distance in zip(axes, ("style", "content"), strict=True):
