@@ -38,7 +38,7 @@ CASES = {
     512: (("auto", 10),),
     1024: (("auto", 4), ("1800MB", 10)),
     2048: (("2.5GB", 10),),
-    4096: (("4GB", 1),),
+    4096: (("4GB", 9),),
 }
 _PRESETS = ("standard", "draft", "fine", "classic", "paper")
 #: Sides beyond are done with the first preset alone.
