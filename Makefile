@@ -115,6 +115,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.quality --sides 256 --precision bfloat16 --name by-optimizer --recipes \
 		classic "classic, L-BFGS" "classic, L-BFGS-B" draft "draft, Adam" "draft, L-BFGS-B" \
 		standard "standard, Adam" "standard, L-BFGS-B" "fine, Adam" "fine, L-BFGS-B" fine
+	$(BIN)/python -m benchmarks.quality --sides 256 --precision float32 --name paper --recipes paper standard
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.precision --side 512 --pairs 2 --recipes draft standard
 	$(BIN)/python -m benchmarks.times --pairs 3

@@ -335,6 +335,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[Table, dict], None]] = {
     ("quality", "recipe"): quality,
     ("quality", "pair"): times,
     ("by-optimizer", "recipe"): quality,
+    ("paper", "recipe"): quality,
     ("peers", "peer"): peers,
     ("peers", "side"): dominance,
     ("ablation", "variant"): ablation,
