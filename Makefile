@@ -101,6 +101,7 @@ bench: $(BENCH_READY) ## run the benchmarks as docs/benchmarks shows them, for h
 	$(BIN)/python -m benchmarks.optimizers
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.memory --sides 128 256 512 1024 2048 4096
+	$(BIN)/python -m benchmarks.memory --presets paper --sides 1024 --only tiled --iterations 2 --add
 	$(BIN)/python -m benchmarks.batching --evaluations 20 --repeats 3
 	$(BIN)/python -m benchmarks.fairness --evaluations 60
 	$(BIN)/python -m benchmarks.evaluation

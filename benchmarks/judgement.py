@@ -1,5 +1,9 @@
 """Judgement: how near a picture is to its style and to its content, by VGG19 in float32 whatever made the picture.
 
+    python -m benchmarks.judgement PHOTOGRAPH PAINTING PICTURE [PICTURE ...]
+
+prints both distances of each picture, which may be of another size than its photograph:
+
     style distance    mean over relu1_1 ... relu5_1 and two sizes of  |G - A| / |A|
     content distance  |F - P| / |P|  at relu4_2
 
@@ -8,12 +12,15 @@ features of picture and content. The two sizes are the picture's own and half of
 same longest side. Pictures are judged as they are delivered, in 8 bits.
 """
 
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import report, subjects
 from styleserve import images
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import losses
@@ -85,3 +92,39 @@ def _gram(features: Tensor) -> Tensor:
 
 def _relative(values: Tensor, target: Tensor) -> float:
     return float(tf.norm(values - target) / tf.norm(target))
+
+
+def main() -> None:
+    """Print a table of the pictures; one in other proportions than the photograph is an error."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photograph", type=Path)
+    parser.add_argument("painting", type=Path)
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="painted of the two")
+    arguments = parser.parse_args()
+    content, style = _read(arguments.photograph), subjects.read_style(arguments.painting)
+    pictures = {path: _read(path) for path in arguments.pictures}
+    for path, picture in pictures.items():
+        if not _is_in_proportion(picture, content):
+            told = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (picture, content)]
+            parser.error(
+                f"{path} has {told[0]} pixels, {arguments.photograph} {told[1]}: crop one to the other's shape"
+            )
+    judge, rows = Judge(subjects.vgg19()), []
+    for path, picture in pictures.items():
+        judgement = judge.judge(picture, images.resize(content, *picture.shape[:2]), style)
+        rows.append([path, judgement.style, judgement.content])
+    print(report.table(["picture", "style distance", "content distance"], rows))
+
+
+def _read(path: Path) -> Pixels:
+    return images.decode(path.read_bytes(), images.ImageLimits()).pixels
+
+
+def _is_in_proportion(picture: Pixels, content: Pixels) -> bool:
+    """Whether the picture is the content at another size, to a pixel."""
+    factor = max(picture.shape[:2]) / max(content.shape[:2])
+    return all(abs(own - factor * other) <= 1 for own, other in zip(picture.shape[:2], content.shape[:2], strict=True))
+
+
+if __name__ == "__main__":
+    main()

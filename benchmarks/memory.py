@@ -1,7 +1,7 @@
 """What the service predicts of a job, peak memory and seconds, against what it takes; whole canvases and tiled ones.
 
     python -m benchmarks.memory [--presets standard draft fine classic paper] [--sides 128 256 512 1024 2048]
-        [--only whole | tiled] [--laps 1] [--add]
+        [--only whole | tiled] [--iterations N] [--laps 1] [--add]
 
 Each job runs in an engine process of its own, which fits its model of costs while it warms up, as the server's does.
 Memory is the process's peak resident memory from then on; seconds are those until the last evaluation. 1024 is done
@@ -31,7 +31,7 @@ from styleserve.presets import PRESETS
 from styleserve.sizes import parse_limit
 from styleserve.workers.process import ProcessWorker
 
-#: Memory limits that each side is done with, and how many iterations.
+#: Memory limits that each side is done with, and how many iterations unless others are asked for.
 CASES = {
     128: (("auto", 40),),
     256: (("auto", 20),),
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", type=int, choices=tuple(CASES), default=[128, 256, 512, 1024, 2048])
     parser.add_argument("--laps", type=int, default=1, help="how often every job is done (default: 1)")
     parser.add_argument("--only", choices=("whole", "tiled"), help="the canvases to be done (default: both)")
+    parser.add_argument("--iterations", type=int, help="of every job (default: the fewer the larger the side is)")
     parser.add_argument("--add", action="store_true", help="add to the jobs that are in the file")
     arguments = parser.parse_args()
     style = next(iter(subjects.styles().values()))
@@ -178,7 +179,7 @@ def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]
                 for memory_limit, iterations in CASES[side]:
                     way = "whole" if memory_limit == "auto" else "tiled"
                     if arguments.only in (None, way):
-                        yield preset, side, memory_limit, iterations
+                        yield preset, side, memory_limit, arguments.iterations or iterations
 
 
 def medians(rows: Sequence[Row]) -> list[Row]:

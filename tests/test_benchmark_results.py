@@ -116,5 +116,11 @@ def test_batches_are_counted_by_their_sizes_and_stepped(benchmark):
 
 @pytest.mark.parametrize(("only", "limits"), [(None, {"auto", "1800MB"}), ("whole", {"auto"}), ("tiled", {"1800MB"})])
 def test_memory_is_measured_of_the_canvases_that_are_asked_for(benchmark, only, limits):
-    arguments = SimpleNamespace(laps=1, sides=[1024], presets=["paper"], only=only)
+    arguments = SimpleNamespace(laps=1, sides=[1024], presets=["paper"], only=only, iterations=None)
     assert {limit for _, _, limit, _ in benchmark("memory")._cases(arguments)} == limits
+
+
+def test_memory_is_measured_over_the_iterations_that_are_asked_for(benchmark):
+    arguments = SimpleNamespace(laps=2, sides=[128, 1024], presets=["paper", "draft"], only="tiled", iterations=2)
+    asked = [("paper", 1024, "1800MB", 2), ("draft", 1024, "1800MB", 2)]
+    assert list(benchmark("memory")._cases(arguments)) == 2 * asked

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep, fit_line
+from styleserve.costs import Canvases, CostModel, EvaluationCost, Line, Upkeep, fit_line
 from styleserve.presets import PRESETS
 from styleserve.recipes import OPTIMIZERS, Scale, plan_scales
 
@@ -23,7 +23,7 @@ COST = EvaluationCost(
     target_bytes_per_pixel=28.0,
     first_look_seconds=0.2,
 )
-UPKEEP = dict.fromkeys(OPTIMIZERS, Upkeep(1))
+UPKEEP = dict.fromkeys(OPTIMIZERS, Upkeep(Canvases(1)))
 MEGAPIXEL = Scale(1000, 1000, iterations=9)
 
 
@@ -75,7 +75,7 @@ def test_each_style_costs_the_pixels_that_it_is_seen_at(style_scales, tile_side,
 
 
 def test_a_line_search_judges_more_often_than_it_moves():
-    searching = CostModel(10**10, 0, ((CLASSIC, COST),), {"adam": Upkeep(1, extra_evaluations=4)})
+    searching = CostModel(10**10, 0, ((CLASSIC, COST),), {"adam": Upkeep(Canvases(1), extra_evaluations=4)})
     still = dataclasses.replace(MEGAPIXEL, iterations=0)
     assert searching.scale_s(CLASSIC, MEGAPIXEL, None, [0.25]) == pytest.approx(0.255 + 3.0 + 13 * 1.5)
     assert searching.scale_s(CLASSIC, still, None, [0.25]) == pytest.approx(0.255 + 3.0 + 1.5)
@@ -163,9 +163,17 @@ def test_whole_canvases_may_meet_in_a_batch_and_tiled_ones_take_turns():
 
 
 def test_an_optimizer_may_keep_less_of_a_canvas_in_tiles():
-    upkeep = Upkeep(canvases=25, tiled_canvases=6)
-    assert [upkeep.bytes(10**6, is_tiled) for is_tiled in (False, True)] == [12e6 * 25, 12e6 * 6]
-    assert [Upkeep(4).bytes(10**6, is_tiled) for is_tiled in (False, True)] == [48e6, 48e6]
+    upkeep = Upkeep(Canvases(25), tiled_canvases=Canvases(6))
+    assert [upkeep.bytes(10**6, 9, is_tiled) for is_tiled in (False, True)] == [12e6 * 25, 12e6 * 6]
+    assert [Upkeep(Canvases(4)).bytes(10**6, 9, is_tiled) for is_tiled in (False, True)] == [48e6, 48e6]
+
+
+@pytest.mark.parametrize(("iterations", "canvases"), [(0, 4), (1, 6), (9, 22), (10, 24), (500, 24)])
+def test_an_optimizer_remembers_no_more_iterations_than_a_job_has(iterations, canvases):
+    remembering = CostModel(10**10, 0, ((CLASSIC, COST),), {"adam": Upkeep(Canvases(4, 2, history=10))})
+    recipe = dataclasses.replace(CLASSIC, iterations=iterations)
+    kept_bytes = remembering.footprint(recipe, MEGAPIXEL, None, result_pixels=10**6).kept_bytes
+    assert kept_bytes == pytest.approx((12 + 28 + 12 * canvases) * 1e6)
 
 
 def test_what_was_not_measured_costs_what_is_most_like_it_in_precision_then_loss():
@@ -194,7 +202,9 @@ def test_a_step_that_is_not_traced_yet_costs_more_until_a_job_of_it_has_begun():
 
 
 def test_a_job_that_is_written_down_is_copied_and_no_other_at_the_same_time():
-    copying = CostModel(10**10, 0, ((CLASSIC, COST),), dict.fromkeys(OPTIMIZERS, Upkeep(1, snapshot_canvases=2)))
+    copying = CostModel(
+        10**10, 0, ((CLASSIC, COST),), dict.fromkeys(OPTIMIZERS, Upkeep(Canvases(1), snapshot_canvases=2))
+    )
     footprint = copying.footprint(CLASSIC, MEGAPIXEL, None, 10**6)
     assert copying.peak_bytes([footprint]) == pytest.approx(52e6 + 1e9 + 2 * 12e6)
     assert copying.peak_bytes([footprint, footprint]) == pytest.approx(2 * (52e6 + 1e9) + 2 * 12e6)

@@ -61,22 +61,35 @@ def fit_line(smaller: tuple[int, float], larger: tuple[int, float]) -> Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Canvases:
+    """Float32 canvases that are kept: so many `always`, and for each of the last `history` iterations more."""
+
+    always: float
+    per_iteration: float = 0.0
+    history: int = 0
+
+    def after(self, iterations: int) -> float:
+        """How many there are after so many iterations."""
+        return self.always + self.per_iteration * min(iterations, self.history)
+
+
+@dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What a run of an optimizer keeps between its steps, in float32 canvases, and how often it judges.
+    """What a run of an optimizer keeps between its steps, and how often it judges.
 
     `tiled_canvases` are those of a canvas that is judged in tiles, where they differ. `extra_evaluations` come beside
     one for each iteration. A snapshot has `snapshot_canvases`.
     """
 
-    canvases: float
-    tiled_canvases: float | None = None
+    canvases: Canvases
+    tiled_canvases: Canvases | None = None
     extra_evaluations: int = 1
     snapshot_canvases: int = 0
 
-    def bytes(self, num_pixels: int, is_tiled: bool) -> float:
-        """Bytes for a canvas of so many pixels."""
+    def bytes(self, num_pixels: int, iterations: int, is_tiled: bool) -> float:
+        """Bytes for a canvas of so many pixels and so many iterations at the most."""
         canvases = self.tiled_canvases if is_tiled and self.tiled_canvases is not None else self.canvases
-        return BYTES_PER_PIXEL * num_pixels * canvases
+        return BYTES_PER_PIXEL * num_pixels * canvases.after(iterations)
 
     def copied_bytes(self, num_pixels: int) -> float:
         """Bytes of the copy that is written down; of a snapshot that is too large for one there is none."""
@@ -233,7 +246,7 @@ class CostModel:
         return sides[-1]
 
     def footprint(self, recipe: Recipe, scale: Scale, tile_side: int | None, result_pixels: int) -> Footprint:
-        """Bytes of a job while it is at a scale.
+        """Bytes of a job while it is at a scale, where a plan may give it all of the recipe's iterations.
 
         A gradient that is put together of tiles is kept from step to step. That the process may know the shapes by now
         is not known here.
@@ -243,7 +256,7 @@ class CostModel:
         kept_bytes = BYTES_PER_PIXEL * result_pixels + cost.target_bytes_per_pixel * num_pixels + cost.traced_bytes
         kept_bytes += _kernel_bytes(cost, scale, tile_side)
         upkeep = self.upkeep[recipe.optimizer]
-        kept_bytes += upkeep.bytes(num_pixels, is_tiled=tile_side is not None)
+        kept_bytes += upkeep.bytes(num_pixels, recipe.iterations, is_tiled=tile_side is not None)
         copied_bytes = upkeep.copied_bytes(num_pixels)
         if tile_side is None:
             return Footprint(kept_bytes, cost.working_bytes.at(num_pixels), is_tiled=False, copied_bytes=copied_bytes)

@@ -184,7 +184,7 @@ def test_when_every_move_leads_to_losses_that_are_no_numbers_the_run_ends_at_the
 
 
 def wavy_run(run_of) -> LbfgsRun:
-    """Eight moves, of what `run_of` begins, in a valley whose end so few do not find."""
+    """The moves of what `run_of` begins, in a valley whose end so few do not find."""
     return run_to_end(optimizer := Lbfgs(WavyEvaluator()), run_of(optimizer))
 
 
@@ -202,12 +202,14 @@ def test_in_tiles_it_moves_as_by_the_last_three_pairs_but_for_their_rounding(mon
     assert (tiled.evaluations, tiled.ended) == (whole.evaluations, whole.ended) == (9, "completed")
 
 
+@pytest.mark.parametrize("iterations", [0, 1, 2, 8, 12])
 @pytest.mark.parametrize(("tile_side", "beside"), [(None, 1), (16, 0)])
-def test_a_run_holds_as_many_canvases_as_its_upkeep_says(tile_side, beside):
+def test_a_run_holds_as_many_canvases_as_its_upkeep_says(tile_side, beside, iterations):
     """That of whole canvases counts the gradient of an evaluation too."""
-    run = wavy_run(lambda optimizer: optimizer.start(START, ToyObjective(TARGET, tile_side=tile_side), RECIPE, 8))
+    objective = ToyObjective(TARGET, tile_side=tile_side)
+    run = wavy_run(lambda optimizer: optimizer.start(START, objective, RECIPE, iterations))
     held = sum(array.nbytes for array in vars(run.vectors).values())
-    expected = Lbfgs.upkeep.bytes(START[..., 0].size, is_tiled=tile_side is not None)
+    expected = Lbfgs.upkeep.bytes(START[..., 0].size, iterations, is_tiled=tile_side is not None)
     assert held + beside * START.nbytes == expected
 
 

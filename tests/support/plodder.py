@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from styleserve import images
-from styleserve.costs import Upkeep
+from styleserve.costs import Canvases, Upkeep
 from styleserve.evaluation import Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.optimizers import MOST_COUNTED, Snapshot
@@ -54,7 +54,7 @@ class PloddingRun:
 class Plodder:
     """Moves by a share of the gradient."""
 
-    upkeep = Upkeep(1, snapshot_canvases=1)
+    upkeep = Upkeep(Canvases(1), snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from styleserve import images, memory
-from styleserve.costs import CostModel, EvaluationCost, Line, Upkeep
+from styleserve.costs import Canvases, CostModel, EvaluationCost, Line, Upkeep
 from styleserve.engine.checkpoints import CheckpointFolder, Checkpoints
 from styleserve.engine.engine import Engine
 from styleserve.evaluation import WHOLE, Evaluation, Losses, Objective, Piece, Pixels, StyleImage
@@ -45,7 +45,7 @@ TOY_COSTS = CostModel(
     budget_bytes=10**10,
     base_bytes=0,
     costs=((PRESETS["classic"], TOY_COST),),
-    upkeep=dict.fromkeys(OPTIMIZERS, Upkeep(4)),
+    upkeep=dict.fromkeys(OPTIMIZERS, Upkeep(Canvases(4))),
 )
 TOY_INFO = EngineInfo("toy@sha256:000000000000", True, "cpu", "float32", TOY_COSTS)
 

@@ -198,7 +198,7 @@ def test_a_start_spends_no_time_on_styles_of_canvases_in_tiles():
 
 
 def test_optimizers_and_evaluator_say_what_they_keep(costs):
-    assert costs.upkeep["adam"].bytes(100, is_tiled=False) == 4 * 1200
+    assert costs.upkeep["adam"].bytes(100, iterations=9, is_tiled=False) == 4 * 1200
     assert costs.upkeep["lbfgsb"] == Lbfgsb.upkeep
     assert costs.cost(PRESETS["standard"]).target_bytes_per_pixel == 5
     assert costs.cost(PRESETS["standard"]).halo == 48

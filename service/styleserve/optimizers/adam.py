@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from styleserve.costs import Upkeep
+from styleserve.costs import Canvases, Upkeep
 from styleserve.evaluation import Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.optimizers import MOST_COUNTED, Snapshot, tensors
@@ -140,7 +140,7 @@ class AdamRun:
 class Adam:
     """The optimizer `adam`."""
 
-    upkeep = Upkeep(len(_State.__slots__), snapshot_canvases=len(_State.__slots__))
+    upkeep = Upkeep(Canvases(len(_State.__slots__)), snapshot_canvases=len(_State.__slots__))
 
     def __init__(self, evaluator: TensorEvaluator) -> None:
         self._evaluator = evaluator

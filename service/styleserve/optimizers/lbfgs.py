@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from styleserve import images
-from styleserve.costs import Upkeep
+from styleserve.costs import Canvases, Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.optimizers import MOST_COUNTED, Snapshot
@@ -128,15 +128,16 @@ class Lbfgs:
 
     #: The canvas, the best one and the last gradient, beside the one that an evaluation makes; and the pairs, which in
     #: tiles are in bfloat16.
-    upkeep = Upkeep(2 * HISTORY + 4, tiled_canvases=TILED_HISTORY + 3, snapshot_canvases=1)
+    upkeep = Upkeep(Canvases(4, 2, HISTORY), Canvases(3, 1, TILED_HISTORY), snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
 
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsRun:  # noqa: ARG002
         """Begin at `canvas` without history; the recipe's Adam settings do not apply."""
-        curvature = Curvature(TILED_HISTORY if self.spares_memory(objective) else HISTORY)
-        vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=self.spares_memory(objective))
+        is_tiled = self.spares_memory(objective)
+        curvature = Curvature(min(TILED_HISTORY if is_tiled else HISTORY, iterations))
+        vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=is_tiled)
         return LbfgsRun(vectors, curvature, objective, iterations)
 
     def spares_memory(self, objective: Objective) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy.optimize
 
 from styleserve import images
-from styleserve.costs import Upkeep
+from styleserve.costs import Canvases, Upkeep
 from styleserve.evaluation import Evaluation, Evaluator, Losses, Objective, Pixels
 from styleserve.events import StopReason
 from styleserve.optimizers import MOST_COUNTED, Snapshot
@@ -139,7 +139,7 @@ class LbfgsbRun:
             start,
             fprime=self._points.gradient,
             bounds=[(0.0, 1.0)] * start.size,
-            m=HISTORY,
+            m=min(HISTORY, self._iterations),
             factr=RELATIVE_GAIN / np.finfo(np.float64).eps,
             pgtol=0.0,
             maxiter=self._iterations,
@@ -166,7 +166,7 @@ class Lbfgsb:
     #: SciPy's work is (2 m + 5) float64 a value, beside point, gradient, bounds and their copies. It judges the start,
     #: the first line search tries up to three lengths, and later ones seldom more than one: 32 scales of 40 iterations,
     #: four photographs by four presets, each took one to four canvases more, and four of 150 iterations four to eight.
-    upkeep = Upkeep(2 * (2 * HISTORY + 5) + 42, extra_evaluations=3, snapshot_canvases=1)
+    upkeep = Upkeep(Canvases(2 * 5 + 42, 2 * 2, HISTORY), extra_evaluations=3, snapshot_canvases=1)
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
