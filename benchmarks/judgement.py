@@ -2,7 +2,7 @@
 
     python -m benchmarks.judgement PHOTOGRAPH PAINTING PICTURE [PICTURE ...]
 
-prints both distances of each picture, which may be of another size than its photograph:
+prints both distances of each picture, which may be of another size than its photograph (sides of at least 32 pixels):
 
     style distance    mean over relu1_1 ... relu5_1 and two sizes of  |G - A| / |A|
     content distance  |F - P| / |P|  at relu4_2
@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from benchmarks import report, subjects
 from styleserve import images
+from styleserve.errors import InvalidImageError
 from styleserve.evaluation import Pixels, StyleImage
 from styleserve.model import losses
 from styleserve.model.style_pictures import style_size
@@ -32,6 +33,8 @@ Tensor: TypeAlias = tf.Tensor
 
 STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
 CONTENT_LAYER = "block4_conv2"
+#: Of files: at half of its size the network has to see something of a picture.
+_LIMITS = images.ImageLimits(min_side=2 * images.MIN_SIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +98,47 @@ def _relative(values: Tensor, target: Tensor) -> float:
 
 
 def main() -> None:
-    """Print a table of the pictures; one in other proportions than the photograph is an error."""
+    """Print a table of the pictures, and which weights judged; one in other proportions is an error."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photograph", type=Path)
-    parser.add_argument("painting", type=Path)
-    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="painted of the two")
+    parser.add_argument("photograph", type=_pixels)
+    parser.add_argument("painting", type=_style)
+    parser.add_argument("pictures", type=_named, nargs="+", metavar="PICTURE", help="painted of the two")
     arguments = parser.parse_args()
-    content, style = _read(arguments.photograph), subjects.read_style(arguments.painting)
-    pictures = {path: _read(path) for path in arguments.pictures}
-    for path, picture in pictures.items():
+    content, weights = arguments.photograph, subjects.vgg19()
+    for name, picture in arguments.pictures:
         if not _is_in_proportion(picture, content):
-            told = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (picture, content)]
-            parser.error(
-                f"{path} has {told[0]} pixels, {arguments.photograph} {told[1]}: crop one to the other's shape"
-            )
-    judge, rows = Judge(subjects.vgg19()), []
-    for path, picture in pictures.items():
-        judgement = judge.judge(picture, images.resize(content, *picture.shape[:2]), style)
-        rows.append([path, judgement.style, judgement.content])
+            sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (picture, content)]
+            parser.error(f"{name} has {sizes[0]} pixels, the photograph {sizes[1]}: crop one to the other's shape")
+    judge, rows = Judge(weights), []
+    for name, picture in arguments.pictures:
+        judgement = judge.judge(picture, images.resize(content, *picture.shape[:2]), arguments.painting)
+        rows.append([name, judgement.style, judgement.content])
     print(report.table(["picture", "style distance", "content distance"], rows))
+    print(f"judged by {weights.label} in float32")
 
 
-def _read(path: Path) -> Pixels:
-    return images.decode(path.read_bytes(), images.ImageLimits()).pixels
+def _pixels(name: str) -> Pixels:
+    """Pixels of a file, whose transparency is left out."""
+    try:
+        return images.decode(Path(name).read_bytes(), _LIMITS).pixels
+    except (OSError, InvalidImageError) as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+
+
+def _named(name: str) -> tuple[str, Pixels]:
+    return name, _pixels(name)
+
+
+def _style(name: str) -> StyleImage:
+    _pixels(name)  # so that a file which is no image is told before anything is judged
+    return subjects.read_style(Path(name))
 
 
 def _is_in_proportion(picture: Pixels, content: Pixels) -> bool:
-    """Whether the picture is the content at another size, to a pixel."""
+    """Whether the picture is the content at another size, to a pixel of the smaller one."""
     factor = max(picture.shape[:2]) / max(content.shape[:2])
-    return all(abs(own - factor * other) <= 1 for own, other in zip(picture.shape[:2], content.shape[:2], strict=True))
+    pairs = zip(picture.shape[:2], content.shape[:2], strict=True)
+    return all(abs(own - factor * other) <= max(1.0, factor) for own, other in pairs)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,12 @@ def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]
                 for memory_limit, iterations in CASES[side]:
                     way = "whole" if memory_limit == "auto" else "tiled"
                     if arguments.only in (None, way):
-                        yield preset, side, memory_limit, arguments.iterations or iterations
+                        yield (
+                            preset,
+                            side,
+                            memory_limit,
+                            iterations if arguments.iterations is None else arguments.iterations,
+                        )
 
 
 def medians(rows: Sequence[Row]) -> list[Row]:

@@ -53,12 +53,14 @@ def told(benchmark, monkeypatch, tmp_path, capsys):
     def judge(*pictures):
         paths = [tmp_path / f"{rank}.png" for rank in range(len(pictures))]
         for path, pixels in zip(paths, pictures, strict=True):
-            path.write_bytes(images.encode(images.Picture(pixels, None), "png").data)
+            path.write_bytes(images.encode(images.Picture(pixels, None), "png").data if pixels is not None else b"no")
         judgement = benchmark("judgement")
         monkeypatch.setattr(judgement.subjects, "vgg19", lambda: random_filters(0, NARROW))
         monkeypatch.setattr(sys, "argv", ["judgement", *map(str, paths)])
         judgement.main()
-        rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+        _, _, *lines, by = capsys.readouterr().out.splitlines()
+        assert by == f"judged by {random_filters(0, NARROW).label} in float32"
+        rows = [line.strip("| ").split(" | ") for line in lines]
         return {name.rpartition("/")[2]: (float(style), float(content)) for name, style, content in rows}
 
     return judge
@@ -72,7 +74,20 @@ def test_pictures_of_any_size_are_told_their_distances(told):
     assert 0 < distances["4.png"][1] < distances["3.png"][1] / 5
 
 
-def test_a_picture_in_other_proportions_is_refused(told, capsys):
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        ([smooth(1, 96, 64), smooth(2), smooth(3, 96, 60)], "2.png has 60 x 96 pixels, the photograph 64 x 96"),
+        ([smooth(1, 96, 64), smooth(2), smooth(3, 36, 24)], "2.png: got 24 x 36 pixels; allowed: sides of at least 32"),
+        ([smooth(1, 96, 64), None, smooth(3, 96, 64)], "1.png: the first bytes are those of no image we read"),
+    ],
+)
+def test_files_that_cannot_be_judged_are_refused_before_anything_is(told, capsys, pictures, message):
     with pytest.raises(SystemExit):
-        told(smooth(1, 96, 64), smooth(2), smooth(3, 96, 60))
-    assert "2.png has 60 x 96 pixels" in capsys.readouterr().err
+        told(*pictures)
+    assert message in capsys.readouterr().err
+
+
+def test_a_picture_may_be_much_larger_than_its_photograph(told):
+    enlarged = images.resize(smooth(1, 43, 64), 341, 512)  # 344 rows would be in proportion
+    assert told(smooth(1, 43, 64), smooth(2), enlarged)["2.png"][1] < 1

@@ -170,8 +170,8 @@ def test_a_start_whose_loss_is_no_number_is_told():
     run.close()
 
 
-#: A program that judges a canvas of 256 x 256 pixels more than it is told iterations, and prints how many bytes that
-#: took at the most.
+#: A program that searches with a canvas of 256 x 256 pixels for as many iterations as it is told, and prints how many
+#: bytes that took at the most.
 SEARCHING = """
 import sys
 import numpy as np
