@@ -172,7 +172,7 @@ def test_sparing_lbfgs_paints_whole_canvases_with_the_history_of_tiles(experimen
             super().step(runs)
 
     painter = painting.Painter(ToyEvaluator(), experiments.Experiment(lbfgs=NotingLbfgs))
-    painter.paint(smooth(1, 64, 64), style(2), dataclasses.replace(STANDARD, iterations=2), lambda look: None)
+    painter.paint(smooth(1, 64, 64), style(2), dataclasses.replace(STANDARD, iterations=4), lambda look: None)
     capacities = {run.curvature.capacity for run in began}
     rows = {run.vectors._rows.dtype.itemsize for run in began}
     assert (capacities, rows) == ({lbfgs.TILED_HISTORY}, {2})

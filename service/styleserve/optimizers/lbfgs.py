@@ -135,9 +135,9 @@ class Lbfgs:
 
     def start(self, canvas: Pixels, objective: Objective, recipe: Recipe, iterations: int) -> LbfgsRun:  # noqa: ARG002
         """Begin at `canvas` without history; the recipe's Adam settings do not apply."""
-        is_tiled = self.spares_memory(objective)
-        curvature = Curvature(min(TILED_HISTORY if is_tiled else HISTORY, iterations))
-        vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=is_tiled)
+        is_sparing = self.spares_memory(objective)
+        curvature = Curvature(min(TILED_HISTORY if is_sparing else HISTORY, iterations))
+        vectors = Vectors(canvas, 2 * curvature.capacity, halves_rows=is_sparing)
         return LbfgsRun(vectors, curvature, objective, iterations)
 
     def spares_memory(self, objective: Objective) -> bool:
