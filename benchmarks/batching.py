@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from styleserve.events import EngineEvent, Finished
 from styleserve.optimizers import AnyOptimizer, Run
 from styleserve.optimizers.table import every_optimizer
 from styleserve.presets import PRESETS
-from styleserve.recipes import OptimizerName
+from styleserve.recipes import OPTIMIZERS, OptimizerName
 
 #: Share of the time of one after another that all at once may take by Adam.
 TARGETS = {64: 0.65, 128: 0.8, 256: 1.0}
@@ -163,8 +163,7 @@ def plot(results: OfOptimizers, number: int, path: Path) -> None:
 def main() -> None:
     """Measure every optimizer at every size and write docs/benchmarks/batching.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names: tuple[OptimizerName, ...] = get_args(OptimizerName)
-    parser.add_argument("--optimizers", nargs="+", choices=names, default=names, help="default: all")
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS, help="default: all")
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256], help="sides of the canvases in pixels")
     parser.add_argument("--jobs", type=int, default=8, help="jobs of each side (default: 8)")
     parser.add_argument("--evaluations", type=int, default=64, help="of each job at 128 pixels (default: 64)")

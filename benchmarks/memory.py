@@ -176,15 +176,11 @@ def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]
     for _ in range(arguments.laps):
         for side in arguments.sides:
             for preset in arguments.presets if side <= _LARGEST_FOR_ALL else arguments.presets[:1]:
-                for memory_limit, iterations in CASES[side]:
+                for memory_limit, own in CASES[side]:
                     way = "whole" if memory_limit == "auto" else "tiled"
+                    iterations = own if arguments.iterations is None else arguments.iterations
                     if arguments.only in (None, way):
-                        yield (
-                            preset,
-                            side,
-                            memory_limit,
-                            iterations if arguments.iterations is None else arguments.iterations,
-                        )
+                        yield preset, side, memory_limit, iterations
 
 
 def medians(rows: Sequence[Row]) -> list[Row]:
